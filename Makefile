@@ -1,0 +1,108 @@
+# The commands of this project; `make help` lists them. Everything runs in .venv, which is made on first use.
+
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+# A half-made target (an interrupted installation) must not look finished.
+.DELETE_ON_ERROR:
+
+# The first interpreter that really runs: a version manager's shims may be on the path and fail when called.
+PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do \
+	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && echo $$p && break; done)
+PACKAGES := conversations connections integrations
+CODE := manage.py chatgateway $(PACKAGES) tests
+BIN := .venv/bin
+PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes
+LOCK := $(BIN)/python -m piptools compile --quiet --generate-hashes --no-emit-index-url --no-emit-find-links \
+	--strip-extras --allow-unsafe
+# What checks the code must see neither a developer's .env nor his data: the plain defaults, in a folder of its own.
+PLAIN := env DATA_DIR=$(CURDIR)/.venv/check DATABASE_URL= REDIS_URL= OPENAI_BASE_URL= OPENAI_MODEL= ACCESS_MODE=open \
+	HOST=127.0.0.1 DEBUG=false
+
+# --- The environment ---------------------------------------------------------------------------
+
+# pip is the last thing that venv writes, so its presence means a whole environment.
+$(BIN)/pip:
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed, and none that runs was found." >&2; exit 1; }
+	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || { echo "$(PYTHON) lacks its venv module: install it\
+	 (Debian and Ubuntu: apt-get install python3-venv), then run make again." >&2; exit 1; }
+	@echo "Making .venv with $$($(PYTHON) --version)"
+	@$(PYTHON) -m venv --clear .venv
+
+.venv/base.stamp: requirements/base.txt | $(BIN)/pip
+	@echo "Installing $<"
+	@$(PIP_INSTALL) -r $<
+	@touch $@
+
+.venv/dev.stamp: requirements/dev.txt .venv/base.stamp
+	@echo "Installing $<"
+	@$(PIP_INSTALL) -r $<
+	@touch $@
+
+# --- Running -----------------------------------------------------------------------------------
+
+.PHONY: run
+run: .venv/base.stamp ## Install, migrate, bootstrap and serve (HOST, PORT, … come from the environment or .env)
+	@exec $(BIN)/python manage.py serve --prepare
+
+# --- Tests -------------------------------------------------------------------------------------
+
+.PHONY: test
+test: .venv/dev.stamp ## Run the whole suite and hold line coverage at 90 % (ARGS="-k name" narrows it)
+	@$(BIN)/python -m coverage erase
+	@$(BIN)/python -m coverage run -m pytest $(ARGS)
+	@$(BIN)/python -m coverage combine --quiet
+	@$(BIN)/python -m coverage report --fail-under=$(if $(ARGS),0,90) \
+		--include="$(shell echo $(PACKAGES:%=%/*) | tr ' ' ',')"
+
+.PHONY: faults
+faults: .venv/dev.stamp ## Break things for real, at length: FAULT_ROUNDS rounds (default 100)
+	@FAULT_ROUNDS=$${FAULT_ROUNDS:-100} $(BIN)/python -m pytest --timeout 3600 tests/faults $(ARGS)
+
+.PHONY: bench
+bench: .venv/dev.stamp ## Measure the store and the wire; prints one JSON object a run and a table
+	@$(BIN)/python -m tests.benchmarks.store
+	@$(BIN)/python -m tests.benchmarks.wire
+
+# --- Checks ------------------------------------------------------------------------------------
+
+.PHONY: check
+check: lint types imports migrations ## Everything that needs no run: lint, types, imports, migrations, settings
+
+.PHONY: lint
+lint: .venv/dev.stamp ## Look for faults and for unformatted code
+	@$(BIN)/ruff check $(CODE)
+	@$(BIN)/ruff format --check $(CODE)
+
+.PHONY: format
+format: .venv/dev.stamp ## Format the code and repair what can be repaired
+	@$(BIN)/ruff format $(CODE)
+	@$(BIN)/ruff check --fix $(CODE)
+
+.PHONY: types
+types: .venv/dev.stamp ## Check the types, strictly
+	@$(PLAIN) $(BIN)/python -m mypy $(CODE)
+
+.PHONY: imports
+imports: .venv/dev.stamp ## Check who may import whom
+	@$(BIN)/lint-imports
+
+.PHONY: migrations
+migrations: .venv/dev.stamp ## Check that the migrations are up to date and the settings sound
+	@$(PLAIN) $(BIN)/python manage.py makemigrations --check --dry-run
+	@$(PLAIN) $(BIN)/python manage.py check --fail-level WARNING
+
+# --- Upkeep ------------------------------------------------------------------------------------
+
+.PHONY: lock
+lock: .venv/dev.stamp ## Compile requirements/*.in into *.txt, with hashes (ARGS=--upgrade takes newer versions)
+	@$(LOCK) $(ARGS) --output-file=requirements/base.txt requirements/base.in
+	@$(LOCK) $(ARGS) --output-file=requirements/dev.txt requirements/dev.in
+
+.PHONY: clean
+clean: ## Remove .venv and every cache; data/ and .env stay
+	@rm -rf .venv htmlcov .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+.PHONY: help
+help: ## List these commands
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)

@@ -1,0 +1,6 @@
+from django.apps import AppConfig
+
+
+class ChatGatewayConfig(AppConfig):
+    name = "chatgateway"
+    verbose_name = "Chat gateway"

@@ -1,0 +1,38 @@
+"""The ASGI application: HTTP to Django, sockets to the wires, lifespan to the gateway's start and stop."""
+
+import os
+from typing import Any
+
+from django.core.asgi import get_asgi_application
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "chatgateway.settings")
+django_application = get_asgi_application()
+
+from chatgateway.routing import gateway, websocket_router  # noqa: E402  models need Django to be set up
+
+
+async def application(scope: Any, receive: Any, send: Any) -> None:
+    """Hand one scope to who serves it."""
+    match scope["type"]:
+        case "websocket":
+            await websocket_router(scope, receive, send)
+        case "http":
+            await django_application(scope, receive, send)
+        case "lifespan":
+            await _lifespan(receive, send)
+
+
+async def _lifespan(receive: Any, send: Any) -> None:
+    while True:
+        message = await receive()
+        if message["type"] == "lifespan.startup":
+            try:
+                await gateway.ready()
+            except Exception as error:
+                await send({"type": "lifespan.startup.failed", "message": str(error)})
+                return
+            await send({"type": "lifespan.startup.complete"})
+        else:
+            await gateway.stop()
+            await send({"type": "lifespan.shutdown.complete"})
+            return

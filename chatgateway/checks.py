@@ -1,0 +1,82 @@
+"""What must hold before the gateway serves; each failure is one sentence for who started it."""
+
+import socket
+from urllib.parse import urlsplit
+
+import redis
+from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
+from django.db import DatabaseError, connection
+from django.db.migrations.executor import MigrationExecutor
+
+from chatgateway.environment import is_loopback, make_data_dir
+
+BACKLOG = 2048
+
+
+def check_settings(host: str, workers: int) -> None:
+    """Refuse settings that contradict each other."""
+    make_data_dir(settings.DATA_DIR)
+    if settings.ACCESS_MODE == "open" and not is_loopback(host) and not settings.ALLOW_OPEN_ACCESS:
+        raise ImproperlyConfigured(
+            f"Open access is for this machine only, and HOST is {host}: "
+            "set ACCESS_MODE=token, or ALLOW_OPEN_ACCESS=true if everybody may use it."
+        )
+    if workers > 1 and not settings.REDIS_URL:
+        raise ImproperlyConfigured(f"WORKERS={workers} needs REDIS_URL, through which the workers reach one another.")
+
+
+def check_database() -> None:
+    """Refuse a database that does not answer."""
+    try:
+        connection.ensure_connection()
+    except DatabaseError as error:
+        name = connection.settings_dict["NAME"] if connection.vendor == "sqlite" else _place(settings.DATABASE_URL)
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise ImproperlyConfigured(f"The database {name} cannot be opened: {reason}.") from error
+
+
+def check_migrations() -> None:
+    """Refuse a database whose tables are not those of this release."""
+    executor = MigrationExecutor(connection)
+    if executor.migration_plan(executor.loader.graph.leaf_nodes()):
+        raise ImproperlyConfigured("The database is not set up for this release: run `manage.py migrate` first.")
+
+
+def layer_warning() -> str | None:
+    """Return a sentence when Redis is set and does not answer; the gateway then starts without it and keeps trying."""
+    if not settings.REDIS_URL:
+        return None
+    client = redis.Redis.from_url(settings.REDIS_URL, socket_connect_timeout=2, socket_timeout=2)
+    try:
+        client.ping()
+    except redis.RedisError as error:
+        return f"REDIS_URL {_place(settings.REDIS_URL)} does not answer ({error}): workers cannot reach one another yet."
+    finally:
+        client.close()
+    return None
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """Return a listening socket; raise ImproperlyConfigured where the address cannot be had."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host.strip("[]"), port))
+        listener.listen(BACKLOG)
+    except OSError as error:
+        listener.close()
+        reason = "is already in use" if error.errno == 98 else f"cannot be listened on ({error.strerror})"
+        raise ImproperlyConfigured(f"Port {port} on {host} {reason}: set PORT (and HOST) to another.") from error
+    except OverflowError as error:
+        listener.close()
+        raise ImproperlyConfigured(f"PORT must be between 1 and 65535, not {port}.") from error
+    listener.setblocking(False)
+    return listener
+
+
+def _place(url: str) -> str:
+    """Return a URL without its credentials."""
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.hostname or ''}{f':{parts.port}' if parts.port else ''}{parts.path}"

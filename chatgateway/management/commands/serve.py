@@ -1,0 +1,73 @@
+"""Serve the gateway with uvicorn."""
+
+import os
+import socket
+from argparse import SUPPRESS
+from typing import Any
+
+from django.conf import settings
+from django.core.management.base import BaseCommand, CommandParser
+from django.db import connections
+
+from chatgateway import checks, server
+from chatgateway.setup import Bootstrapped, bootstrap, first_steps
+from chatgateway.supervisor import Supervisor
+from chatgateway.upgrade import migrate
+
+
+class Command(BaseCommand):
+    """Serve on HOST and PORT with WORKERS processes."""
+
+    help = "Serve the gateway. HOST, PORT and WORKERS come from the environment or .env."
+    requires_system_checks: list[str] = []  # noqa: RUF012  Django's own way to say so; the start stays quick
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        """Add the options; the hidden ones are how a supervisor starts its workers."""
+        parser.add_argument("--host", default=settings.HOST)
+        parser.add_argument("--port", type=int, default=settings.PORT)
+        parser.add_argument("--workers", type=int, default=settings.WORKERS)
+        parser.add_argument("--prepare", action="store_true", help="migrate and bootstrap first")
+        parser.add_argument("--listener", type=int, help=SUPPRESS)
+        parser.add_argument("--life", type=int, help=SUPPRESS)
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        """Check, prepare, say where things are, serve."""
+        if options["listener"] is not None:
+            server.run(socket.socket(fileno=options["listener"]), until=options["life"])
+            return
+        host, port, workers = options["host"], options["port"], options["workers"]
+        checks.check_settings(host, workers)
+        checks.check_database()
+        listener = checks.listen(host, port)
+        bootstrapped = None
+        if options["prepare"]:
+            migrate()
+            bootstrapped = bootstrap()
+        checks.check_migrations()
+        if warning := checks.layer_warning():
+            self.stderr.write(warning)
+        self._say_where(host, port, bootstrapped)
+        connections.close_all()
+        if workers == 1:
+            server.run(listener)
+        else:
+            listener.set_inheritable(True)
+            os.environ["WORKERS"] = str(workers)
+            raise SystemExit(Supervisor(listener, workers).run())
+
+    def _say_where(self, host: str, port: int, bootstrapped: Bootstrapped | None) -> None:
+        base = settings.PUBLIC_URL or f"http://{_reachable(host)}:{port}"
+        if bootstrapped is not None:
+            self.stdout.write(first_steps(bootstrapped, base_url=base, reveal=self.stdout.isatty()))
+        else:
+            self.stdout.write(f"Chat gateway on {base}")
+        if settings.ACCESS_MODE == "open":
+            self.stdout.write("  Access     open to everybody on this machine; set ACCESS_MODE=token for production")
+        self.stdout.flush()
+
+
+def _reachable(host: str) -> str:
+    """Return what to type for `host`: itself, but for the addresses that mean all of them."""
+    if host in {"0.0.0.0", "::"}:  # noqa: S104  compared, not bound
+        return "127.0.0.1"
+    return f"[{host}]" if ":" in host else host

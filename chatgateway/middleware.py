@@ -1,0 +1,31 @@
+"""HTTP guards that come before everything else."""
+
+from collections.abc import Awaitable, Callable
+
+from asgiref.sync import iscoroutinefunction, markcoroutinefunction
+from django.conf import settings
+from django.http import HttpRequest, HttpResponse
+from django.http.response import HttpResponseBase
+
+Next = Callable[[HttpRequest], Awaitable[HttpResponseBase]]
+
+
+class OpenAccessGuard:
+    """In open mode, refuse what came through a proxy: a local nginx must not publish open access by accident."""
+
+    async_capable = True
+    sync_capable = False
+
+    def __init__(self, get_response: Next) -> None:
+        self._next = get_response
+        if iscoroutinefunction(get_response):
+            markcoroutinefunction(self)
+
+    async def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        if settings.ACCESS_MODE == "open" and not settings.ALLOW_OPEN_ACCESS and _proxied(request):
+            return HttpResponse("Open access is not served through a proxy\n", status=403, content_type="text/plain")
+        return await self._next(request)
+
+
+def _proxied(request: HttpRequest) -> bool:
+    return any(name.lower() == "forwarded" or name.lower().startswith("x-forwarded-") for name in request.headers)

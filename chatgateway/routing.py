@@ -1,0 +1,205 @@
+"""The composition root: builds hub, store, turns and responders, hands them to the wires, starts and stops them.
+
+Everything starts at first use, once, in the loop that uses it: Daphne has no lifespan.
+"""
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from typing import Any
+from uuid import UUID
+
+import httpx2
+import msgspec
+import structlog
+from channels.layers import get_channel_layer
+from channels.routing import URLRouter
+from django.conf import settings
+from django.urls import path
+
+from connections.auth import Authenticator
+from connections.hub import Hub
+from connections.registry import LeaseLimits, Registry
+from conversations import selectors
+from conversations.catalogue import Catalogue
+from conversations.library import Library
+from conversations.responders.base import Responder
+from conversations.responders.knowledge import KnowledgeResponder
+from conversations.responders.openai import Limits, OpenAIResponder
+from conversations.responders.upstream import open_client
+from conversations.store import Store
+from conversations.turns import TurnLimits, TurnRunner
+from conversations.types import ControlTopic, Event, MessageStored, SessionTopic
+from integrations.langbot import routing as langbot
+from integrations.parts import Parts, WireOptions
+
+log = structlog.get_logger(__name__)
+
+FOLLOW = 1.0  # seconds between two looks for changed pipelines and documents
+REPLAYED = 300  # events that a gap is filled with at most
+
+
+class EventCodec:
+    """Carries conversation events between processes."""
+
+    def __init__(self) -> None:
+        self._decoder = msgspec.json.Decoder(Event)
+        self.encode = msgspec.json.Encoder().encode
+
+    def decode(self, data: bytes) -> Event:
+        """Return the event in `data`; raise msgspec.DecodeError where it is none."""
+        return self._decoder.decode(data)
+
+
+class Gateway:
+    """The parts of one process and their life."""
+
+    def __init__(self) -> None:
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._starting: asyncio.Task[None] | None = None
+        self._tasks: list[asyncio.Task[None]] = []
+        self._client: httpx2.AsyncClient | None = None
+        self.store = Store()
+        self.library = Library()
+        self.catalogue = Catalogue(self.store)
+        self.registry = Registry(
+            self.store,
+            limits=LeaseLimits(beat=settings.BEAT, lease=settings.LEASE, scan=settings.SCAN),
+            lock_dir=settings.DATA_DIR / "workers",
+        )
+        self.hub = Hub(get_channel_layer(), EventCodec(), shared=bool(settings.REDIS_URL), fill=self._fill)
+        self.turns = TurnRunner(
+            store=self.store,
+            catalogue=self.catalogue,
+            responders=self._responders(),
+            publish=self.hub.publish,
+            worker=lambda: self.registry.worker,
+            limits=TurnLimits(deadline=settings.TURN_DEADLINE, delta_interval=settings.DELTA_INTERVAL),
+        )
+        self.parts = Parts(
+            hub=self.hub,
+            store=self.store,
+            turns=self.turns,
+            catalogue=self.catalogue,
+            registry=self.registry,
+            authenticator=Authenticator(settings.ACCESS_MODE, self.store.read),
+            options=WireOptions(
+                open_access=settings.ACCESS_MODE == "open",
+                proxied_open_access=settings.ALLOW_OPEN_ACCESS,
+                allowed_hosts=tuple(settings.ALLOWED_HOSTS),
+                allowed_origins=settings.ALLOWED_ORIGINS,
+                trusted_proxies=settings.TRUSTED_PROXIES,
+                authenticate_timeout=settings.AUTHENTICATE_TIMEOUT,
+                outbound_bytes=settings.MAX_OUTBOUND_BYTES,
+                connections=settings.MAX_CONNECTIONS,
+            ),
+            ready=self.ready,
+        )
+
+    async def ready(self) -> None:
+        """Start everything at first use; wait until it has."""
+        if self._starting is None:
+            self._starting = asyncio.get_running_loop().create_task(self._start())
+        if not self._starting.done():
+            await asyncio.shield(self._starting)
+        elif self._starting.exception() is not None:
+            failed, self._starting = self._starting, None
+            failed.result()
+
+    async def stop(self) -> None:
+        """Let answers in flight end, then end everything; nothing acknowledged is left unwritten."""
+        if self._starting is None:
+            return
+        with suppress(Exception):
+            await self._starting
+        await self.turns.drain(settings.DRAIN_TIMEOUT)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        with suppress(Exception):
+            await self.registry.stop()
+        await self.hub.stop()
+        await self.store.stop()
+        if self._client is not None:
+            await self._client.aclose()
+        log.info("gateway.stopped")
+
+    # --- Starting --------------------------------------------------------------------------------
+
+    def _responders(self) -> dict[str, Responder]:
+        responders: dict[str, Responder] = {"knowledge": KnowledgeResponder(self.library)}
+        if settings.OPENAI_BASE_URL:
+            self._client = open_client(allow_private=settings.ALLOW_PRIVATE_UPSTREAMS)
+            responders["openai"] = OpenAIResponder(
+                client=self._client,
+                base_url=settings.OPENAI_BASE_URL,
+                api_key=settings.OPENAI_API_KEY,
+                model=settings.OPENAI_MODEL,
+                recall=self.library.search,
+                limits=Limits(
+                    connect=settings.MODEL_CONNECT_TIMEOUT,
+                    first_token=settings.MODEL_FIRST_TOKEN_TIMEOUT,
+                    idle=settings.MODEL_IDLE_TIMEOUT,
+                    context_tokens=settings.MODEL_CONTEXT_TOKENS,
+                ),
+            )
+        return responders
+
+    async def _start(self) -> None:
+        await self.hub.start()
+        await self.catalogue.refresh()
+        await self.store.read(self.library.refresh)
+        await self.registry.start(on_fenced=self.turns.abandon)
+        self.hub.watch(ControlTopic(), self.turns.on_control)
+        loop = asyncio.get_running_loop()
+        self._tasks = [
+            loop.create_task(self._repeat(FOLLOW, self._follow)),
+            loop.create_task(self._repeat(settings.SCAN, self._look_after_workers)),
+        ]
+        log.info("gateway.started", worker=str(self.registry.worker), pipelines=len(self.catalogue.all()))
+
+    async def _repeat(self, seconds: float, work: Callable[[], Awaitable[None]]) -> None:
+        while True:
+            try:
+                await work()
+            except Exception as error:  # the database is away: the next round tries again
+                log.warning("gateway.round_failed", work=work.__name__, error=type(error).__name__, reason=str(error))
+            # A little apart, so that many workers do not ask at the same moment.
+            await asyncio.sleep(seconds * random.uniform(0.9, 1.1))  # noqa: S311  spread, not a secret
+
+    async def _follow(self) -> None:
+        await self.catalogue.refresh()
+        await self.store.read(self.library.refresh)
+
+    async def _look_after_workers(self) -> None:
+        await self.registry.scan()
+        await self.turns.take_over(self.registry.dead_among)
+
+    async def _fill(self, topic: Any, after: int) -> Sequence[Event]:
+        if not isinstance(topic, SessionTopic):
+            return ()
+        missing = await self.store.read(selectors.messages_after, topic.session, after, REPLAYED)
+        return [MessageStored(message) for message in missing]
+
+
+gateway = Gateway()
+
+
+async def _not_found(scope: Any, receive: Any, send: Any) -> None:
+    """Refuse an unknown socket path before the upgrade."""
+    await receive()
+    if "websocket.http.response" in (scope.get("extensions") or {}):
+        headers = [(b"content-type", b"text/plain; charset=utf-8")]
+        await send({"type": "websocket.http.response.start", "status": 404, "headers": headers})
+        await send({"type": "websocket.http.response.body", "body": b"Not found"})
+    else:
+        await send({"type": "websocket.close", "code": 1008})
+
+
+_wires = langbot.urlpatterns(gateway.parts)
+
+# Below /websocket/ too: document 001's nginx block forwards that prefix.
+websocket_router = URLRouter(
+    [*_wires, path("websocket/", URLRouter([*_wires, path("<path:rest>", _not_found)])), path("<path:rest>", _not_found), path("", _not_found)]
+)

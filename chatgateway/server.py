@@ -1,0 +1,182 @@
+"""uvicorn as the gateway needs it: a WebSocket protocol class of our own, and a stop that lets answers end.
+
+What the protocol class adds to uvicorn's: frames written by reference without a task in between (`write`), a transport
+that can be aborted when a peer no longer reads, invalid UTF-8 that closes with 1007 without a traceback, reading that
+pauses only while many messages wait, and a log without query strings, which hold tokens.
+"""
+
+import asyncio
+import gc
+import socket
+import sys
+from collections import deque
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from typing import Any
+
+import uvicorn
+from django.conf import settings
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+
+from integrations.outbound import EXTENSION
+
+INBOX = 32  # messages that wait for the app before reading from the peer pauses
+WRITE_BUFFER = 64 * 1024  # bytes in the transport's buffer above which frames wait with the consumer
+
+
+class _Inbox:
+    """The messages for the app, in place of uvicorn's queue: one reader, no lock, no task."""
+
+    __slots__ = ("_items", "_waiter")
+
+    def __init__(self) -> None:
+        self._items: deque[Any] = deque()
+        self._waiter: asyncio.Future[None] | None = None
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def empty(self) -> bool:
+        return not self._items
+
+    def put_nowait(self, item: Any) -> None:
+        self._items.append(item)
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    async def get(self) -> Any:
+        while not self._items:
+            self._waiter = asyncio.get_running_loop().create_future()
+            try:
+                await self._waiter
+            finally:
+                self._waiter = None
+        return self._items.popleft()
+
+
+class GatewayProtocol(WebSocketsSansIOProtocol):
+    """One WebSocket connection; also the DirectTransport that its consumer writes to."""
+
+    on_writable: Callable[[], None] | None = None
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.queue = _Inbox()  # type: ignore[assignment]  # the part of a queue that this class uses
+        self._paused = False
+
+    def connection_made(self, transport: Any) -> None:
+        super().connection_made(transport)
+        transport.set_write_buffer_limits(high=WRITE_BUFFER)
+
+    def handle_connect(self, event: Any) -> None:
+        super().handle_connect(event)
+        if hasattr(self, "scope"):
+            self.scope["extensions"][EXTENSION] = self  # type: ignore[index, assignment]
+
+    # --- DirectTransport -------------------------------------------------------------------------
+
+    @property
+    def can_write(self) -> bool:
+        return not self._paused
+
+    def write(self, frame: bytes) -> None:
+        """Write a whole frame, encoded already; a connection that is closing drops it."""
+        if self.handshake_complete and not self.close_sent and not self.disconnected:
+            self.transport.write(frame)
+
+    def abort(self) -> None:
+        """Drop the connection with what is still unsent: a close frame would wait behind it for ever."""
+        self.transport.abort()
+
+    def pause_writing(self) -> None:
+        self._paused = True
+        super().pause_writing()
+
+    def resume_writing(self) -> None:
+        self._paused = False
+        super().resume_writing()
+        if self.on_writable is not None:
+            self.on_writable()
+
+    # --- Reading ---------------------------------------------------------------------------------
+
+    def send_receive_event_to_app(self) -> None:
+        data = self.frames[0] if len(self.frames) == 1 else b"".join(self.frames)
+        self.frames = []
+        if self.close_sent:
+            return
+        if self.curr_msg_data_type == "text":
+            try:
+                self.queue.put_nowait({"type": "websocket.receive", "text": str(data, "utf-8")})
+            except UnicodeDecodeError:
+                self.conn.fail(1007, "invalid UTF-8")
+                self.handle_parser_exception()
+                return
+        else:
+            self.queue.put_nowait({"type": "websocket.receive", "bytes": bytes(data)})
+        if not self.read_paused and len(self.queue) >= INBOX:  # type: ignore[arg-type]
+            self.read_paused = True
+            self.transport.pause_reading()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        self._paused = False
+        self.on_writable = None
+
+
+class GatewayServer(uvicorn.Server):
+    """A uvicorn server that lets answers in flight end before it closes the sockets."""
+
+    def __init__(self, config: uvicorn.Config, drain: Callable[[], Awaitable[None]], until: int | None) -> None:
+        super().__init__(config)
+        self._drain = drain
+        self._until = until
+
+    async def startup(self, sockets: Any = None) -> None:
+        """Start, then keep what is loaded out of every later garbage collection."""
+        await super().startup(sockets=sockets)
+        if self._until is not None:
+            asyncio.get_running_loop().add_reader(self._until, self._supervisor_gone)
+        gc.collect()
+        gc.freeze()
+
+    def _supervisor_gone(self) -> None:
+        asyncio.get_running_loop().remove_reader(self._until)
+        self.should_exit = True
+
+    async def shutdown(self, sockets: Any = None) -> None:
+        """Take no new connections, drain, then close."""
+        for server in self.servers:
+            server.close()
+        await self._drain()
+        await super().shutdown(sockets=sockets)
+
+
+def run(listener: socket.socket, *, until: int | None = None) -> None:
+    """Serve on `listener` until a signal, or until the other end of the pipe `until` is closed."""
+    from chatgateway.asgi import application
+    from chatgateway.routing import gateway
+
+    config = uvicorn.Config(
+        application,
+        loop="uvloop",
+        http="httptools",
+        ws=GatewayProtocol,
+        ws_max_size=settings.MAX_FRAME_BYTES,
+        ws_per_message_deflate=False,
+        lifespan="on",
+        access_log=False,
+        log_config=None,
+        proxy_headers=False,
+        server_header=False,
+        timeout_graceful_shutdown=5,
+    )
+
+    async def drain() -> None:
+        await gateway.turns.drain(settings.DRAIN_TIMEOUT)
+
+    server = GatewayServer(config, drain, until)
+    # The writer's thread and the loop take turns often, or each statement would wait up to 5 ms for the interpreter.
+    sys.setswitchinterval(0.0005)
+    with suppress(KeyboardInterrupt):
+        server.run(sockets=[listener])

@@ -1,0 +1,271 @@
+"""Settings, read once from the environment or `.env`; `.env.example` lists every name.
+
+Sections: where things are, security, applications, database, layer, web, model, limits, logs.
+A wrong value raises ImproperlyConfigured with one sentence that names the variable.
+"""
+
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import environ
+from django.core.exceptions import ImproperlyConfigured
+
+from chatgateway import logging as gateway_logging
+from chatgateway.environment import is_loopback, read_or_make_secret_key
+
+env = environ.Env()
+
+# --- Where things are ------------------------------------------------------------------------
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+env.read_env(BASE_DIR / ".env")
+
+
+def _whole_number(name: str, default: int, least: int = 0) -> int:
+    """Return the environment's whole number `name`, at least `least`."""
+    try:
+        value = env.int(name, default=default)
+    except ValueError:
+        value = least - 1
+    if value < least:
+        raise ImproperlyConfigured(f"{name} must be a whole number of at least {least}, not {env.str(name)!r}.")
+    return value
+
+
+def _seconds(name: str, default: float) -> float:
+    """Return the environment's duration `name` in seconds, more than zero."""
+    try:
+        value = env.float(name, default=default)
+    except ValueError:
+        value = 0.0
+    if value <= 0:
+        raise ImproperlyConfigured(f"{name} must be a number of seconds above zero, not {env.str(name)!r}.")
+    return value
+
+
+def _choice(name: str, *allowed: str) -> str:
+    """Return the environment's `name`, one of `allowed`; the first is the default."""
+    value = env.str(name, default=allowed[0]) or allowed[0]
+    if value not in allowed:
+        raise ImproperlyConfigured(f"{name} must be one of {', '.join(allowed)}, not {value!r}.")
+    return value
+
+
+def _switch(name: str, default: bool) -> bool:
+    """Return the environment's yes or no `name`."""
+    value = env.str(name, default="").strip().lower()
+    if value in {"1", "true", "yes", "on"}:
+        return True
+    if value in {"0", "false", "no", "off"}:
+        return False
+    if value:
+        raise ImproperlyConfigured(f"{name} must be true or false, not {value!r}.")
+    return default
+
+
+HOST = env.str("HOST", default="127.0.0.1") or "127.0.0.1"
+PORT = _whole_number("PORT", 8000, least=1)
+WORKERS = _whole_number("WORKERS", 1, least=1)
+DATA_DIR = Path(env.str("DATA_DIR", default="") or BASE_DIR / "data").resolve()
+PUBLIC_URL = env.str("PUBLIC_URL", default="").rstrip("/")
+DEFAULT_PIPELINE = "00000000-0000-4000-8000-000000000001"
+
+# --- Security --------------------------------------------------------------------------------
+
+DEBUG = _switch("DEBUG", default=False)
+SECRET_KEY = env.str("SECRET_KEY", default="") or read_or_make_secret_key(DATA_DIR)
+ACCESS_MODE = _choice("ACCESS_MODE", "open", "token")
+ALLOW_OPEN_ACCESS = _switch("ALLOW_OPEN_ACCESS", default=False)
+ALLOW_PRIVATE_UPSTREAMS = _switch("ALLOW_PRIVATE_UPSTREAMS", default=ACCESS_MODE == "open")
+ALLOWED_ORIGINS = frozenset(env.list("ALLOWED_ORIGINS", default=[]))
+TRUSTED_PROXIES = tuple(env.list("TRUSTED_PROXIES", default=[]))
+ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=["localhost", "127.0.0.1", "[::1]"])
+if not is_loopback(HOST) and HOST not in {"0.0.0.0", "::"}:  # noqa: S104  compared, not bound
+    ALLOWED_HOSTS = [*ALLOWED_HOSTS, HOST]
+if PUBLIC_URL:
+    ALLOWED_HOSTS = [*ALLOWED_HOSTS, urlsplit(PUBLIC_URL).hostname or ""]
+    CSRF_TRUSTED_ORIGINS = [PUBLIC_URL]
+X_FRAME_OPTIONS = "DENY"
+SECURE_CONTENT_TYPE_NOSNIFF = True
+SECURE_REFERRER_POLICY = "same-origin"
+SESSION_COOKIE_HTTPONLY = True
+SESSION_COOKIE_SAMESITE = "Lax"
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = PUBLIC_URL.startswith("https://")
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator", "OPTIONS": {"min_length": 12}},
+    {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
+]
+
+# --- Applications ----------------------------------------------------------------------------
+
+INSTALLED_APPS = [
+    "daphne",  # first: its runserver replaces Django's
+    "unfold",
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "django.contrib.staticfiles",
+    "channels",
+    "rest_framework",
+    "adrf",
+    "drf_spectacular",
+    "drf_spectacular_sidecar",
+    "django_structlog",
+    "chatgateway",
+    "conversations",
+    "connections",
+    "integrations",
+]
+MIDDLEWARE = [
+    "chatgateway.middleware.OpenAccessGuard",
+    "django.middleware.security.SecurityMiddleware",
+    "servestatic.middleware.ServeStaticMiddleware",
+    "django_structlog.middlewares.RequestMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.locale.LocaleMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+]
+ROOT_URLCONF = "chatgateway.urls"
+ASGI_APPLICATION = "chatgateway.asgi.application"
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [BASE_DIR / "templates"],
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ],
+        },
+    },
+]
+
+# --- Database --------------------------------------------------------------------------------
+
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+DATABASE_URL = env.str("DATABASE_URL", default="") or f"sqlite:///{DATA_DIR / 'gateway.sqlite3'}"
+# Seconds that a write waits for a lock; an error must reach the client within 5 s (R11).
+LOCK_TIMEOUT = _seconds("LOCK_TIMEOUT", 4.0)
+
+
+def _database(url: str) -> dict[str, Any]:
+    """Return Django's settings for `url`: sqlite:///… or postgres://…, nothing else."""
+    scheme = urlsplit(url).scheme
+    try:
+        database: dict[str, Any] = dict(env.db_url_config(url))
+    except (ValueError, KeyError, TypeError, ImproperlyConfigured):
+        database = {}
+    if scheme not in {"sqlite", "postgres", "postgresql"} or not database.get("NAME"):
+        raise ImproperlyConfigured(
+            "DATABASE_URL must look like sqlite:////folder/file.sqlite3 or postgres://user:password@host:5432/name."
+        )
+    if scheme == "sqlite":
+        database["CONN_MAX_AGE"] = None
+        database["OPTIONS"] = {
+            "timeout": LOCK_TIMEOUT,
+            "transaction_mode": "IMMEDIATE",
+            "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA cache_size=-16000;",
+        }
+    else:
+        database["CONN_MAX_AGE"] = 0
+        database["OPTIONS"] = {
+            **database.get("OPTIONS", {}),
+            "connect_timeout": 4,
+            "options": f"-c lock_timeout={int(LOCK_TIMEOUT * 1000)} -c statement_timeout=30000",
+            "pool": {"min_size": 1, "max_size": 12, "timeout": LOCK_TIMEOUT},
+        }
+    return database
+
+
+DATABASES = {"default": _database(DATABASE_URL)}
+
+# --- Layer -----------------------------------------------------------------------------------
+
+REDIS_URL = env.str("REDIS_URL", default="")
+if REDIS_URL and (urlsplit(REDIS_URL).scheme not in {"redis", "rediss", "unix"}):
+    raise ImproperlyConfigured("REDIS_URL must look like redis://host:6379/0, rediss://… or unix:///path.")
+CHANNEL_LAYERS: dict[str, dict[str, Any]] = (
+    {"default": {"BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer", "CONFIG": {"hosts": [REDIS_URL]}}}
+    if REDIS_URL
+    else {"default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}}
+)
+
+# --- Web -------------------------------------------------------------------------------------
+
+LANGUAGE_CODE = "en"
+LANGUAGES = [("en", "English"), ("zh-hans", "简体中文")]
+TIME_ZONE = env.str("TIME_ZONE", default="UTC") or "UTC"
+USE_TZ = True
+STATIC_URL = "static/"
+STATIC_ROOT = DATA_DIR / "static"
+SERVESTATIC_USE_FINDERS = True  # no collectstatic step: the first start has nothing to prepare
+SERVESTATIC_AUTOREFRESH = False
+LOGIN_URL = "/admin/login/"
+REST_FRAMEWORK = {
+    "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
+    "DEFAULT_AUTHENTICATION_CLASSES": [],
+    "DEFAULT_PERMISSION_CLASSES": [],
+    "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
+    "EXCEPTION_HANDLER": "integrations.rest.exception_handler",
+    "UNAUTHENTICATED_USER": None,
+}
+SPECTACULAR_SETTINGS = {
+    "TITLE": "Chat gateway",
+    "DESCRIPTION": "One AI chat service that speaks five wire protocols.",
+    "VERSION": "0.1.0",
+    "SWAGGER_UI_DIST": "SIDECAR",
+    "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
+    "SERVE_INCLUDE_SCHEMA": False,
+}
+UNFOLD = {
+    "SITE_TITLE": "Chat gateway",
+    "SITE_HEADER": "Chat gateway",
+    "SITE_SYMBOL": "forum",
+    "SHOW_HISTORY": True,
+    "SHOW_VIEW_ON_SITE": False,
+}
+
+# --- Model -----------------------------------------------------------------------------------
+
+OPENAI_BASE_URL = env.str("OPENAI_BASE_URL", default="").rstrip("/")
+OPENAI_API_KEY = env.str("OPENAI_API_KEY", default="")
+OPENAI_MODEL = env.str("OPENAI_MODEL", default="")
+if OPENAI_BASE_URL and urlsplit(OPENAI_BASE_URL).scheme not in {"http", "https"}:
+    raise ImproperlyConfigured("OPENAI_BASE_URL must look like https://host/v1.")
+if bool(OPENAI_BASE_URL) != bool(OPENAI_MODEL):
+    raise ImproperlyConfigured("OPENAI_BASE_URL and OPENAI_MODEL must be set together.")
+# Time limits of R12, in seconds.
+MODEL_CONNECT_TIMEOUT = _seconds("MODEL_CONNECT_TIMEOUT", 5.0)
+MODEL_FIRST_TOKEN_TIMEOUT = _seconds("MODEL_FIRST_TOKEN_TIMEOUT", 20.0)
+MODEL_IDLE_TIMEOUT = _seconds("MODEL_IDLE_TIMEOUT", 15.0)
+MODEL_CONTEXT_TOKENS = _whole_number("MODEL_CONTEXT_TOKENS", 3000, least=100)
+TURN_DEADLINE = _seconds("TURN_DEADLINE", 55.0)
+
+# --- Limits ----------------------------------------------------------------------------------
+
+MAX_FRAME_BYTES = _whole_number("MAX_FRAME_BYTES", 1024 * 1024, least=1024)
+MAX_CONNECTIONS = _whole_number("MAX_CONNECTIONS", 20_000, least=1)
+MAX_OUTBOUND_BYTES = _whole_number("MAX_OUTBOUND_BYTES", 1024 * 1024, least=1024)
+DELTA_INTERVAL = _seconds("DELTA_INTERVAL", 0.05)
+AUTHENTICATE_TIMEOUT = _seconds("AUTHENTICATE_TIMEOUT", 10.0)
+# A worker's lease: it counts up every BEAT seconds and is dead after LEASE seconds without change.
+BEAT = _seconds("BEAT", 5.0)
+LEASE = _seconds("LEASE", 20.0)
+SCAN = _seconds("SCAN", 2.0)
+# Answers in flight get this long after SIGTERM (R14).
+DRAIN_TIMEOUT = _seconds("DRAIN_TIMEOUT", 25.0)
+DATA_UPLOAD_MAX_MEMORY_SIZE = MAX_FRAME_BYTES
+
+# --- Logs ------------------------------------------------------------------------------------
+
+LOGGING_CONFIG = "chatgateway.logging.configure"
+LOGGING = gateway_logging.config(json_lines=_choice("LOG_FORMAT", "text", "json") == "json")

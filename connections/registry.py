@@ -1,0 +1,220 @@
+"""Who is here: this process's lease and its live connections, kept as rows that are true across processes.
+
+A worker's `beat` counts up while it lives. Every other worker watches it by its own monotonic clock and ends it after
+`lease` seconds without change, or at once when the lock that it held on a shared disk is free. A connection is live
+while its row has no end and its worker lives.
+"""
+
+import asyncio
+import fcntl
+import os
+import socket
+import time
+from collections.abc import Callable, Coroutine
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import IO, Any
+from uuid import UUID, uuid4
+
+import msgspec
+import structlog
+
+from connections import selectors
+from connections.jobs import Activity, Beat, Close, ConnectionRow, EndWorker, Open, Register, Reopen, Touch
+from connections.writer import Writer
+
+log = structlog.get_logger(__name__)
+
+RETRY_CLOSE = 1.0  # seconds before the end of a connection that could not be stored is tried again
+
+
+class LeaseLimits(msgspec.Struct, frozen=True):
+    """Seconds between two beats, without a change until a worker counts as dead, and between two looks."""
+
+    beat: float = 5.0
+    lease: float = 20.0
+    scan: float = 2.0
+
+
+class LiveConnection:
+    """A socket of this process, with what it has carried."""
+
+    __slots__ = ("bytes_in", "bytes_out", "dirty", "last_active", "messages_in", "messages_out", "row")
+
+    def __init__(self, row: ConnectionRow) -> None:
+        self.row = row
+        self.last_active = time.time()
+        self.messages_in = self.messages_out = self.bytes_in = self.bytes_out = 0
+        self.dirty = False
+
+    def received(self, size: int) -> None:
+        """Count a message that came in."""
+        self.messages_in += 1
+        self.bytes_in += size
+        self.last_active = time.time()
+        self.dirty = True
+
+    def sent(self, size: int) -> None:
+        """Count a message that went out."""
+        self.messages_out += 1
+        self.bytes_out += size
+        self.dirty = True
+
+    def activity(self) -> Activity:
+        """Return the counters as they are now."""
+        self.dirty = False
+        return Activity(
+            self.row.uuid, datetime.fromtimestamp(self.last_active, UTC), self.messages_in, self.messages_out,
+            self.bytes_in, self.bytes_out,
+        )  # fmt: skip
+
+
+class Registry:
+    """This process's lease, its connections, and its view of the other workers."""
+
+    def __init__(self, writer: Writer, *, limits: LeaseLimits, lock_dir: Path) -> None:
+        self.worker = uuid4()
+        self._writer = writer
+        self._limits = limits
+        self._lock_dir = lock_dir
+        self._lock: IO[str] | None = None
+        self._live: dict[UUID, LiveConnection] = {}
+        self._seen: dict[UUID, tuple[int, float]] = {}  # worker → its beat and since when, by our clock
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._on_fenced: Callable[[], None] = lambda: None
+
+    @property
+    def live(self) -> int:
+        """The number of connections of this process."""
+        return len(self._live)
+
+    async def start(self, on_fenced: Callable[[], None]) -> None:
+        """Take a lease and keep it; `on_fenced` is called when others have judged this worker dead."""
+        self._on_fenced = on_fenced
+        await self._register()
+        self._spawn(self._keep_beating())
+
+    async def stop(self) -> None:
+        """Give the lease back; whatever is still open under it ends."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._writer.submit(EndWorker(self.worker, 1012, "server stopped"))
+        self._drop_lock()
+
+    async def open(self, row: ConnectionRow) -> LiveConnection:
+        """Store a connection and return it once it is committed."""
+        live = LiveConnection(row)
+        self._live[row.uuid] = live
+        try:
+            await self._writer.submit(Open(row))
+        except BaseException:
+            del self._live[row.uuid]
+            raise
+        return live
+
+    def close(self, live: LiveConnection, code: int, reason: str) -> None:
+        """Note the end of a connection; stored soon, and until it is."""
+        self._live.pop(live.row.uuid, None)
+        self._spawn(self._store_end(Close(live.activity(), code, reason)))
+
+    async def scan(self) -> None:
+        """Look at the other workers' leases and end the dead ones."""
+        now = time.monotonic()
+        beats = await self._writer.read(selectors.live_workers)
+        beats.pop(self.worker, None)
+        seen = {
+            worker: before if (before := self._seen.get(worker)) and before[0] == beat else (beat, now)
+            for worker, beat in beats.items()
+        }
+        self._seen = seen
+        for worker, (_, since) in seen.items():
+            process_ended = self._process_ended(worker)
+            if process_ended or now - since >= self._limits.lease:
+                log.warning("worker.lost", worker=str(worker), silent_for=round(now - since, 1), ended=process_ended)
+                await self.end_worker(worker)
+
+    async def end_worker(self, worker: UUID) -> None:
+        """End a worker's lease and the connections that lived under it."""
+        await self._writer.submit(EndWorker(worker))
+        self._lock_path(worker).unlink(missing_ok=True)
+
+    async def dead_among(self, workers: set[UUID]) -> set[UUID]:
+        """Return those of `workers` whose lease has ended or never was."""
+        return workers - await self._writer.read(selectors.live_among, workers)
+
+    # --- Our own lease ---------------------------------------------------------------------------
+
+    async def _register(self) -> None:
+        self._take_lock()
+        await self._writer.submit(Register(self.worker, socket.gethostname(), os.getpid()))
+        log.info("worker.registered", worker=str(self.worker))
+
+    async def _keep_beating(self) -> None:
+        while True:
+            await asyncio.sleep(self._limits.beat)
+            try:
+                if not await self._writer.submit(Beat(self.worker)):
+                    await self._begin_again()
+                await self._flush()
+            except Exception as error:  # the database is away: the next beat tries again
+                log.warning("worker.beat_failed", reason=str(error))
+
+    async def _begin_again(self) -> None:
+        """Take a new lease after others ended ours (this process was stopped for long), and re-enter what is open."""
+        log.warning("worker.fenced", worker=str(self.worker), connections=len(self._live))
+        self._drop_lock()
+        self.worker = uuid4()
+        self._on_fenced()
+        await self._register()
+        await self._writer.submit(Reopen(self.worker, tuple(self._live)))
+
+    async def _flush(self) -> None:
+        dirty = [live for live in self._live.values() if live.dirty]
+        if dirty:
+            try:
+                await self._writer.submit(Touch(tuple(live.activity() for live in dirty)))
+            except BaseException:
+                for live in dirty:
+                    live.dirty = True
+                raise
+
+    async def _store_end(self, close: Close) -> None:
+        while True:
+            try:
+                await self._writer.submit(close)
+            except Exception as error:
+                log.warning("connection.end_not_stored", reason=str(error))
+                await asyncio.sleep(RETRY_CLOSE)
+            else:
+                return
+
+    # --- The lock that tells of a process's end --------------------------------------------------
+
+    def _lock_path(self, worker: UUID) -> Path:
+        return self._lock_dir / f"{worker}.lock"
+
+    def _take_lock(self) -> None:
+        self._lock_dir.mkdir(parents=True, exist_ok=True)
+        self._lock = self._lock_path(self.worker).open("w")
+        fcntl.flock(self._lock, fcntl.LOCK_EX)
+
+    def _drop_lock(self) -> None:
+        if self._lock is not None:
+            self._lock_path(self.worker).unlink(missing_ok=True)
+            self._lock.close()
+            self._lock = None
+
+    def _process_ended(self, worker: UUID) -> bool:
+        """Tell whether a worker that locked a file on this disk holds it no more; the kernel frees it at any death."""
+        try:
+            with self._lock_path(worker).open() as file:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:  # it is held, or it lies on another machine's disk
+            return False
+        return True
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)

@@ -1,0 +1,78 @@
+"""Every read of who is here. Synchronous; a connection is live while `ended_at` is null."""
+
+from collections.abc import Collection
+from datetime import UTC, datetime
+from uuid import UUID
+
+import msgspec
+from django.db.models import Count, QuerySet
+
+from connections.models import Connection, Worker
+
+PIPELINE_WIRE = "langbot"
+
+
+class Statistics(msgspec.Struct, frozen=True):
+    """How many sockets of the pipeline wire are live, over the whole deployment; `pipelines` counts those with any."""
+
+    total_connections: int
+    pipelines: int
+    connections_by_pipeline: dict[UUID, int]
+    connections_by_session_type: dict[str, int]
+
+
+class ListedConnection(msgspec.Struct, frozen=True):
+    """A socket that is live; times in UTC."""
+
+    connection_id: UUID
+    session_type: str
+    created_at: datetime
+    last_active: datetime
+
+
+def live_statistics() -> Statistics:
+    """Return the numbers of live sockets of the pipeline wire."""
+    by_pipeline: dict[UUID, int] = {}
+    by_type: dict[str, int] = {"person": 0, "group": 0}
+    counted = _live().values_list("pipeline", "session_type").annotate(Count("id")).order_by()
+    for pipeline, session_type, count in counted:
+        if pipeline is not None:
+            by_pipeline[pipeline] = by_pipeline.get(pipeline, 0) + count
+            by_type[session_type] = by_type.get(session_type, 0) + count
+    return Statistics(sum(by_pipeline.values()), len(by_pipeline), by_pipeline, by_type)
+
+
+def live_connections(pipeline: UUID) -> list[ListedConnection]:
+    """Return the live sockets of a pipeline, oldest first."""
+    found = (
+        _live()
+        .filter(pipeline=pipeline)
+        .order_by("connected_at", "id")
+        .values_list("uuid", "session_type", "connected_at", "last_active")
+    )
+    return [
+        ListedConnection(uuid, session_type, connected.astimezone(UTC), active.astimezone(UTC))
+        for uuid, session_type, connected, active in found
+    ]
+
+
+def live_count(pipeline: UUID, session_type: str | None = None) -> int:
+    """Return how many sockets of a pipeline are live, of one session type or of both."""
+    found = _live().filter(pipeline=pipeline)
+    if session_type is not None:
+        found = found.filter(session_type=session_type)
+    return found.count()
+
+
+def live_workers() -> dict[UUID, int]:
+    """Return the beat of every worker whose lease has not ended."""
+    return dict(Worker.objects.filter(ended_at=None).order_by().values_list("uuid", "beat"))
+
+
+def live_among(workers: Collection[UUID]) -> set[UUID]:
+    """Return those of `workers` whose lease has not ended."""
+    return set(Worker.objects.filter(uuid__in=workers, ended_at=None).order_by().values_list("uuid", flat=True))
+
+
+def _live() -> QuerySet[Connection]:
+    return Connection.objects.filter(wire=PIPELINE_WIRE, ended_at=None)

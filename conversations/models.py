@@ -1,0 +1,207 @@
+"""The tables of what was said. Written through `services` and the store's jobs, read through `selectors`.
+
+Integer primary keys inside, UUIDs outside. Messages are only ever appended.
+"""
+
+import uuid
+
+from django.db import models
+from django.db.models import Q
+
+
+class Pipeline(models.Model):
+    """A way of answering: ordered routes over its own documents."""
+
+    class GroupReply(models.TextChoices):
+        MENTIONED = "mentioned", "When addressed"
+        ALWAYS = "always", "Always"
+
+    uuid = models.UUIDField(unique=True, default=uuid.uuid4, editable=False)
+    name = models.CharField(max_length=100)
+    description = models.TextField(blank=True)
+    is_default = models.BooleanField(default=False, help_text="Answers where nothing names a pipeline.")
+    failure_text = models.TextField(
+        blank=True, help_text="What a visitor reads when no route could answer; empty: a sentence in his language."
+    )
+    group_reply = models.CharField(max_length=16, choices=GroupReply, default=GroupReply.MENTIONED)
+    group_prefix = models.CharField(
+        max_length=32, default="ai", blank=True, help_text="In a group, a message that begins with it is a question."
+    )
+    public = models.BooleanField(
+        default=False, help_text="In token mode: visitors from an allowed origin need no token (pipeline wire)."
+    )
+    # Counts up with every change of this pipeline's documents; each process compares it with its index.
+    knowledge_revision = models.PositiveBigIntegerField(default=0, editable=False)
+    created_at = models.DateTimeField(auto_now_add=True)
+    updated_at = models.DateTimeField(auto_now=True)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["is_default"], condition=Q(is_default=True), name="one_default_pipeline")
+        ]
+        ordering = ["name", "id"]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Route(models.Model):
+    """One responder of a pipeline; the first that can answer does."""
+
+    class Kind(models.TextChoices):
+        KNOWLEDGE = "knowledge", "Documents"
+        OPENAI = "openai", "Language model (OpenAI-compatible)"
+
+    pipeline = models.ForeignKey(Pipeline, on_delete=models.CASCADE, related_name="routes")
+    position = models.PositiveIntegerField(default=0, help_text="Lower ones are tried first.")
+    kind = models.CharField(max_length=16, choices=Kind, default=Kind.KNOWLEDGE)
+    enabled = models.BooleanField(default=True)
+    recall = models.BooleanField(default=True, help_text="Give the model matching passages of the documents.")
+    system_prompt = models.TextField(blank=True, help_text="Instructions to the model; empty: the built-in ones.")
+    model = models.CharField(max_length=200, blank=True, help_text="Empty: OPENAI_MODEL of the environment.")
+
+    class Meta:
+        ordering = ["pipeline", "position", "id"]
+
+    def __str__(self) -> str:
+        return f"{self.position}: {self.get_kind_display()}"
+
+
+class ChatSession(models.Model):
+    """One conversation: of one person, or of a group's room. The row appears with its first message."""
+
+    class Kind(models.TextChoices):
+        PERSON = "person", "Person"
+        GROUP = "group", "Group"
+
+    uuid = models.UUIDField(unique=True)
+    pipeline = models.ForeignKey(Pipeline, on_delete=models.CASCADE, related_name="sessions")
+    session_type = models.CharField(max_length=8, choices=Kind)
+    name = models.CharField(max_length=200, blank=True, default="")
+    wire = models.CharField(max_length=16)
+    language = models.CharField(max_length=8, default="zh-hans")
+    # The application whose token opened it: that token re-enters it. Kept as UUID: `connections` owns the row.
+    application = models.UUIDField(null=True, blank=True)
+    # A reset counts the epoch up: history and model memory start anew, the old transcript stays for staff.
+    epoch = models.PositiveIntegerField(default=0)
+    last_seq = models.PositiveBigIntegerField(default=0)
+    # Turns not yet ended; above one, the rest wait for their turn.
+    open_turns = models.PositiveIntegerField(default=0)
+    created_at = models.DateTimeField()
+    last_message_at = models.DateTimeField()
+
+    class Meta:
+        verbose_name = "session"
+        indexes = [
+            models.Index(fields=["pipeline", "session_type", "-last_message_at"], name="session_recent"),
+            models.Index(fields=["-last_message_at"], name="session_latest"),
+        ]
+
+    def __str__(self) -> str:
+        return self.name or str(self.uuid)
+
+
+class Message(models.Model):
+    """Something that was said, as committed."""
+
+    class Role(models.TextChoices):
+        USER = "user", "User"
+        ASSISTANT = "assistant", "Assistant"
+        OPERATOR = "operator", "Operator"
+
+    session = models.ForeignKey(ChatSession, on_delete=models.CASCADE, related_name="messages")
+    seq = models.PositiveBigIntegerField()
+    epoch = models.PositiveIntegerField(default=0)
+    role = models.CharField(max_length=16, choices=Role)
+    text = models.TextField(blank=True)
+    # The wire's own component list, as JSON; null where the text says it all.
+    components = models.JSONField(null=True, blank=True)
+    citations = models.JSONField(null=True, blank=True)
+    connection_id = models.CharField(max_length=36, blank=True, default="")
+    reply_to = models.CharField(max_length=36, blank=True, default="")
+    sender_name = models.CharField(max_length=100, blank=True, default="")
+    client_msg_id = models.CharField(max_length=128, null=True, blank=True)
+    created_at = models.DateTimeField()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["session", "seq"], name="message_seq"),
+            models.UniqueConstraint(
+                fields=["session", "client_msg_id"],
+                condition=Q(client_msg_id__isnull=False),
+                name="message_client_msg_id",
+            ),
+        ]
+        ordering = ["session", "seq"]
+
+    def __str__(self) -> str:
+        return f"{self.role} #{self.seq}"
+
+
+class Turn(models.Model):
+    """A question on its way to exactly one answer."""
+
+    class State(models.TextChoices):
+        QUEUED = "queued", "Waiting for the turn before it"
+        RUNNING = "running", "Running"
+        ENDED = "ended", "Ended"
+
+    # Reserved, in the transaction that stores the question, for the message that will be the answer.
+    id = models.BigIntegerField(primary_key=True)
+    session = models.ForeignKey(ChatSession, on_delete=models.CASCADE, related_name="turns")
+    question = models.OneToOneField(Message, on_delete=models.CASCADE, related_name="turn")
+    epoch = models.PositiveIntegerField(default=0)
+    state = models.CharField(max_length=8, choices=State)
+    # What is to be answered where it is not all of the question's text (a mention or prefix was taken off).
+    prompt = models.TextField(blank=True, default="")
+    stream = models.BooleanField(default=True)
+    # The lease that runs it; another worker may take it over once that lease is dead.
+    worker = models.UUIDField(null=True, blank=True)
+    # When a responder that must not be asked twice began; such a turn is ended, not run again, after a crash.
+    begun_at = models.DateTimeField(null=True, blank=True)
+    partial = models.TextField(blank=True, default="")
+    outcome = models.CharField(max_length=16, blank=True, default="")
+    responder = models.CharField(max_length=16, blank=True, default="")
+    prompt_tokens = models.PositiveIntegerField(default=0)
+    completion_tokens = models.PositiveIntegerField(default=0)
+    first_text_ms = models.PositiveIntegerField(null=True, blank=True)
+    created_at = models.DateTimeField()
+    ended_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        indexes = [
+            models.Index(fields=["session", "id"], condition=~Q(state="ended"), name="turn_open"),
+            models.Index(fields=["worker"], condition=Q(state="running"), name="turn_running"),
+        ]
+
+    def __str__(self) -> str:
+        return f"turn {self.pk} ({self.state})"
+
+
+class Document(models.Model):
+    """A text that the knowledge responder answers from; Markdown or plain."""
+
+    uuid = models.UUIDField(unique=True, default=uuid.uuid4, editable=False)
+    pipeline = models.ForeignKey(Pipeline, on_delete=models.CASCADE, related_name="documents")
+    space = models.CharField(max_length=100, default="default", help_text="The collection it belongs to.")
+    title = models.CharField(max_length=300)
+    url = models.CharField(max_length=1000, blank=True, help_text="Where a reader finds the original.")
+    text = models.TextField()
+    # Below the loaded folder; empty for a document entered by hand.
+    path = models.CharField(max_length=500, blank=True, default="", editable=False)
+    digest = models.CharField(max_length=64, editable=False)
+    revision = models.PositiveBigIntegerField(default=0, editable=False)
+    created_at = models.DateTimeField(auto_now_add=True)
+    updated_at = models.DateTimeField(auto_now=True)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["pipeline", "space", "path"], condition=~Q(path=""), name="document_path"
+            )
+        ]
+        indexes = [models.Index(fields=["pipeline", "revision"], name="document_revision")]
+        ordering = ["title", "id"]
+
+    def __str__(self) -> str:
+        return self.title

@@ -1,0 +1,80 @@
+"""What a responder is: something that answers one question with a stream of text."""
+
+from collections.abc import AsyncGenerator, Sequence
+from typing import Literal, Protocol
+from uuid import UUID
+
+import msgspec
+
+from conversations.types import Language, Reply, Role
+
+
+class RouteConfig(msgspec.Struct, frozen=True):
+    """One way to an answer, as configured on a pipeline.
+
+    `recall` hands passages of the pipeline's documents to a model. An empty `model` means the configured default.
+    """
+
+    kind: str
+    recall: bool = True
+    system_prompt: str = ""
+    model: str = ""
+
+
+class PipelineConfig(msgspec.Struct, frozen=True):
+    """A pipeline as its turns see it; a snapshot, replaced when the row changes."""
+
+    id: int
+    uuid: UUID
+    name: str
+    description: str
+    is_default: bool
+    failure_text: str
+    group_reply: Literal["mentioned", "always"]
+    group_prefix: str
+    public: bool
+    routes: tuple[RouteConfig, ...]
+
+
+class PastMessage(msgspec.Struct, frozen=True):
+    """A message of the conversation so far, oldest first where there are several."""
+
+    role: Role
+    text: str
+
+
+class Ask(msgspec.Struct, frozen=True):
+    """One question put to a responder.
+
+    `deadline` is on the event loop's monotonic clock; a responder that is still talking then is cancelled.
+    `history` holds what was said before the question in this session's present epoch, oldest first.
+    """
+
+    question: str
+    language: Language
+    pipeline: PipelineConfig
+    route: RouteConfig
+    deadline: float
+    history: Sequence[PastMessage] = ()
+
+
+class ResponderError(Exception):
+    """A responder cannot answer, or broke off; `str()` is for the log and carries no message text."""
+
+
+class Responder(Protocol):
+    """Answers questions of one kind of route.
+
+    `wants_history` tells whether `Ask.history` is to be read for it. `repeatable` tells that asking twice does no
+    harm: a turn that a dead worker left may then be run again although the responder had begun.
+    """
+
+    wants_history: bool
+    repeatable: bool
+
+    def answer(self, ask: Ask) -> AsyncGenerator[str | Reply, None]:
+        """Yield increments of text, then exactly one Reply; raise ResponderError when it cannot.
+
+        Closing the generator cancels the work behind it.
+        """
+        ...

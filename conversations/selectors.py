@@ -1,0 +1,181 @@
+"""Every read of what was said. Synchronous; asynchronous callers go through `Store.read`."""
+
+import heapq
+from datetime import UTC
+from uuid import UUID
+
+import msgspec
+from django.db.models import F, QuerySet
+
+from conversations.models import ChatSession, Message, Pipeline, Route
+from conversations.models import Turn as TurnRow
+from conversations.responders.base import PastMessage, PipelineConfig, RouteConfig
+from conversations.types import Citation, Role, Sender, SessionKey, SessionType, StoredMessage, Turn
+
+REPLAY_LIMIT = 300  # messages that a resume replays at most (R2); beyond it the client reloads the history
+MEMORY_MESSAGES = 40  # newest messages that a model may be reminded of; tokens bound them further
+SESSIONS_LISTED = 500
+
+
+class SessionState(msgspec.Struct, frozen=True):
+    """What a connection needs to know of a session that exists."""
+
+    key: SessionKey
+    last_seq: int
+    application: UUID | None
+    wire: str
+
+
+class Replay(msgspec.Struct, frozen=True):
+    """What came after a `seq`: all of it, or `complete` false where that is more than REPLAY_LIMIT."""
+
+    messages: list[StoredMessage]
+    last_seq: int
+    complete: bool
+
+
+def pipeline_configs() -> dict[UUID, PipelineConfig]:
+    """Return every pipeline with its enabled routes."""
+    routes: dict[int, list[RouteConfig]] = {}
+    for route in Route.objects.filter(enabled=True).order_by("position", "id"):
+        routes.setdefault(route.pipeline_id, []).append(
+            RouteConfig(kind=route.kind, recall=route.recall, system_prompt=route.system_prompt, model=route.model)
+        )
+    return {
+        pipeline.uuid: PipelineConfig(
+            id=pipeline.pk,
+            uuid=pipeline.uuid,
+            name=pipeline.name,
+            description=pipeline.description,
+            is_default=pipeline.is_default,
+            failure_text=pipeline.failure_text,
+            group_reply="always" if pipeline.group_reply == Pipeline.GroupReply.ALWAYS else "mentioned",
+            group_prefix=pipeline.group_prefix,
+            public=pipeline.public,
+            routes=tuple(routes.get(pipeline.pk, ())),
+        )
+        for pipeline in Pipeline.objects.all()
+    }
+
+
+def session_state(session: UUID) -> SessionState | None:
+    """Return the session of that UUID, or None while nothing was said in it."""
+    row = ChatSession.objects.select_related("pipeline").filter(uuid=session).first()
+    if row is None:
+        return None
+    return SessionState(_session_key(row), row.last_seq, row.application, row.wire)
+
+
+def replay(session: UUID, after_seq: int) -> Replay:
+    """Return what was said in a session after `after_seq`, in order, over resets too."""
+    state = session_state(session)
+    last_seq = state.last_seq if state else 0
+    if after_seq > last_seq:
+        # The client has seen what this database has not: another database, or one restored from a back-up.
+        return Replay([], last_seq, complete=False)
+    if last_seq - after_seq > REPLAY_LIMIT:
+        return Replay([], last_seq, complete=False)
+    return Replay(messages_after(session, after_seq, REPLAY_LIMIT), last_seq, complete=True)
+
+
+def messages_after(session: UUID, after_seq: int, limit: int) -> list[StoredMessage]:
+    """Return at most `limit` messages of a session after `after_seq`, oldest first, of every epoch."""
+    found = _messages().filter(session__uuid=session, seq__gt=after_seq).order_by("seq")
+    return [stored_message(row) for row in found[:limit]]
+
+
+def session_history(session: UUID, *, after_seq: int | None, limit: int) -> list[StoredMessage]:
+    """Return the newest `limit` messages of a session's present epoch, oldest first."""
+    found = _messages().filter(session__uuid=session, epoch=F("session__epoch"))
+    if after_seq is not None:
+        found = found.filter(seq__gt=after_seq)
+    return [stored_message(row) for row in reversed(found.order_by("-seq")[:limit])]
+
+
+def pipeline_history(pipeline: UUID, session_type: SessionType, *, limit: int) -> list[StoredMessage]:
+    """Return the newest `limit` messages over all sessions of that type, oldest first, each session in its order.
+
+    The newest `limit` messages lie within the `limit` sessions spoken in last, which an index gives.
+    """
+    recent = (
+        ChatSession.objects.filter(pipeline__uuid=pipeline, session_type=session_type)
+        .order_by("-last_message_at")
+        .values_list("id", flat=True)[: min(limit, SESSIONS_LISTED)]
+    )
+    found = (
+        _messages()
+        .filter(session_id__in=list(recent), epoch=F("session__epoch"), seq__gt=F("session__last_seq") - limit)
+        .order_by("session_id", "seq")
+    )
+    streams: dict[UUID, list[StoredMessage]] = {}
+    for row in found:
+        message = stored_message(row)
+        streams.setdefault(message.session, []).append(message)
+    return list(heapq.merge(*streams.values(), key=lambda message: message.timestamp))[-limit:]
+
+
+def past_messages(session_id: int, epoch: int, before_seq: int) -> list[PastMessage]:
+    """Return what was said in an epoch before `before_seq`, oldest first: the newest MEMORY_MESSAGES of it."""
+    found = (
+        Message.objects.filter(session_id=session_id, epoch=epoch, seq__lt=before_seq)
+        .order_by("-seq")
+        .values_list("role", "text")[:MEMORY_MESSAGES]
+    )
+    return [PastMessage(Role(role), text) for role, text in reversed(found)]
+
+
+def workers_with_turns() -> set[UUID]:
+    """Return the workers that turns are running under."""
+    return {
+        worker
+        for worker in TurnRow.objects.filter(state=TurnRow.State.RUNNING).values_list("worker", flat=True).distinct()
+        if worker is not None
+    }
+
+
+def stored_message(row: Message) -> StoredMessage:
+    """Return a message row, with its session joined, as a value."""
+    return StoredMessage(
+        id=row.pk,
+        session=row.session.uuid,
+        session_type=_session_type(row.session),
+        seq=row.seq,
+        role=Role(row.role),
+        text=row.text,
+        timestamp=row.created_at.astimezone(UTC),
+        components=None if row.components is None else msgspec.Raw(msgspec.json.encode(row.components)),
+        connection_id=row.connection_id,
+        reply_to=row.reply_to,
+        citations=msgspec.convert(row.citations or (), tuple[Citation, ...]),
+        sender=Sender("operator", row.sender_name) if row.role == Message.Role.OPERATOR else None,
+    )
+
+
+def turn_value(row: TurnRow) -> Turn:
+    """Return a turn row, with question, session and pipeline joined, as a value."""
+    return Turn(
+        id=row.pk,
+        session=_session_key(row.session),
+        session_id=row.session_id,
+        epoch=row.epoch,
+        question=row.prompt or row.question.text,
+        question_seq=row.question.seq,
+        language="en" if row.session.language == "en" else "zh-hans",
+        reply_to=row.question.connection_id,
+        stream=row.stream,
+        started=row.created_at.astimezone(UTC),
+        partial=row.partial,
+        begun=row.begun_at is not None,
+    )
+
+
+def _messages() -> QuerySet[Message]:
+    return Message.objects.select_related("session")
+
+
+def _session_key(row: ChatSession) -> SessionKey:
+    return SessionKey(row.uuid, row.pipeline.uuid, _session_type(row), row.name)
+
+
+def _session_type(row: ChatSession) -> SessionType:
+    return "group" if row.session_type == ChatSession.Kind.GROUP else "person"

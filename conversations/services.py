@@ -1,0 +1,217 @@
+"""Every write that people and programs make, as named functions: synchronous, one transaction each."""
+
+import hashlib
+import os
+from collections.abc import Collection, Iterable
+from pathlib import Path
+from urllib.parse import quote
+from uuid import UUID
+
+import msgspec
+from django.db import transaction
+
+from conversations.knowledge import passages
+from conversations.models import Document, Pipeline
+
+DOCUMENT_ENDINGS = (".md", ".markdown", ".txt")
+MAX_DOCUMENT_BYTES = 5 * 1024 * 1024
+ROWS_AT_ONCE = 200
+
+
+class DocumentError(ValueError):
+    """A document or folder that cannot be taken; `str()` is one sentence for a person."""
+
+
+class FolderLoad(msgspec.Struct, frozen=True):
+    """What loading a folder did, in documents; `skipped` says of each file that was left out why."""
+
+    added: int
+    changed: int
+    removed: int
+    unchanged: int
+    skipped: tuple[str, ...] = ()
+
+
+class _Draft(msgspec.Struct, frozen=True):
+    """A document as it is to be."""
+
+    title: str
+    text: str
+    url: str
+    path: str = ""
+
+    @property
+    def digest(self) -> str:
+        return hashlib.sha256("\0".join((self.title, self.url, self.text)).encode()).hexdigest()
+
+
+# --- Documents -----------------------------------------------------------------------------------
+
+
+def save_document(
+    pipeline: UUID, *, title: str, text: str, space: str = "default", url: str = "", document: UUID | None = None
+) -> UUID:
+    """Add a document to a pipeline, or rewrite `document`, and return its UUID; DocumentError says what is wrong."""
+    draft = _Draft(title=title.strip(), text=text, url=url.strip())
+    _check(draft, space)
+    with transaction.atomic():
+        owner = _lock(pipeline)
+        row = Document(pipeline=owner)
+        if document is not None:
+            found = Document.objects.filter(pipeline=owner, uuid=document).first()
+            if found is None:
+                raise DocumentError(f"There is no document {document} in this pipeline.")
+            row = found
+        if row.pk is None or row.digest != draft.digest or row.space != space:
+            row.space = space
+            _write(row, draft, _next_revision(owner))
+    return row.uuid
+
+
+def delete_documents(pipeline: UUID, documents: Collection[UUID]) -> int:
+    """Delete documents of a pipeline and return how many there were."""
+    with transaction.atomic():
+        owner = _lock(pipeline)
+        removed, _ = Document.objects.filter(pipeline=owner, uuid__in=documents).delete()
+        if removed:
+            _next_revision(owner)
+    return removed
+
+
+def load_folder(pipeline: UUID, space: str, folder: Path, *, url_base: str = "") -> FolderLoad:
+    """Make the documents of a space those of a folder: Markdown and text files in UTF-8, hidden ones left out.
+
+    A file that cannot be taken is reported in `skipped`, and what was loaded from it before stays. A document that
+    was entered by hand stays too. With `url_base` each document links to its path below it.
+    """
+    drafts, skipped = _read_folder(folder, url_base)
+    for draft in drafts.values():
+        _check(draft, space)
+    with transaction.atomic():
+        owner = _lock(pipeline)
+        loaded = Document.objects.filter(pipeline=owner, space=space).exclude(path="")
+        digests = dict(loaded.values_list("path", "digest"))
+        gone = digests.keys() - drafts.keys() - skipped.keys()
+        changed = [path for path, draft in drafts.items() if path in digests and digests[path] != draft.digest]
+        added = [draft for path, draft in drafts.items() if path not in digests]
+        if gone or changed or added:
+            revision = _next_revision(owner)
+            for some in _batches(sorted(gone)):
+                loaded.filter(path__in=some).delete()
+            for some in _batches(changed):
+                for row in loaded.filter(path__in=some):
+                    _write(row, drafts[row.path], revision)
+            Document.objects.bulk_create(
+                (_filled(Document(pipeline=owner, space=space), draft, revision) for draft in added),
+                batch_size=ROWS_AT_ONCE,
+            )
+    unchanged = len(drafts) - len(added) - len(changed)
+    reasons = tuple(f"{path}: {reason}" for path, reason in sorted(skipped.items()))
+    return FolderLoad(len(added), len(changed), len(gone), unchanged, reasons)
+
+
+def _lock(pipeline: UUID) -> Pipeline:
+    """Return the pipeline, held until the transaction ends: revisions are committed in their order."""
+    owner = Pipeline.objects.select_for_update().filter(uuid=pipeline).first()
+    if owner is None:
+        raise DocumentError(f"There is no pipeline {pipeline}.")
+    return owner
+
+
+def _next_revision(owner: Pipeline) -> int:
+    owner.knowledge_revision += 1
+    owner.save(update_fields=["knowledge_revision"])
+    return owner.knowledge_revision
+
+
+def _filled(row: Document, draft: _Draft, revision: int) -> Document:
+    row.title, row.text, row.url = draft.title, draft.text, draft.url
+    row.digest, row.revision = draft.digest, revision
+    row.path = draft.path or row.path
+    return row
+
+
+def _write(row: Document, draft: _Draft, revision: int) -> None:
+    _filled(row, draft, revision).save()
+
+
+def _check(draft: _Draft, space: str) -> None:
+    """Raise DocumentError where the database would refuse or shorten a document."""
+    if not space or len(space) > 100:
+        raise DocumentError("The space must be a name of 1 to 100 characters.")
+    fault = _fault(draft)
+    if fault:
+        raise DocumentError(f"A document cannot be taken: {fault}.")
+    if "\0" in space:
+        raise DocumentError("The space must not contain a NUL character.")
+
+
+def _fault(draft: _Draft) -> str:
+    """Say what is wrong with a document, or nothing."""
+    if not draft.text.strip():
+        return "it is empty"
+    if "\0" in draft.text + draft.title + draft.url + draft.path:
+        return "it contains a NUL character"
+    if not draft.title or len(draft.title) > 300:
+        return "its title must have 1 to 300 characters"
+    if len(draft.url) > 1000:
+        return "its address is longer than 1000 characters"
+    if len(draft.path) > 500:
+        return "its path is longer than 500 characters"
+    if len(draft.text.encode(errors="replace")) > MAX_DOCUMENT_BYTES:
+        return f"it is larger than {MAX_DOCUMENT_BYTES // 1024 // 1024} MiB"
+    return ""
+
+
+def _batches(paths: list[str]) -> Iterable[list[str]]:
+    return (paths[start : start + ROWS_AT_ONCE] for start in range(0, len(paths), ROWS_AT_ONCE))
+
+
+# --- Files ---------------------------------------------------------------------------------------
+
+
+def _read_folder(folder: Path, url_base: str) -> tuple[dict[str, _Draft], dict[str, str]]:
+    """Return the documents of a folder, and why each other file was left out, both by path below it."""
+    if not folder.is_dir():
+        raise DocumentError(f"{folder} is not a folder.")
+    drafts: dict[str, _Draft] = {}
+    skipped: dict[str, str] = {}
+    for file in _files(folder):
+        path = file.relative_to(folder).as_posix()
+        found = _read_file(file, path, url_base)
+        if isinstance(found, _Draft):
+            drafts[path] = found
+        else:
+            skipped[path] = found
+    return drafts, skipped
+
+
+def _files(folder: Path) -> Iterable[Path]:
+    """Yield the document files below a folder, in order; DocumentError where a folder cannot be read."""
+
+    def fail(error: OSError) -> None:
+        # Going on would take its documents for gone.
+        raise DocumentError(f"{error.filename} cannot be read: {error.strerror}.") from error
+
+    for parent, folders, names in os.walk(folder, onerror=fail):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in sorted(names):
+            if not name.startswith(".") and name.lower().endswith(DOCUMENT_ENDINGS):
+                yield Path(parent, name)
+
+
+def _read_file(file: Path, path: str, url_base: str) -> _Draft | str:
+    """Return a file as a document, or the reason why it cannot be one."""
+    try:
+        if file.stat().st_size > MAX_DOCUMENT_BYTES:
+            return f"it is larger than {MAX_DOCUMENT_BYTES // 1024 // 1024} MiB"
+        text = file.read_bytes().decode("utf-8-sig")
+        path.encode()
+    except OSError as error:
+        return f"it cannot be read ({error.strerror})"
+    except UnicodeError:
+        return "it is not UTF-8"
+    title = (passages.first_heading(text) or file.stem)[:300].strip()
+    url = f"{url_base.rstrip('/')}/{quote(path)}" if url_base else ""
+    draft = _Draft(title=title, text=text, url=url, path=path)
+    return _fault(draft) or draft

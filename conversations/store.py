@@ -1,0 +1,246 @@
+"""The writer: one thread per process, group commit, an acknowledgement per item.
+
+Everything that waits is taken together, written in one transaction, and acknowledged after its COMMIT. The store
+knows no model: it takes jobs, and a job's class knows how to apply many of its kind at once.
+
+Bounds: `capacity` jobs wait at most (StoreFull at once beyond), `BATCH` of them share a transaction, and a job hears
+an error at the latest one lock time-out after the batch it was waiting behind.
+"""
+
+import asyncio
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import groupby
+from queue import SimpleQueue
+from typing import Any, ClassVar, ParamSpec, TypeVar
+
+import structlog
+from django.db import InterfaceError, OperationalError, close_old_connections, connection, transaction
+
+log = structlog.get_logger(__name__)
+
+BATCH = 500
+CAPACITY = 10_000
+READERS = 4
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class StoreError(Exception):
+    """A write did not happen, or may not have; its text is fit for a client."""
+
+
+class StoreFull(StoreError):  # noqa: N818  names a state, as queue.Full does
+    """Too many writes are waiting; nothing was written."""
+
+
+class StoreUnavailable(StoreError):
+    """The database cannot be written now; nothing was written."""
+
+
+class OutcomeUnknown(StoreError):  # noqa: N818  names a state
+    """The commit was cut off: it may or may not have happened. The same id may be sent again."""
+
+
+class StoreClosed(StoreError):  # noqa: N818  names a state
+    """The process is stopping; nothing was written."""
+
+
+class Refused(Exception):  # noqa: N818  an answer, not a fault
+    """A job was looked at and not done, for the reason in its text; nothing was written for it."""
+
+
+class Job:
+    """Something to write. Subclasses are frozen msgspec structs or dataclasses.
+
+    Jobs of one batch are applied by class, lower `rank` first; within a class in the order they were submitted.
+    """
+
+    rank: ClassVar[int] = 50
+
+    @classmethod
+    def apply(cls, jobs: Sequence[Any]) -> Sequence[Any]:
+        """Write all `jobs` and return one result for each, in order; a Refused among them fails only its own job.
+
+        Runs inside a transaction, perhaps more than once: it must have no effect outside the database.
+        """
+        raise NotImplementedError
+
+
+Waiting = tuple[Job, "asyncio.Future[Any] | None"]
+
+
+class Store:
+    """The process's writer and its readers' threads; started by the first loop that uses it."""
+
+    def __init__(self, *, capacity: int = CAPACITY) -> None:
+        self._capacity = capacity
+        self._queue: SimpleQueue[Waiting | None] = SimpleQueue()
+        self._waiting = 0
+        self._closed = False
+        self._thread: threading.Thread | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="reader")
+
+    @property
+    def waiting(self) -> int:
+        """The number of jobs submitted and not yet acknowledged."""
+        return self._waiting
+
+    def submit(self, job: Job) -> "asyncio.Future[Any]":
+        """Queue `job` at once, in call order; the future ends after its COMMIT with the job's result.
+
+        Raises StoreFull or StoreClosed; the future raises Refused or another StoreError.
+        """
+        future = asyncio.get_running_loop().create_future()
+        self._put(job, future)
+        return future
+
+    def post(self, job: Job) -> None:
+        """Queue `job` without waiting for it; a failure is logged, and a full or closed store drops it."""
+        try:
+            self._put(job, None)
+        except StoreError as error:
+            log.warning("store.dropped", job=type(job).__name__, reason=str(error))
+
+    async def write(self, job: Job) -> Any:
+        """Write `job` and return its result after the COMMIT."""
+        return await self.submit(job)
+
+    async def read(self, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+        """Run a synchronous query in a reader's thread."""
+
+        def run() -> R:
+            close_old_connections()
+            try:
+                return function(*args, **kwargs)
+            except (OperationalError, InterfaceError) as error:
+                connection.close()
+                raise StoreUnavailable("The database cannot be read now, please try again.") from error
+            finally:
+                close_old_connections()
+
+        return await asyncio.get_running_loop().run_in_executor(self._readers, run)
+
+    async def stop(self) -> None:
+        """Refuse new jobs, write everything that waits, and end the threads."""
+        self._closed = True
+        if self._thread is not None:
+            self._queue.put(None)
+            await asyncio.to_thread(self._thread.join)
+            self._thread = None
+            # The last acknowledgements were handed to this loop just before the thread ended.
+            await asyncio.sleep(0)
+        self._readers.shutdown(wait=True)
+
+    def _put(self, job: Job, future: "asyncio.Future[Any] | None") -> None:
+        if self._closed:
+            raise StoreClosed("The server is stopping, please send it again.")
+        if self._waiting >= self._capacity:
+            raise StoreFull("The server is busy, please try again in a moment.")
+        if self._thread is None:
+            self._loop = asyncio.get_running_loop()
+            self._thread = threading.Thread(target=self._work, name="store", daemon=True)
+            self._thread.start()
+        self._waiting += 1
+        self._queue.put((job, future))
+
+    def _settle(self, settled: Sequence[tuple[Waiting, Any]]) -> None:
+        self._waiting -= len(settled)
+        for (job, future), result in settled:
+            if future is None:
+                if isinstance(result, StoreError):
+                    log.warning("store.failed", job=type(job).__name__, reason=str(result))
+            elif future.done():  # its owner left; what was written stays written
+                pass
+            elif isinstance(result, Exception):
+                future.set_exception(result)
+            else:
+                future.set_result(result)
+
+    # --- In the writer's thread ------------------------------------------------------------------
+
+    def _work(self) -> None:
+        while batch := self._take():
+            batch.sort(key=lambda waiting: waiting[0].rank)
+            results = commit([job for job, _ in batch])
+            settled = list(zip(batch, results, strict=True))
+            if isinstance(results[0], StoreUnavailable):
+                # What came meanwhile has waited on the same database: tell it now, not one time-out later.
+                settled += [(waiting, results[0]) for waiting in self._take_all()]
+            assert self._loop is not None
+            self._loop.call_soon_threadsafe(self._settle, settled)
+        connection.close()
+
+    def _take(self) -> list[Waiting]:
+        """Wait for a job and take what waits with it; empty once the store has stopped."""
+        batch: list[Waiting] = []
+        item = self._queue.get()
+        while item is not None:
+            batch.append(item)
+            if len(batch) == BATCH or self._queue.empty():
+                return batch
+            item = self._queue.get()
+        if batch:
+            self._queue.put(None)  # the stop mark, to be met again after this batch
+        return batch
+
+    def _take_all(self) -> list[Waiting]:
+        taken: list[Waiting] = []
+        while not self._queue.empty():
+            item = self._queue.get()
+            if item is None:
+                self._queue.put(None)
+                break
+            taken.append(item)
+        return taken
+
+
+def commit(jobs: Sequence[Job]) -> list[Any]:
+    """Apply `jobs` in one transaction in this thread; return a result or an exception for each.
+
+    A job that breaks the transaction (a constraint, bad data) must not take the others with it: then each is tried
+    in a transaction of its own. A database that cannot be reached or locked fails all of them.
+    """
+    try:
+        return _transaction(jobs)
+    except StoreError as error:
+        return [error] * len(jobs)
+    except Exception as error:
+        if len(jobs) > 1:
+            return [commit([job])[0] for job in jobs]
+        log.exception("store.job_failed", job=type(jobs[0]).__name__)
+        failed = StoreUnavailable("This could not be stored.")
+        failed.__cause__ = error
+        return [failed]
+
+
+def _transaction(jobs: Sequence[Job], *, fresh: bool = False) -> list[Any]:
+    results: list[Any] = []
+    applied = False
+    try:
+        with transaction.atomic():
+            for kind, group in groupby(jobs, key=type):
+                results.extend(kind.apply(list(group)))
+            applied = True
+    except (OperationalError, InterfaceError) as error:
+        connection.close()
+        state = getattr(error.__cause__, "sqlstate", None)
+        if applied:
+            raise OutcomeUnknown(
+                "It is not known whether this was stored; it may be sent again with the same id."
+            ) from error
+        if state in _CONFLICTS and len(jobs) > 1:
+            raise
+        if connection.vendor == "postgresql" and state != _LOCK_TIMEOUT and not fresh:
+            return _transaction(jobs, fresh=True)  # a connection that died while idle says so only when used
+        log.warning("store.unavailable", jobs=len(jobs), error=type(error).__name__, state=state)
+        raise StoreUnavailable("The database cannot be written now, please try again.") from error
+    return results
+
+
+# PostgreSQL's SQLSTATEs: serialisation failure and deadlock; lock_timeout.
+_CONFLICTS = {"40001", "40P01"}
+_LOCK_TIMEOUT = "55P03"

@@ -1,0 +1,139 @@
+"""A session's transcript as staff read it: every epoch, how each answer ended, and the answer that is under way."""
+
+from dataclasses import dataclass, replace
+from datetime import date, datetime
+from itertools import pairwise
+from typing import Any
+
+import msgspec
+from django.db.models.functions import Left
+from django.utils import timezone
+
+from conversations.models import ChatSession, Message, Turn
+from conversations.types import Citation, Outcome
+
+PAGE = 500  # messages
+SHOWN_CHARACTERS = 20_000  # of one message; the rest of a giant one helps no reader
+
+
+@dataclass(frozen=True)
+class Line:
+    """One bubble. `note` says what is unusual about it; `new_day` and `after_reset` ask for a separator before it."""
+
+    role: str
+    text: str
+    at: datetime
+    seq: int | None = None
+    sender: str = ""
+    citations: tuple[Citation, ...] = ()
+    outcome: str = ""
+    note: str = ""
+    details: str = ""
+    shortened: bool = False
+    new_day: bool = False
+    after_reset: bool = False
+
+
+@dataclass(frozen=True)
+class Transcript:
+    """A page of lines, oldest first. `older` is the `before` of the page ahead of it; `reset_at_end`: nothing since."""
+
+    lines: tuple[Line, ...]
+    older: int | None
+    is_newest: bool
+    reset_at_end: bool
+
+
+NOTES = {
+    Outcome.UNKNOWN.value: "Found no answer",
+    Outcome.STOPPED.value: "Stopped by the visitor",
+    Outcome.CUT.value: "Cut off at the time limit",
+    Outcome.FAILED.value: "Failed",
+}
+
+
+def read_transcript(session: ChatSession, before: int | None = None) -> Transcript:
+    """Return the newest PAGE messages of a session, or the newest before the `seq` given."""
+    found = Message.objects.filter(session=session)
+    if before is not None:
+        found = found.filter(seq__lt=before)
+    rows = list(
+        found.order_by("-seq")
+        .annotate(shown=Left("text", SHOWN_CHARACTERS + 1))
+        .values_list("pk", "seq", "epoch", "role", "shown", "citations", "sender_name", "created_at", named=True)[
+            : PAGE + 1
+        ]
+    )
+    older = rows[PAGE - 1].seq if len(rows) > PAGE else None
+    rows = rows[:PAGE][::-1]
+    turns = _turns(session, [row.pk for row in rows if row.role == Message.Role.ASSISTANT])
+    is_newest = before is None
+    lines = [_line(row, turns.get(row.pk)) for row in rows]
+    epochs = [row.epoch for row in rows]
+    if is_newest:
+        for turn in Turn.objects.filter(session=session).exclude(state=Turn.State.ENDED).order_by("id"):
+            lines.append(_unfinished(turn))
+            epochs.append(turn.epoch)
+    return Transcript(
+        lines=tuple(_separated(lines, epochs)),
+        older=older,
+        is_newest=is_newest,
+        reset_at_end=is_newest and bool(epochs) and session.epoch > max(epochs),
+    )
+
+
+def _turns(session: ChatSession, answers: list[int]) -> dict[int, Turn]:
+    """Return the turns of answers by id, which an answer and its turn share."""
+    if not answers:
+        return {}
+    return {
+        turn.pk: turn
+        for turn in Turn.objects.filter(session=session, pk__range=(min(answers), max(answers))).defer("partial")
+    }
+
+
+def _line(row: Any, turn: Turn | None) -> Line:
+    text: str = row.shown
+    return Line(
+        role=row.role,
+        text=text[:SHOWN_CHARACTERS],
+        at=row.created_at,
+        seq=row.seq,
+        sender=row.sender_name,
+        citations=msgspec.convert(row.citations or (), tuple[Citation, ...]),
+        outcome=turn.outcome if turn else "",
+        note=NOTES.get(turn.outcome, "") if turn else "",
+        details=_details(turn) if turn else "",
+        shortened=len(text) > SHOWN_CHARACTERS,
+    )
+
+
+def _details(turn: Turn) -> str:
+    """Return who answered, how soon, and for how many tokens."""
+    parts = [turn.responder]
+    if turn.first_text_ms is not None:
+        parts.append(f"first words after {turn.first_text_ms / 1000:.1f} s")
+    if turn.prompt_tokens or turn.completion_tokens:
+        parts.append(f"{turn.prompt_tokens} + {turn.completion_tokens} tokens")
+    return " · ".join(filter(None, parts))
+
+
+def _unfinished(turn: Turn) -> Line:
+    note = "Being answered" if turn.state == Turn.State.RUNNING else "Waiting for the answer before it"
+    return Line(Message.Role.ASSISTANT, turn.partial, turn.created_at, outcome="open", note=note)
+
+
+def _separated(lines: list[Line], epochs: list[int]) -> list[Line]:
+    """Return the lines with their separators; an answer that ended after a reset belongs to the epoch before it."""
+    if not lines:
+        return []
+    separated = [replace(lines[0], new_day=True)]
+    newest = epochs[0]
+    for (before, line), epoch in zip(pairwise(lines), epochs[1:], strict=True):
+        separated.append(replace(line, new_day=_day(line.at) != _day(before.at), after_reset=epoch > newest))
+        newest = max(newest, epoch)
+    return separated
+
+
+def _day(time: datetime) -> date:
+    return timezone.localtime(time).date()

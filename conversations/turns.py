@@ -1,0 +1,360 @@
+"""The turn runner: one question, one answer, exactly one end.
+
+A turn belongs to the process, not to the socket that asked. It is claimed under this worker's lease, its text is
+streamed to the session's topic (at most one delta per interval), kept while it grows, and stored when it ends; only
+then is the end published. What a dead worker left is taken over: run again where that does no harm, else ended with
+what was said.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import aclosing
+from uuid import UUID
+
+import msgspec
+import structlog
+
+from conversations import phrases, selectors
+from conversations.catalogue import Catalogue
+from conversations.jobs import Accept, Begin, Finish, Finished, SavePartial, TakeOver
+from conversations.responders.base import Ask, PipelineConfig, Responder, ResponderError, RouteConfig
+from conversations.store import Refused, Store, StoreClosed, StoreError, StoreFull
+from conversations.types import (
+    Accepted,
+    ControlTopic,
+    Event,
+    MessageStored,
+    Outcome,
+    Question,
+    Reply,
+    ReplyDelta,
+    SessionTopic,
+    StopRequested,
+    Turn,
+)
+
+log = structlog.get_logger(__name__)
+
+Publish = Callable[[SessionTopic | ControlTopic, Event], None]
+
+SAVE_EVERY = 1.0  # seconds between two notes of a growing answer
+RETRY_END = (0.1, 0.5, 1.0, 2.0)  # seconds before the end of a turn is tried again; the last one repeats
+RUNNING_TURNS = 1000  # a process runs at most so many turns at once; one more is refused
+
+
+class TurnLimits(msgspec.Struct, frozen=True):
+    """Seconds for a whole turn, and between two deltas of one answer."""
+
+    deadline: float = 55.0
+    delta_interval: float = 0.05
+
+
+class PipelineMissing(Exception):  # noqa: N818  names a state
+    """The question's pipeline does not exist (any more)."""
+
+
+class TurnRunner:
+    """Accepts questions and runs the turns of this process."""
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        catalogue: Catalogue,
+        responders: Mapping[str, Responder],
+        publish: Publish,
+        worker: Callable[[], UUID],
+        limits: TurnLimits,
+    ) -> None:
+        self._store = store
+        self._catalogue = catalogue
+        self._responders = responders
+        self._publish = publish
+        self._worker = worker
+        self._limits = limits
+        self._running: dict[UUID, _Running] = {}
+        self._accepting: set[asyncio.Task[Accepted]] = set()
+        self._closing = False
+
+    @property
+    def running(self) -> int:
+        """The number of turns running in this process."""
+        return len(self._running)
+
+    def ask(self, question: Question) -> "asyncio.Task[Accepted]":
+        """Queue a question to be stored, in call order; the task ends once it is, its session told and its turn begun.
+
+        The task belongs to the runner: leaving it does not undo the question. Raises PipelineMissing, Refused,
+        StoreFull or StoreClosed at once; the task raises Refused or a StoreError. Nothing is stored then, but for
+        OutcomeUnknown.
+        """
+        pipeline = self._catalogue.get(question.session.pipeline)
+        if pipeline is None:
+            raise PipelineMissing
+        if self._closing:
+            raise StoreClosed("The server is restarting, please send it again.")
+        if question.wants_answer and len(self._running) >= RUNNING_TURNS:
+            raise StoreFull("The server is busy, please try again in a moment.")
+        stored = self._store.submit(Accept(question, pipeline.id, self._worker()))
+        task = asyncio.get_running_loop().create_task(self._accept(question, stored))
+        self._accepting.add(task)
+        task.add_done_callback(self._accepting.discard)
+        return task
+
+    async def _accept(self, question: Question, stored: "asyncio.Future[Accepted]") -> Accepted:
+        accepted = await stored
+        if not accepted.duplicate:
+            self._publish(SessionTopic(question.session.uuid), MessageStored(accepted.message))
+        if accepted.turn is not None:
+            self._start(accepted.turn)
+        return accepted
+
+    def stop(self, session: UUID) -> None:
+        """End the running answer of a session, on whichever worker it runs."""
+        self._publish(ControlTopic(), StopRequested(session))
+
+    def on_control(self, event: Event) -> None:
+        """Do what the control topic asks of this process."""
+        if isinstance(event, StopRequested) and (running := self._running.get(event.session)):
+            running.end(Outcome.STOPPED)
+
+    async def take_over(self, dead: Callable[[set[UUID]], Awaitable[set[UUID]]]) -> None:
+        """Claim the turns of workers that `dead` picks out as dead, and run or end them."""
+        workers = await self._store.read(selectors.workers_with_turns)
+        workers.discard(self._worker())
+        lost = await dead(workers) if workers else set()
+        if not lost or self._closing:
+            return
+        turns: list[Turn] = await self._store.write(TakeOver(self._worker(), tuple(lost)))
+        for turn in turns:
+            log.info("turn.taken_over", turn=turn.id, begun=turn.begun)
+            self._start(turn)
+
+    def abandon(self) -> None:
+        """Drop every running turn: this worker's lease was lost, and others have taken them over."""
+        for running in self._running.values():
+            running.end(None)
+
+    async def drain(self, seconds: float) -> None:
+        """Accept nothing more, give running turns `seconds` to end, then cut them."""
+        self._closing = True
+        if self._accepting:
+            await asyncio.wait(set(self._accepting), timeout=seconds)
+        for patience, outcome in ((seconds, Outcome.CUT), (5.0, None)):
+            tasks = [running.task for running in self._running.values()]
+            if tasks:
+                await asyncio.wait(tasks, timeout=patience)
+            for running in self._running.values():
+                running.end(outcome)
+
+    def _start(self, turn: Turn) -> None:
+        running = _Running()
+        self._running[turn.session.uuid] = running
+        running.task = asyncio.get_running_loop().create_task(self._run(turn, running))
+
+    async def _run(self, turn: Turn, running: "_Running") -> None:
+        answer = _Answer(turn, self._limits.delta_interval, self._publish, self._save)
+        try:
+            outcome = await self._answer(turn, answer, running)
+            finished = await self._end(turn, answer, outcome)
+        except asyncio.CancelledError:
+            if not running.dropped:
+                raise
+            return
+        finally:
+            answer.close()
+            if self._running.get(turn.session.uuid) is running:
+                del self._running[turn.session.uuid]
+        if finished is None:
+            return
+        self._publish(SessionTopic(turn.session.uuid), MessageStored(finished.message))
+        # While closing, the next turn stays claimed under a lease that ends now: another worker takes it over.
+        if finished.next_turn is not None and not self._closing:
+            self._start(finished.next_turn)
+
+    async def _answer(self, turn: Turn, answer: "_Answer", running: "_Running") -> Outcome:
+        """Let the pipeline's routes fill `answer`; return how it ended."""
+        if turn.begun:
+            answer.add(turn.partial)
+            answer.add(_apart(turn.partial, phrases.BROKEN_OFF[turn.language]))
+            return Outcome.FAILED
+        try:
+            running.answering = True
+            async with asyncio.timeout(self._limits.deadline):
+                return await self._respond(turn, answer)
+        except TimeoutError:
+            answer.add(_apart(answer.text, phrases.CUT[turn.language]))
+            return Outcome.CUT
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if running.outcome is None or task is None:
+                raise
+            task.uncancel()
+            if running.outcome is Outcome.CUT:
+                answer.add(_apart(answer.text, phrases.BROKEN_OFF[turn.language]))
+            return running.outcome
+        finally:
+            running.answering = False
+
+    async def _respond(self, turn: Turn, answer: "_Answer") -> Outcome:
+        pipeline = self._catalogue.get(turn.session.pipeline)
+        routes = pipeline.routes if pipeline else ()
+        deadline = asyncio.get_running_loop().time() + self._limits.deadline
+        failed = False
+        for route in routes:
+            assert pipeline is not None
+            responder = self._responders.get(route.kind)
+            if responder is None:
+                continue
+            answer.lead(phrases.FALLBACK[turn.language] if failed and route.kind == "knowledge" else "")
+            try:
+                reply = await self._ask_responder(turn, answer, responder, pipeline, route, deadline)
+            except ResponderError as error:
+                log.warning("turn.responder_failed", turn=turn.id, responder=route.kind, reason=str(error))
+            except StoreError as error:
+                log.warning("turn.responder_failed", turn=turn.id, responder=route.kind, reason=str(error))
+            except Exception:
+                log.exception("turn.responder_broken", turn=turn.id, responder=route.kind)
+            else:
+                answer.reply, answer.responder = reply, route.kind
+                return Outcome.ANSWERED if reply.known else Outcome.UNKNOWN
+            failed = True
+            if answer.text:  # part of an answer was shown: another responder cannot go on from there
+                answer.add(_apart(answer.text, phrases.BROKEN_OFF[turn.language]))
+                answer.responder = route.kind
+                return Outcome.FAILED
+        answer.lead("")
+        answer.add(pipeline.failure_text if pipeline and pipeline.failure_text else phrases.FAILURE[turn.language])
+        return Outcome.FAILED
+
+    async def _ask_responder(
+        self, turn: Turn, answer: "_Answer", responder: Responder, pipeline: PipelineConfig, route: RouteConfig,
+        deadline: float,
+    ) -> Reply:  # fmt: skip
+        history = (
+            await self._store.read(selectors.past_messages, turn.session_id, turn.epoch, turn.question_seq)
+            if responder.wants_history and turn.question_seq > 1
+            else ()
+        )
+        begun = None if responder.repeatable else self._store.submit(Begin(turn.id, self._worker()))
+        reply = Reply()
+        ask = Ask(turn.question, turn.language, pipeline, route, deadline, history)
+        async with aclosing(responder.answer(ask)) as parts:
+            async for part in parts:
+                if begun is not None:
+                    # Shown only once it is on record that this answer began: nobody will begin it again.
+                    await begun
+                    begun = None
+                if isinstance(part, str):
+                    answer.add(part)
+                else:
+                    reply = part
+        return reply
+
+    async def _end(self, turn: Turn, answer: "_Answer", outcome: Outcome) -> Finished | None:
+        """Store the end of a turn, however long the database takes; None when the turn is not ours any more."""
+        job = Finish(
+            turn=turn, worker=self._worker(), text=answer.text, outcome=outcome, citations=answer.reply.citations,
+            usage=answer.reply.usage, responder=answer.responder, first_text_ms=answer.first_text_ms,
+        )  # fmt: skip
+        tries = 0
+        while True:
+            try:
+                finished: Finished = await self._store.submit(job)
+            except Refused as refusal:
+                log.warning("turn.lost", turn=turn.id, reason=str(refusal))
+                return None
+            except StoreClosed:
+                log.warning("turn.left", turn=turn.id)
+                return None
+            except StoreError:
+                await asyncio.sleep(RETRY_END[min(tries, len(RETRY_END) - 1)])
+                tries += 1
+            else:
+                return finished
+
+    def _save(self, turn: Turn, text: str) -> None:
+        self._store.post(SavePartial(turn.id, self._worker(), text))
+
+
+class _Running:
+    """A turn's task and, once somebody ended it early, why."""
+
+    task: asyncio.Task[None]
+
+    def __init__(self) -> None:
+        self.outcome: Outcome | None = None
+        self.answering = False
+        self.dropped = False
+
+    def end(self, outcome: Outcome | None) -> None:
+        """End the answer with `outcome` if it is still being made; None drops the turn without an end."""
+        if outcome is None:
+            self.dropped = True
+            self.task.cancel()
+        elif self.answering and self.outcome is None:
+            self.outcome = outcome
+            self.task.cancel()
+
+
+class _Answer:
+    """An answer as it grows: its text so far, and the deltas that tell of it."""
+
+    def __init__(
+        self, turn: Turn, interval: float, publish: Publish, save: Callable[[Turn, str], None]
+    ) -> None:
+        self.text = ""
+        self.reply = Reply()
+        self.responder = ""
+        self.first_text_ms: int | None = None
+        self._turn = turn
+        self._interval = interval
+        self._publish = publish
+        self._save = save
+        self._lead = ""
+        self._loop = asyncio.get_running_loop()
+        self._began = self._saved = self._loop.time()
+        self._emitted = 0.0
+        self._timer: asyncio.TimerHandle | None = None
+
+    def lead(self, text: str) -> None:
+        """Put `text` before whatever is added first."""
+        self._lead = text
+
+    def add(self, text: str) -> None:
+        """Append text and tell the session: now, or when the interval since the last delta is over."""
+        if not text:
+            return
+        if not self.text:
+            text = self._lead + text
+            self.first_text_ms = int((self._loop.time() - self._began) * 1000)
+        self.text += text
+        if self._turn.stream and self._timer is None:
+            due = self._emitted + self._interval
+            if self._loop.time() >= due:
+                self._emit()
+            else:
+                self._timer = self._loop.call_at(due, self._emit)
+
+    def close(self) -> None:
+        """Send no more deltas."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _emit(self) -> None:
+        turn = self._turn
+        self._timer = None
+        self._emitted = now = self._loop.time()
+        self._publish(
+            SessionTopic(turn.session.uuid),
+            ReplyDelta(turn.id, turn.session.session_type, self.text, turn.started, turn.reply_to),
+        )
+        if now - self._saved >= SAVE_EVERY:
+            self._saved = now
+            self._save(turn, self.text)
+
+
+def _apart(before: str, sentence: str) -> str:
+    """Return `sentence` set apart from the text `before` it."""
+    return f"\n\n{sentence}" if before else sentence

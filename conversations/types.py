@@ -1,0 +1,231 @@
+"""What is said and what happens, as values. Pure: no Django, no Channels, no asyncio.
+
+Times are aware datetimes in UTC. `seq` is gap-free per session and given at commit; `id` is unique and
+grows over the whole database (`wire/langbot.md`).
+"""
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Literal
+from uuid import UUID, uuid5
+
+import msgspec
+
+SessionType = Literal["person", "group"]
+Language = Literal["zh-hans", "en"]
+DEFAULT_ROOM = "default"
+
+
+class Role(StrEnum):
+    """Who said a message."""
+
+    USER = "user"
+    ASSISTANT = "assistant"
+    OPERATOR = "operator"
+
+
+class Outcome(StrEnum):
+    """How a turn ended."""
+
+    ANSWERED = "answered"
+    UNKNOWN = "unknown"  # an honest "I don't know"
+    STOPPED = "stopped"  # by the visitor; what was said is kept
+    CUT = "cut"  # by the deadline or a shutdown; what was said is kept
+    FAILED = "failed"  # no responder could answer, or one broke off
+
+
+class SessionKey(msgspec.Struct, frozen=True):
+    """Which conversation a message belongs to; `uuid` alone identifies it."""
+
+    uuid: UUID
+    pipeline: UUID
+    session_type: SessionType
+    name: str = ""
+
+
+def room_key(pipeline: UUID, name: str) -> SessionKey:
+    """Return the key of the group room `name` of a pipeline: the same name is the same room for everybody."""
+    return SessionKey(uuid5(pipeline, f"group/{name}"), pipeline, "group", name)
+
+
+class Citation(msgspec.Struct, frozen=True):
+    """A passage that an answer was made from; `score` is comparable within one answer only."""
+
+    doc_id: str
+    space_id: str
+    title: str
+    url: str
+    score: float
+
+
+class Usage(msgspec.Struct, frozen=True):
+    """Tokens that a model call took, as its server counted them."""
+
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+
+
+class Sender(msgspec.Struct, frozen=True):
+    """Who spoke where the role alone does not say it: an operator by name."""
+
+    kind: str
+    name: str
+
+
+class Question(msgspec.Struct, frozen=True):
+    """Something a person said, on its way in.
+
+    `text` is the readable form, `components` the wire's own JSON list (echoed as it came), `prompt` what is to be
+    answered where that is not all of the text.
+    `wants_answer` false stores and echoes the message without opening a turn.
+    `client_msg_id` makes it idempotent for 24 h within its session.
+    """
+
+    session: SessionKey
+    wire: str
+    text: str
+    prompt: str = ""
+    components: msgspec.Raw | None = None
+    connection_id: str = ""
+    client_msg_id: str | None = None
+    application: UUID | None = None
+    wants_answer: bool = True
+    stream: bool = True
+
+
+class StoredMessage(msgspec.Struct, frozen=True):
+    """A message as committed. `reply_to` is, on an answer, the connection that asked."""
+
+    id: int
+    session: UUID
+    session_type: SessionType
+    seq: int
+    role: Role
+    text: str
+    timestamp: datetime
+    components: msgspec.Raw | None = None
+    connection_id: str = ""
+    reply_to: str = ""
+    citations: tuple[Citation, ...] = ()
+    sender: Sender | None = None
+
+
+class Turn(msgspec.Struct, frozen=True):
+    """One question being answered. `id` is the id reserved for the answer's message."""
+
+    id: int
+    session: SessionKey
+    session_id: int
+    epoch: int
+    question: str
+    question_seq: int
+    language: Language
+    reply_to: str
+    stream: bool
+    started: datetime
+    partial: str = ""
+    begun: bool = False
+
+
+class Accepted(msgspec.Struct, frozen=True):
+    """What became of a question: stored now, or found stored under the same client message id.
+
+    `turn` is set when this process is to run it now; it is None when nothing is to be answered, when another turn of
+    the session is ahead of it, and for a duplicate. `answer` is a duplicate's answer, once there is one.
+    """
+
+    message: StoredMessage
+    turn: Turn | None = None
+    duplicate: bool = False
+    answer: StoredMessage | None = None
+
+
+class Reply(msgspec.Struct, frozen=True):
+    """How a responder's answer ended; its text is what was streamed before."""
+
+    citations: tuple[Citation, ...] = ()
+    usage: Usage | None = None
+    known: bool = True
+
+
+# --- Events, published on a topic --------------------------------------------------------------
+
+
+class MessageStored(msgspec.Struct, frozen=True, tag=True):
+    """A message was committed; the one event of a session that carries a `seq`."""
+
+    message: StoredMessage
+
+    @property
+    def seq(self) -> int | None:
+        return self.message.seq
+
+
+class ReplyDelta(msgspec.Struct, frozen=True, tag=True):
+    """The answer so far. `text` is cumulative, so a receiver may miss any of these."""
+
+    id: int
+    session_type: SessionType
+    text: str
+    timestamp: datetime
+    reply_to: str = ""
+
+    @property
+    def seq(self) -> int | None:
+        return None
+
+
+class Broadcast(msgspec.Struct, frozen=True, tag=True):
+    """Words to every socket of a pipeline; `message` is any JSON."""
+
+    message: msgspec.Raw
+    timestamp: datetime
+
+    @property
+    def seq(self) -> int | None:
+        return None
+
+
+class StopRequested(msgspec.Struct, frozen=True, tag=True):
+    """Somebody asked that the running answer of a session stops; whoever runs it ends it."""
+
+    session: UUID
+
+    @property
+    def seq(self) -> int | None:
+        return None
+
+
+Event = MessageStored | ReplyDelta | Broadcast | StopRequested
+
+
+# --- Topics ------------------------------------------------------------------------------------
+
+
+class SessionTopic(msgspec.Struct, frozen=True):
+    """Everything that happens in one session, in order of `seq`."""
+
+    session: UUID
+
+    @property
+    def name(self) -> str:
+        return f"session/{self.session}"
+
+
+class PipelineTopic(msgspec.Struct, frozen=True):
+    """Every socket of a pipeline with one session type."""
+
+    pipeline: UUID
+    session_type: SessionType
+
+    @property
+    def name(self) -> str:
+        return f"pipeline/{self.pipeline}/{self.session_type}"
+
+
+class ControlTopic(msgspec.Struct, frozen=True):
+    """Requests to the processes themselves."""
+
+    @property
+    def name(self) -> str:
+        return "control"

@@ -1,0 +1,272 @@
+"""GatewayConsumer, the one base class of every WebSocket consumer.
+
+It replaces Channels' dispatch with a plain receive loop: the stock one makes a thread hop for every frame. Nothing
+slow runs inside the loop; long work runs in tasks that the consumer or the turn runner owns, so a ping never waits for
+an answer. What arrives from the hub goes straight to the outbound buffer.
+"""
+
+import asyncio
+import time
+from abc import abstractmethod
+from collections import deque
+from collections.abc import Coroutine
+from typing import Any, ClassVar
+from uuid import UUID, uuid4
+
+import structlog
+from channels.generic.websocket import AsyncWebsocketConsumer
+from django.http.request import split_domain_port, validate_host
+from django.utils import timezone
+
+from connections.auth import AccessMode, Principal, origin_allowed
+from connections.hub import Encoder, Membership, Topic
+from connections.jobs import ConnectionRow
+from connections.registry import LiveConnection
+from integrations.errors import POLICY, RESTARTING, TOO_SLOW, TRY_LATER, Fault, WireError, fault_of
+from integrations.outbound import EXTENSION, DirectTransport, Frame, Outbound
+from integrations.parts import Parts
+from integrations.peers import Peer
+from integrations.strict import ProtocolError
+
+log = structlog.get_logger(__name__)
+
+REFUSED_FRAMES = 10  # so many refused frames within REFUSED_WITHIN seconds close the connection with 1008
+REFUSED_WITHIN = 60.0
+CLOSE_PATIENCE = 5.0  # seconds that a close frame may take to get through; then the transport is aborted
+TASKS = 64  # long works that one connection may have going at once
+
+
+class Disconnected(Exception):  # noqa: N818  an event, not a fault
+    """The peer is gone."""
+
+
+class GatewayConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # the stub's __call__ differs by our design
+    """A socket of one wire. Subclasses parse frames and act on them."""
+
+    wire: ClassVar[str]
+
+    def __init__(self, *, parts: Parts) -> None:
+        super().__init__()
+        self.parts = parts
+        self.connection_id = str(uuid4())
+        self.live: LiveConnection | None = None
+        self._memberships: list[Membership] = []
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._refused: deque[float] = deque(maxlen=REFUSED_FRAMES)
+        self._closed: tuple[int, str] | None = None
+        self._closing: asyncio.Task[None] | None = None
+        self._peer_closed = False
+
+    # --- What a wire adds ------------------------------------------------------------------------
+
+    @abstractmethod
+    async def opened(self) -> None:
+        """Greet the client after the upgrade: credential, then pipeline, then the greeting; may raise WireError."""
+
+    @abstractmethod
+    async def received(self, data: str | bytes) -> None:
+        """Act on one message; raise ProtocolError where it is not of this wire."""
+
+    @abstractmethod
+    def error_frame(self, fault: Fault) -> Frame:
+        """Return an error in the wire's own shape."""
+
+    # --- What a wire uses ------------------------------------------------------------------------
+
+    def push(self, frame: Frame) -> None:
+        """Send a frame; never blocks."""
+        self.outbound.push(frame)
+
+    def fail(self, error: Exception) -> None:
+        """Tell the client of `error`, and close where it says so."""
+        fault = fault_of(error)
+        if not fault.expected:
+            log.error("connection.error", wire=self.wire, connection_id=self.connection_id, exc_info=error)
+        self.push(self.error_frame(fault))
+        if fault.close_code is not None:
+            self.end(fault.close_code, fault.message)
+
+    def end(self, code: int, reason: str = "") -> None:
+        """Close the connection after what was pushed; the first call decides code and reason."""
+        if self._closed is None:
+            self._closed = (code, reason[:100])
+            self._closing = asyncio.get_running_loop().create_task(self._close())
+
+    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        """Run long work in a task that ends with the connection."""
+        if len(self._tasks) >= TASKS:
+            work.close()
+            raise WireError("Too many requests at once, please wait for the answers.")
+        task = asyncio.get_running_loop().create_task(self._guarded(work))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def join(self, topic: Topic, encode: Encoder) -> Membership:
+        """Become a member of `topic` until the connection ends; paused until `go_live`."""
+        membership = self.parts.hub.join(topic, self, encode)
+        self._memberships.append(membership)
+        return membership
+
+    async def register(
+        self, *, principal: Principal, pipeline: UUID | None, session: UUID | None, session_type: str
+    ) -> None:
+        """Store this connection among the live ones."""
+        self.live = await self.parts.registry.open(
+            ConnectionRow(
+                uuid=UUID(self.connection_id),
+                worker=self.parts.registry.worker,
+                wire=self.wire,
+                pipeline=pipeline,
+                session=session,
+                session_type=session_type,
+                application=principal.application,
+                address=self.peer.address,
+                user_agent=self.peer.user_agent,
+                connected_at=timezone.now(),
+            )
+        )
+
+    async def next_message(self) -> str | bytes:
+        """Wait for the client's next message; raise Disconnected when it is gone."""
+        message = await self._receive()
+        if message["type"] != "websocket.receive":
+            self._peer_closed = True
+            if self._closed is None:
+                self._closed = (message.get("code") or 1005, message.get("reason") or "")
+            raise Disconnected
+        data: str | bytes | None = message.get("text")
+        if data is None:
+            data = message.get("bytes") or b""
+        if self.live is not None:
+            self.live.received(len(data))
+        return data
+
+    # --- The life of a connection ----------------------------------------------------------------
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        """Serve one connection from upgrade to tidy-up."""
+        self.scope = scope
+        self.base_send = send
+        self._receive = receive
+        options = self.parts.options
+        self.peer = Peer(scope, options.trusted_proxies)
+        direct: DirectTransport | None = (scope.get("extensions") or {}).get(EXTENSION)
+        self._direct = direct
+        self.outbound = Outbound(
+            send, direct, limit=options.outbound_bytes, too_slow=self._too_slow, on_sent=self._sent
+        )
+        if (await receive())["type"] != "websocket.connect":
+            return
+        await self.parts.ready()
+        refusal = await self._refusal()
+        if refusal is not None:
+            await self._refuse(*refusal)
+            return
+        await send({"type": "websocket.accept", "subprotocol": self.peer.bearer_subprotocol})
+        try:
+            await self._serve()
+        finally:
+            await self._tidy_up()
+
+    async def _serve(self) -> None:
+        try:
+            await self.opened()
+            while True:
+                data = await self.next_message()
+                if self._closed is not None:
+                    continue  # read on, so that the peer's close frame is seen
+                try:
+                    await self.received(data)
+                except ProtocolError as error:
+                    self._refuse_frame(error)
+                except WireError as error:
+                    self.fail(error)
+        except Disconnected:
+            return
+        except Exception as error:
+            self.fail(error)
+            self.end(1011 if not fault_of(error).expected else TRY_LATER)
+        try:
+            while not self._peer_closed:
+                await self.next_message()
+        except Disconnected:
+            pass
+
+    async def _refusal(self) -> tuple[int, str] | None:
+        """Return status and text of a refusal before the upgrade, or None."""
+        options, peer = self.parts.options, self.peer
+        if options.open_access and peer.proxied and not options.proxied_open_access:
+            return 403, "Open access is not served through a proxy"
+        if not await self._origin_allowed():
+            log.warning("connection.origin_refused", wire=self.wire, origin=(peer.origin or "")[:200])
+            return 403, "Origin not allowed"
+        if self.parts.registry.live >= options.connections:
+            return 503, "Connection limit reached"
+        return None
+
+    async def _origin_allowed(self) -> bool:
+        """Tell whether the page's origin may connect: on the allow-list, or on its application's."""
+        options, peer = self.parts.options, self.peer
+        mode: AccessMode = "open" if options.open_access else "token"
+        # A name that an attacker points at us must not pass as our own origin.
+        host = peer.host if validate_host(split_domain_port(peer.host)[0], options.allowed_hosts) else ""
+        if origin_allowed(peer.origin, host=host, scheme=peer.scheme, mode=mode, allowed=options.allowed_origins):
+            return True
+        principal = await self.parts.authenticator.identify(peer.token) if peer.token else None
+        return principal is not None and peer.origin in principal.origins
+
+    async def _refuse(self, status: int, text: str) -> None:
+        if "websocket.http.response" not in (self.scope.get("extensions") or {}):
+            await self.base_send({"type": "websocket.close", "code": POLICY})
+            return
+        headers = [(b"content-type", b"text/plain; charset=utf-8")]
+        if status == 503:
+            headers.append((b"retry-after", b"5"))
+        await self.base_send({"type": "websocket.http.response.start", "status": status, "headers": headers})
+        await self.base_send({"type": "websocket.http.response.body", "body": text.encode()})
+
+    def _refuse_frame(self, error: ProtocolError) -> None:
+        now = time.monotonic()
+        self._refused.append(now)
+        self.fail(error)
+        if len(self._refused) == REFUSED_FRAMES and now - self._refused[0] < REFUSED_WITHIN:
+            self.end(POLICY, "too many refused frames")
+
+    async def _guarded(self, work: Coroutine[Any, Any, None]) -> None:
+        try:
+            await work
+        except Exception as error:
+            self.fail(error)
+
+    def _sent(self, size: int) -> None:
+        if self.live is not None:
+            self.live.sent(size)
+
+    def _too_slow(self) -> None:
+        log.warning("connection.too_slow", wire=self.wire, connection_id=self.connection_id)
+        self.end(TOO_SLOW, "too slow")
+
+    async def _close(self) -> None:
+        assert self._closed is not None
+        code, reason = self._closed
+        try:
+            async with asyncio.timeout(CLOSE_PATIENCE):
+                await self.outbound.flush()
+                await self.base_send({"type": "websocket.close", "code": code, "reason": reason})
+        except TimeoutError:
+            if self._direct is not None:
+                self._direct.abort()
+        except Exception as error:  # the peer left first: there is nobody to tell
+            log.debug("connection.close_not_sent", error=type(error).__name__)
+
+    async def _tidy_up(self) -> None:
+        for membership in self._memberships:
+            self.parts.hub.leave(membership)
+        for task in self._tasks:
+            task.cancel()
+        self.outbound.close()
+        code, reason = self._closed or (RESTARTING, "")
+        if self.live is not None:
+            self.parts.registry.close(self.live, code, reason)
+        if self._closing is not None:
+            await self._closing

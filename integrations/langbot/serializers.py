@@ -1,0 +1,119 @@
+"""The shapes of the pipeline wire's REST calls, for checking what comes in and for the API's schema."""
+
+from typing import Any
+
+from rest_framework import serializers
+
+SESSION_TYPES = ("person", "group")
+
+
+class HistoryQuery(serializers.Serializer[Any]):
+    """Which messages to return."""
+
+    session_id = serializers.CharField(required=False, max_length=100)
+    resume_token = serializers.CharField(required=False, max_length=128)
+    after_seq = serializers.IntegerField(required=False, min_value=0, max_value=2**63 - 1)
+    limit = serializers.IntegerField(required=False, default=100, min_value=1, max_value=500)
+
+
+class ResetQuery(serializers.Serializer[Any]):
+    """Which session to reset."""
+
+    session_id = serializers.CharField(required=False, max_length=100)
+    resume_token = serializers.CharField(required=False, max_length=128)
+
+
+class Broadcast(serializers.Serializer[Any]):
+    """What to tell every socket of a pipeline, or only those of one session type."""
+
+    message = serializers.JSONField()
+    session_type = serializers.ChoiceField(SESSION_TYPES, required=False)
+
+
+class Citation(serializers.Serializer[Any]):
+    """A passage that an answer was made from."""
+
+    doc_id = serializers.CharField()
+    space_id = serializers.CharField()
+    title = serializers.CharField()
+    url = serializers.CharField()
+    score = serializers.FloatField()
+
+
+class Message(serializers.Serializer[Any]):
+    """A message as it is in the wire's frames."""
+
+    id = serializers.IntegerField()
+    role = serializers.ChoiceField(("user", "assistant"))
+    content = serializers.CharField()
+    message_chain = serializers.ListField(child=serializers.DictField())
+    timestamp = serializers.DateTimeField()
+    is_final = serializers.BooleanField()
+    connection_id = serializers.CharField()
+    seq = serializers.IntegerField()
+    citations = Citation(many=True, required=False)
+
+
+class Messages(serializers.Serializer[Any]):
+    """A history."""
+
+    messages = Message(many=True)
+
+
+class Done(serializers.Serializer[Any]):
+    """What was done."""
+
+    message = serializers.CharField()
+
+
+class BroadcastDone(Done):
+    """What was done, and how many sockets it reaches."""
+
+    recipients = serializers.IntegerField()
+
+
+class Statistics(serializers.Serializer[Any]):
+    """Live connections of the whole deployment."""
+
+    total_connections = serializers.IntegerField()
+    pipelines = serializers.IntegerField()
+    connections_by_pipeline = serializers.DictField(child=serializers.IntegerField())
+    connections_by_session_type = serializers.DictField(child=serializers.IntegerField())
+
+
+class Connection(serializers.Serializer[Any]):
+    """A live connection."""
+
+    connection_id = serializers.UUIDField()
+    session_type = serializers.ChoiceField(SESSION_TYPES)
+    created_at = serializers.DateTimeField()
+    last_active = serializers.DateTimeField()
+    is_active = serializers.BooleanField()
+
+
+class Connections(serializers.Serializer[Any]):
+    """The statistics, and the connections of one pipeline."""
+
+    stats = Statistics()
+    connections = Connection(many=True)
+
+
+class Pipeline(serializers.Serializer[Any]):
+    """A pipeline as a client may choose it."""
+
+    uuid = serializers.UUIDField()
+    name = serializers.CharField()
+    description = serializers.CharField()
+    is_default = serializers.BooleanField()
+
+
+class Pipelines(serializers.Serializer[Any]):
+    """The pipelines there are."""
+
+    pipelines = Pipeline(many=True)
+
+
+def enveloped(data: type[serializers.Serializer[Any]]) -> type[serializers.Serializer[Any]]:
+    """Return the envelope around `data`."""
+    fields = {"code": serializers.IntegerField(), "msg": serializers.CharField(), "data": data()}
+    return type(f"{data.__name__}Answer", (serializers.Serializer,), fields)

@@ -1,0 +1,94 @@
+"""Between conversations and this wire's frames: events to frames, messages to history rows."""
+
+import msgspec
+
+from conversations.responders.base import PipelineConfig
+from conversations.types import Broadcast, Event, MessageStored, ReplyDelta, Role, StoredMessage
+from integrations.langbot.protocol import (
+    Announcement,
+    ChatMessage,
+    MessageData,
+    Response,
+    Source,
+    Speaker,
+    UserMessage,
+    answer_chain,
+    mentions_bot,
+    prompt_of,
+    serialise,
+    stamp,
+    text_of,
+)
+from integrations.outbound import Frame
+
+
+def encode(event: Event) -> Frame | None:
+    """Return the frame that tells of an event, or None where this wire does not tell it."""
+    match event:
+        case MessageStored(message=message):
+            data = message_data(message)
+            if message.role is Role.USER:
+                return Frame(serialise(UserMessage(message.session_type, data)))
+            return Frame(serialise(Response(message.session_type, data)), key=message.id)
+        case ReplyDelta():
+            chain = answer_chain(event.session_type, event.reply_to, event.text)
+            data = MessageData(
+                id=event.id,
+                role="assistant",
+                content=text_of(chain),
+                message_chain=list(chain),
+                timestamp=stamp(event.timestamp),
+                is_final=False,
+                connection_id="",
+            )
+            return Frame(serialise(Response(event.session_type, data)), key=event.id)
+        case Broadcast():
+            return Frame(serialise(Announcement(event.message, stamp(event.timestamp))))
+        case _:
+            return None
+
+
+def message_data(message: StoredMessage) -> MessageData:
+    """Return a stored message as clients see it."""
+    if message.role is Role.USER:
+        chain = [{"type": "Plain", "text": message.text}] if message.components is None else message.components
+        content = message.text
+        citations = None
+    else:
+        answer = answer_chain(message.session_type, message.reply_to, message.text)
+        chain, content = list(answer), text_of(answer)
+        citations = tuple(
+            Source(source.doc_id, source.space_id, source.title, source.url, source.score)
+            for source in message.citations
+        )
+    return MessageData(
+        id=message.id,
+        role="user" if message.role is Role.USER else "assistant",
+        content=content,
+        message_chain=chain,
+        timestamp=stamp(message.timestamp),
+        is_final=True,
+        connection_id=message.connection_id if message.role is Role.USER else "",
+        seq=message.seq,
+        citations=citations,
+        sender=Speaker(message.sender.kind, message.sender.name) if message.sender else None,
+    )
+
+
+def prompt(frame: ChatMessage, pipeline: PipelineConfig, *, group: bool) -> str | None:
+    """Return what the bot is asked, or None where it is not: empty, or in a group not addressed."""
+    asked = prompt_of(frame.components)
+    if group and pipeline.group_reply == "mentioned" and not mentions_bot(frame.components):
+        prefix = pipeline.group_prefix
+        if not prefix or not asked.lower().startswith(prefix.lower()):
+            return None
+        rest = asked[len(prefix) :]
+        if prefix[-1:].isascii() and prefix[-1:].isalnum() and rest[:1].isascii() and rest[:1].isalnum():
+            return None  # a longer word that only begins like the prefix
+        asked = rest.strip().lstrip(",，:：").strip()
+    return asked or None
+
+
+def history_row(message: StoredMessage) -> object:
+    """Return a stored message as plain values, for REST."""
+    return msgspec.json.decode(msgspec.json.encode(message_data(message)))  # components are kept as JSON text

@@ -1,0 +1,18 @@
+"""The pipeline wire's HTTP paths."""
+
+from django.urls import URLPattern, path
+
+from integrations.langbot import views
+from integrations.parts import Parts
+
+
+def urlpatterns(parts: Parts) -> list[URLPattern]:
+    """Return this wire's paths, served with `parts`."""
+    below = "api/v1/pipelines/<str:pipeline_uuid>/ws"
+    return [
+        path("api/v1/pipelines", views.PipelinesView.as_view(parts=parts)),
+        path(f"{below}/messages/<str:session_type>", views.MessagesView.as_view(parts=parts)),
+        path(f"{below}/reset/<str:session_type>", views.ResetView.as_view(parts=parts)),
+        path(f"{below}/connections", views.ConnectionsView.as_view(parts=parts)),
+        path(f"{below}/broadcast", views.BroadcastView.as_view(parts=parts)),
+    ]

@@ -1,0 +1,189 @@
+"""The pipeline wire's REST calls."""
+
+from typing import Any
+from uuid import UUID
+
+import msgspec
+from django.utils import timezone
+from drf_spectacular.utils import OpenApiResponse, extend_schema
+from rest_framework import serializers as drf
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from connections import selectors as connection_selectors
+from connections.auth import Principal, Scope, may
+from conversations import selectors
+from conversations.jobs import Reset
+from conversations.responders.base import PipelineConfig
+from conversations.turns import PipelineMissing
+from conversations.types import Broadcast, PipelineTopic, SessionKey, SessionType, room_key
+from integrations import resume
+from integrations.errors import WireError
+from integrations.langbot import serializers
+from integrations.langbot.consumers import BAD_SESSION_TYPE, NO_SUCH_SESSION
+from integrations.langbot.protocol import stamp
+from integrations.langbot.translate import history_row
+from integrations.rest import Failure, WireView, success
+
+
+def _schema(summary: str, answer: type[drf.Serializer[Any]], **more: Any) -> Any:
+    failures = {status: OpenApiResponse(Failure) for status in (400, 401, 403, 404, 503)}
+    return extend_schema(summary=summary, responses={200: serializers.enveloped(answer), **failures}, **more)
+
+
+class PipelineView(WireView):
+    """A call below one pipeline."""
+
+    async def pipeline_for(self, request: Request, pipeline_uuid: str, scope: Scope) -> tuple[Principal, PipelineConfig]:
+        """Return the caller and the pipeline; credential first, so that a stranger learns nothing."""
+        principal = await self.caller(request, scope)
+        try:
+            pipeline = await self.parts.catalogue.find(UUID(pipeline_uuid))
+        except ValueError:
+            pipeline = None
+        if pipeline is None or principal.pipeline not in (None, pipeline.uuid):
+            raise PipelineMissing
+        return principal, pipeline
+
+    async def session_for(
+        self, principal: Principal, pipeline: PipelineConfig, session_type: SessionType, query: dict[str, Any]
+    ) -> SessionKey | None:
+        """Return the session that the query names, or None for all; raise WireError where the caller may not."""
+        name = query.get("session_id")
+        everything = principal.kind == "open" or may(principal, Scope.ADMIN)
+        if name is None:
+            if not everything:
+                raise WireError("Forbidden", status=403)
+            return None
+        if session_type == "group":
+            return room_key(pipeline.uuid, name)
+        try:
+            key = SessionKey(UUID(name), pipeline.uuid, "person")
+        except ValueError:
+            raise WireError(NO_SUCH_SESSION, status=404) from None
+        if everything or resume.is_valid(query.get("resume_token", ""), key.pipeline, key.uuid):
+            return key
+        state = await self.parts.store.read(selectors.session_state, key.uuid)
+        if state is None or state.key != key or state.application != principal.application:
+            raise WireError(NO_SUCH_SESSION, status=404)
+        return key
+
+
+class MessagesView(PipelineView):
+    """The history."""
+
+    @_schema("Messages of a session, or of all", serializers.Messages, parameters=[serializers.HistoryQuery])
+    async def get(self, request: Request, pipeline_uuid: str, session_type: str) -> Response:
+        """Return the newest messages, oldest first."""
+        principal, pipeline = await self.pipeline_for(request, pipeline_uuid, Scope.READ)
+        kind = _session_type(session_type)
+        query = _checked(serializers.HistoryQuery, request.query_params)
+        session = await self.session_for(principal, pipeline, kind, query)
+        read = self.parts.store.read
+        if session is None:
+            if "after_seq" in query:
+                raise WireError("after_seq needs session_id")
+            found = await read(selectors.pipeline_history, pipeline.uuid, kind, limit=query["limit"])
+        else:
+            found = await read(
+                selectors.session_history, session.uuid, after_seq=query.get("after_seq"), limit=query["limit"]
+            )
+        return success({"messages": [history_row(message) for message in found]})
+
+
+class ResetView(PipelineView):
+    """A new beginning."""
+
+    @_schema("Reset a session, or all", serializers.Done, request=None, parameters=[serializers.ResetQuery])
+    async def post(self, request: Request, pipeline_uuid: str, session_type: str) -> Response:
+        """Begin history and model memory anew; sockets stay, and the old transcript stays for staff."""
+        principal, pipeline = await self.pipeline_for(request, pipeline_uuid, Scope.WRITE)
+        kind = _session_type(session_type)
+        query = _checked(serializers.ResetQuery, request.query_params)
+        session = await self.session_for(principal, pipeline, kind, query)
+        await self.parts.store.write(Reset(pipeline.id, kind, session.uuid if session else None))
+        return success({"message": "Session reset successfully"})
+
+
+class ConnectionsView(PipelineView):
+    """Who is here."""
+
+    @_schema("Live connections", serializers.Connections)
+    async def get(self, request: Request, pipeline_uuid: str) -> Response:
+        """Return statistics of the whole deployment and the connections of this pipeline."""
+        _, pipeline = await self.pipeline_for(request, pipeline_uuid, Scope.READ)
+        read = self.parts.store.read
+        statistics = await read(connection_selectors.live_statistics)
+        rows = await read(connection_selectors.live_connections, pipeline.uuid)
+        return success(
+            {
+                "stats": msgspec.to_builtins(statistics, str_keys=True),
+                "connections": [
+                    {
+                        "connection_id": str(row.connection_id),
+                        "session_type": row.session_type,
+                        "created_at": stamp(row.created_at),
+                        "last_active": stamp(row.last_active),
+                        "is_active": True,
+                    }
+                    for row in rows
+                ],
+            }
+        )
+
+
+class BroadcastView(PipelineView):
+    """Words to everybody."""
+
+    @_schema("Broadcast to every socket of a pipeline", serializers.BroadcastDone, request=serializers.Broadcast)
+    async def post(self, request: Request, pipeline_uuid: str) -> Response:
+        """Send a message to every socket of the pipeline, in every process."""
+        _, pipeline = await self.pipeline_for(request, pipeline_uuid, Scope.BROADCAST)
+        body = request.data if isinstance(request.data, dict) else {}
+        if body.get("message") in (None, "", [], {}):
+            raise WireError("message is required")
+        kinds = [_session_type(body["session_type"])] if "session_type" in body else _BOTH
+        event = Broadcast(msgspec.Raw(msgspec.json.encode(body["message"])), timezone.now())
+        recipients = await self.parts.store.read(
+            connection_selectors.live_count, pipeline.uuid, kinds[0] if len(kinds) == 1 else None
+        )
+        for kind in kinds:
+            self.parts.hub.publish(PipelineTopic(pipeline.uuid, kind), event)
+        return success({"message": "Broadcast sent successfully", "recipients": recipients})
+
+
+class PipelinesView(WireView):
+    """What there is to talk to."""
+
+    @_schema("Pipelines", serializers.Pipelines)
+    async def get(self, request: Request) -> Response:
+        """Return the pipelines that the caller may use."""
+        principal = await self.caller(request, Scope.READ)
+        rows = [
+            {
+                "uuid": str(pipeline.uuid),
+                "name": pipeline.name,
+                "description": pipeline.description,
+                "is_default": pipeline.is_default,
+            }
+            for pipeline in self.parts.catalogue.all()
+            if principal.pipeline in (None, pipeline.uuid)
+        ]
+        return success({"pipelines": rows})
+
+
+_BOTH: list[SessionType] = ["person", "group"]
+
+
+def _session_type(text: object) -> SessionType:
+    if text == "person":
+        return "person"
+    if text == "group":
+        return "group"
+    raise WireError(BAD_SESSION_TYPE)
+
+
+def _checked(kind: type[drf.Serializer[Any]], data: Any) -> dict[str, Any]:
+    serializer = kind(data=data)
+    serializer.is_valid(raise_exception=True)
+    return dict(serializer.validated_data)

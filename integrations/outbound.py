@@ -1,0 +1,151 @@
+"""The frames on their way to one socket: bounded by bytes, newest state of an answer first.
+
+Where the server offers a `DirectTransport` (uvicorn with our protocol class), a frame is written at once and by
+reference: the same bytes go to every socket. Elsewhere (Daphne) a task sends what waits.
+
+While the peer does not read, frames wait here. A frame with a `key` replaces the one waiting under the same key (an
+answer's cumulative deltas), and what would go beyond `limit` bytes ends the connection as too slow.
+"""
+
+import asyncio
+import struct
+from collections.abc import Awaitable, Callable
+from functools import cached_property
+from typing import Any, Protocol
+
+Send = Callable[[dict[str, Any]], Awaitable[None]]
+
+
+class DirectTransport(Protocol):
+    """What our server's WebSocket protocol offers in the scope's extensions, under EXTENSION."""
+
+    on_writable: Callable[[], None] | None
+
+    @property
+    def can_write(self) -> bool: ...
+    def write(self, frame: bytes) -> None: ...
+    def abort(self) -> None: ...
+
+
+EXTENSION = "chatgateway.direct"
+
+
+class Frame:
+    """One text message, encoded once, for any number of sockets."""
+
+    def __init__(self, payload: bytes, key: object = None) -> None:
+        self.payload = payload
+        self.key = key
+
+    @cached_property
+    def wire(self) -> bytes:
+        """The message as a WebSocket frame from a server: final, text, unmasked (RFC 6455, 5.2)."""
+        size = len(self.payload)
+        if size < 126:
+            return b"\x81" + bytes((size,)) + self.payload
+        if size < 65536:
+            return b"\x81\x7e" + struct.pack("!H", size) + self.payload
+        return b"\x81\x7f" + struct.pack("!Q", size) + self.payload
+
+
+class Outbound:
+    """One socket's outbound buffer; `too_slow` is called once, when `limit` bytes would wait."""
+
+    __slots__ = ("_bytes", "_closed", "_direct", "_limit", "_number", "_on_sent", "_send", "_task", "_too_slow",
+                 "_waiting", "_wake")  # fmt: skip
+
+    def __init__(
+        self,
+        send: Send,
+        direct: DirectTransport | None,
+        *,
+        limit: int,
+        too_slow: Callable[[], None],
+        on_sent: Callable[[int], None],
+    ) -> None:
+        self._send = send
+        self._direct = direct
+        self._limit = limit
+        self._too_slow = too_slow
+        self._on_sent = on_sent
+        self._waiting: dict[object, Frame] = {}
+        self._bytes = 0
+        self._number = 0
+        self._closed = False
+        self._wake: asyncio.Event | None = None
+        self._task: asyncio.Task[None] | None = None
+        if direct is not None:
+            direct.on_writable = self._drain
+
+    def push(self, frame: Frame) -> None:
+        """Send a frame as soon as the peer takes it."""
+        if self._closed:
+            return
+        if self._direct is not None and not self._waiting and self._direct.can_write:
+            self._direct.write(frame.wire)
+            self._on_sent(len(frame.payload))
+            return
+        self._wait(frame)
+        if self._direct is None:
+            self._wake_writer()
+
+    async def flush(self) -> None:
+        """Wait until everything has been handed to the server."""
+        if self._direct is None and self._task is not None:
+            self._closed = True
+            self._wake_writer()
+            await self._task
+
+    def close(self) -> None:
+        """Take no more frames and forget those that wait."""
+        self._closed = True
+        self._waiting.clear()
+        if self._direct is not None:
+            self._direct.on_writable = None
+        if self._task is not None:
+            self._task.cancel()
+
+    def _wait(self, frame: Frame) -> None:
+        key = frame.key
+        if key is None:
+            self._number += 1
+            key = self._number
+        elif (older := self._waiting.pop(key, None)) is not None:
+            self._bytes -= len(older.payload)
+        if self._bytes + len(frame.payload) > self._limit:
+            self.close()
+            self._too_slow()
+            return
+        self._waiting[key] = frame
+        self._bytes += len(frame.payload)
+
+    def _take(self) -> Frame:
+        frame = self._waiting.pop(next(iter(self._waiting)))
+        self._bytes -= len(frame.payload)
+        return frame
+
+    def _drain(self) -> None:
+        direct = self._direct
+        assert direct is not None
+        while self._waiting and direct.can_write:
+            frame = self._take()
+            direct.write(frame.wire)
+            self._on_sent(len(frame.payload))
+
+    def _wake_writer(self) -> None:
+        if self._task is None:
+            self._wake = asyncio.Event()
+            self._task = asyncio.get_running_loop().create_task(self._write())
+        assert self._wake is not None
+        self._wake.set()
+
+    async def _write(self) -> None:
+        assert self._wake is not None
+        while self._waiting or not self._closed:
+            while self._waiting:
+                frame = self._take()
+                await self._send({"type": "websocket.send", "text": frame.payload.decode()})
+                self._on_sent(len(frame.payload))
+            self._wake.clear()
+            if not self._closed:
+                await self._wake.wait()

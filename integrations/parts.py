@@ -1,0 +1,40 @@
+"""The collaborators that the composition root hands to every wire."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+import msgspec
+
+from connections.auth import Authenticator
+from connections.hub import Hub
+from connections.registry import Registry
+from conversations.catalogue import Catalogue
+from conversations.store import Store
+from conversations.turns import TurnRunner
+
+
+class WireOptions(msgspec.Struct, frozen=True):
+    """Settings of the wires. Times in seconds, sizes in bytes."""
+
+    open_access: bool
+    proxied_open_access: bool
+    allowed_hosts: tuple[str, ...] = ()
+    allowed_origins: frozenset[str] = frozenset()
+    trusted_proxies: tuple[str, ...] = ()
+    authenticate_timeout: float = 10.0
+    outbound_bytes: int = 1024 * 1024
+    connections: int = 20_000
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """Hub, store, turns and what else a wire works with; `ready` starts them at first use."""
+
+    hub: Hub
+    store: Store
+    turns: TurnRunner
+    catalogue: Catalogue
+    registry: Registry
+    authenticator: Authenticator
+    options: WireOptions
+    ready: Callable[[], Awaitable[None]]

@@ -1,0 +1,81 @@
+"""Who is at the other end of a request: address, headers, credential, and whether a proxy stands between."""
+
+import ipaddress
+from collections.abc import Iterable, Mapping
+from typing import Any
+from urllib.parse import parse_qs
+
+from django.http.request import split_domain_port
+
+_PROXY_HEADERS = (b"forwarded", b"x-forwarded-")
+BEARER = "bearer "
+SUBPROTOCOL = "bearer."
+
+
+class Peer:
+    """The facts of an ASGI scope that decide who may do what."""
+
+    def __init__(self, scope: Mapping[str, Any], trusted_proxies: Iterable[str] = ()) -> None:
+        self.headers: dict[str, str] = {}
+        self.proxied = False
+        for name, value in scope["headers"]:
+            lower = name.lower()
+            self.headers[lower.decode("latin-1")] = value.decode("latin-1")
+            self.proxied = self.proxied or lower.startswith(_PROXY_HEADERS)
+        self.query = {
+            key: values[-1]
+            for key, values in parse_qs(scope.get("query_string", b"").decode("latin-1"), keep_blank_values=True).items()
+        }
+        self.subprotocols: list[str] = list(scope.get("subprotocols") or ())
+        client = scope.get("client")
+        self.address = self._address(client[0] if client else "", tuple(trusted_proxies))
+        self.scheme = {"ws": "http", "wss": "https"}.get(scope.get("scheme", "http"), scope.get("scheme", "http"))
+
+    @property
+    def origin(self) -> str | None:
+        """The browser's origin, or None where no browser speaks."""
+        return self.headers.get("origin")
+
+    @property
+    def host(self) -> str:
+        """The host and port that the client asked for."""
+        return self.headers.get("host", "")
+
+    @property
+    def user_agent(self) -> str:
+        """What the client calls itself."""
+        return self.headers.get("user-agent", "")[:300]
+
+    @property
+    def bearer_subprotocol(self) -> str | None:
+        """The offered subprotocol that carries a token, to be echoed."""
+        return next((offer for offer in self.subprotocols if offer.startswith(SUBPROTOCOL)), None)
+
+    @property
+    def token(self) -> str | None:
+        """The credential: the Authorization header's, else the query's, else a subprotocol's."""
+        header = self.headers.get("authorization", "")
+        if header.lower().startswith(BEARER):
+            return header[len(BEARER) :].strip()
+        if self.query.get("token"):
+            return self.query["token"]
+        offer = self.bearer_subprotocol
+        return offer[len(SUBPROTOCOL) :] if offer else None
+
+    def _address(self, address: str, trusted: tuple[str, ...]) -> str:
+        """Return the client's address: behind proxies we trust, the last hop that is none of them."""
+        if not trusted or not _within(address, trusted):
+            return address
+        for hop in reversed(self.headers.get("x-forwarded-for", "").split(",")):
+            address = split_domain_port(hop.strip())[0].strip("[]") or address
+            if not _within(address, trusted):
+                break
+        return address
+
+
+def _within(address: str, networks: tuple[str, ...]) -> bool:
+    try:
+        parsed = ipaddress.ip_address(address)
+        return any(parsed in ipaddress.ip_network(network, strict=False) for network in networks)
+    except ValueError:
+        return False

@@ -1,0 +1,87 @@
+"""REST as the pipeline wire speaks it: the envelope, strict JSON in, errors out of the one table, who may what."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import structlog
+from adrf.views import APIView
+from django.http import Http404
+from rest_framework import exceptions, serializers
+from rest_framework.parsers import BaseParser
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from connections.auth import Principal, Scope, may
+from integrations.errors import WireError, fault_of
+from integrations.parts import Parts
+from integrations.peers import Peer
+from integrations.strict import ProtocolError, decode
+
+log = structlog.get_logger(__name__)
+
+
+class StrictJSONParser(BaseParser):
+    """Reads a JSON body by the same strict rules as frames."""
+
+    media_type = "application/json"
+
+    def parse(self, stream: Any, media_type: str | None = None, parser_context: Mapping[str, Any] | None = None) -> Any:
+        """Return the body's value; raise ParseError where it is not strict JSON."""
+        try:
+            return decode(stream.read())
+        except ProtocolError as error:
+            raise exceptions.ParseError(str(error)) from error
+
+
+class Failure(serializers.Serializer[Any]):
+    """What a refused call answers."""
+
+    code = serializers.IntegerField(default=-1)
+    msg = serializers.CharField()
+
+
+def success(data: Mapping[str, Any]) -> Response:
+    """Return the envelope of an answer."""
+    return Response({"code": 0, "msg": "ok", "data": data})
+
+
+def exception_handler(error: Exception, context: Mapping[str, Any]) -> Response:
+    """Return the envelope of a failure, with its HTTP status; what nobody foresaw is logged."""
+    if isinstance(error, Http404):
+        error = exceptions.NotFound()
+    if isinstance(error, exceptions.APIException):
+        return Response({"code": -1, "msg": _words(error.detail)}, status=error.status_code)
+    fault = fault_of(error)
+    if not fault.expected:
+        log.error("request.error", view=type(context.get("view")).__name__, exc_info=error)
+    headers = {"Retry-After": str(fault.retry_after)} if fault.retry_after else None
+    return Response({"code": -1, "msg": fault.message}, status=fault.status, headers=headers)
+
+
+def _words(detail: Any) -> str:
+    """Return an API error's detail as one sentence that names the field."""
+    if isinstance(detail, dict):
+        field, words = next(iter(detail.items()))
+        return _words(words) if field == "non_field_errors" else f"{field}: {_words(words)}"
+    if isinstance(detail, list):
+        return _words(detail[0]) if detail else "invalid"
+    return str(detail)
+
+
+class WireView(APIView):
+    """An asynchronous REST view with the wires' collaborators and a known caller."""
+
+    parser_classes = (StrictJSONParser,)
+    # The class attribute is only a place for `as_view(parts=…)` to fill.
+    parts: Parts = None  # type: ignore[assignment]
+
+    async def caller(self, request: Request, scope: Scope) -> Principal:
+        """Return who is calling; raise WireError without a good credential (401) or enough scope (403)."""
+        await self.parts.ready()
+        peer = Peer(request._request.scope, self.parts.options.trusted_proxies)  # type: ignore[attr-defined]
+        principal = await self.parts.authenticator.identify(peer.token)
+        if principal is None:
+            raise WireError("No valid user token provided", status=401)
+        if not may(principal, scope):
+            raise WireError("Forbidden", status=403)
+        return principal

@@ -1,0 +1,244 @@
+"""The first start, the later ones, and the commands around them."""
+
+import re
+import stat
+from io import StringIO
+from pathlib import Path
+from uuid import UUID
+
+import pytest
+from django.contrib.auth.hashers import check_password
+from django.contrib.auth.models import User
+from django.core.management import CommandError, call_command
+from pytest_django import DjangoAssertNumQueries, Settings
+
+from chatgateway import setup
+from chatgateway.setup import Bootstrapped, bootstrap, first_steps
+from connections.models import AccessToken, Application
+from conversations.models import Document, Pipeline, Route
+
+pytestmark = pytest.mark.django_db
+
+ADDRESS = "http://127.0.0.1:8000"
+
+
+@pytest.fixture(autouse=True)
+def _product(tmp_path: Path, settings: Settings) -> None:
+    """Give the product two documents, a folder for its data, and no model."""
+    for language in ("zh", "en"):
+        folder = tmp_path / "docs" / "product" / language
+        folder.mkdir(parents=True)
+        (folder / "intro.md").write_text(f"# Intro {language}\n\nWhat it is.\n")
+    settings.BASE_DIR = settings.DATA_DIR = tmp_path
+    with_model(settings, on=False)
+
+
+def with_model(settings: Settings, *, on: bool) -> None:
+    settings.OPENAI_BASE_URL = "http://127.0.0.1:9/v1" if on else ""
+    settings.OPENAI_MODEL = "a-model" if on else ""
+
+
+def routes() -> list[tuple[str, int, bool]]:
+    found = Route.objects.filter(pipeline__is_default=True)
+    return [(route.kind, route.position, route.enabled) for route in found]
+
+
+KNOWLEDGE_ONLY = [("knowledge", 0, True)]
+MODEL_FIRST = [("openai", 0, True), ("knowledge", 1, True)]
+
+
+def test_the_first_start_makes_everything(settings: Settings) -> None:
+    done = bootstrap()
+    pipeline = Pipeline.objects.get()
+    assert str(pipeline.uuid) == str(done.pipeline) == settings.DEFAULT_PIPELINE
+    assert pipeline.is_default
+    assert routes() == KNOWLEDGE_ONLY
+    assert set(Document.objects.values_list("space", "title")) == {
+        ("product-zh", "Intro zh"), ("product-en", "Intro en"),
+    }  # fmt: skip
+    assert {space: counts.added for space, counts in done.documents.items()} == {"product-zh": 1, "product-en": 1}
+    user = User.objects.get(is_superuser=True)
+    assert user.username == "admin"
+    assert done.admin_password is not None
+    assert len(done.admin_password) >= 16
+    assert check_password(done.admin_password, user.password)
+
+
+def test_a_second_start_changes_nothing_and_asks_little(django_assert_max_num_queries: DjangoAssertNumQueries) -> None:
+    bootstrap()
+    before = Pipeline.objects.values().get()
+    with django_assert_max_num_queries(25):
+        done = bootstrap()
+    assert done.admin_password is None
+    assert Pipeline.objects.values().get() == before
+    assert routes() == KNOWLEDGE_ONLY
+    assert Document.objects.count() == 2
+
+
+def test_the_model_route_follows_the_environment(settings: Settings) -> None:
+    with_model(settings, on=True)
+    bootstrap()
+    assert routes() == MODEL_FIRST
+    with_model(settings, on=False)
+    bootstrap()
+    assert routes() == KNOWLEDGE_ONLY
+    with_model(settings, on=True)
+    bootstrap()
+    assert routes() == MODEL_FIRST
+
+
+def _delete_the_model() -> None:
+    Route.objects.filter(kind="openai").delete()
+
+
+def _disable_the_model() -> None:
+    Route.objects.filter(kind="openai").update(enabled=False)
+
+
+def _write_a_prompt() -> None:
+    Route.objects.filter(kind="openai").update(system_prompt="Speak like a pirate.")
+
+
+def _delete_all() -> None:
+    Route.objects.all().delete()
+
+
+@pytest.mark.parametrize("edit", [_delete_the_model, _disable_the_model, _write_a_prompt, _delete_all])
+def test_what_the_operator_did_to_routes_stays(edit: object, settings: Settings) -> None:
+    with_model(settings, on=True)
+    bootstrap()
+    assert callable(edit)
+    edit()
+    before = list(Route.objects.values())
+    for on in (True, False, True):
+        with_model(settings, on=on)
+        bootstrap()
+        assert list(Route.objects.values()) == before
+
+
+def test_what_the_operator_did_to_the_pipeline_stays() -> None:
+    bootstrap()
+    Pipeline.objects.update(name="Ours", description="", failure_text="Call us.")
+    bootstrap()
+    pipeline = Pipeline.objects.get()
+    assert (pipeline.name, pipeline.description, pipeline.failure_text) == ("Ours", "", "Call us.")
+
+
+def test_another_default_pipeline_stays_the_default() -> None:
+    Pipeline.objects.create(name="Ours", is_default=True)
+    done = bootstrap()
+    assert not Pipeline.objects.get(uuid=done.pipeline).is_default
+
+
+def test_demo_documents_follow_the_release_until_the_operator_empties_their_space(tmp_path: Path) -> None:
+    bootstrap()
+    (tmp_path / "docs/product/en/intro.md").write_text("# Intro en\n\nWhat it is now.\n")
+    assert bootstrap().documents["product-en"].changed == 1
+    Document.objects.filter(space="product-en").delete()
+    assert set(bootstrap().documents) == {"product-zh"}
+    assert not Document.objects.filter(space="product-en").exists()
+
+
+@pytest.mark.parametrize("name", ["root", "admin"])
+def test_no_second_superuser_is_made(name: str) -> None:
+    User.objects.create_user(name, is_superuser=name == "root")
+    assert bootstrap().admin_password is None
+    assert User.objects.count() == 1
+
+
+def test_a_start_that_fails_leaves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise OSError("disk full")
+
+    monkeypatch.setattr(setup, "load_folder", fail)
+    with pytest.raises(OSError, match="disk full"):
+        bootstrap()
+    assert not Pipeline.objects.exists()
+    assert not User.objects.exists()
+
+
+def test_the_password_is_told_on_a_terminal_only(tmp_path: Path) -> None:
+    done = Bootstrapped(UUID(int=1), "first-password", {})
+    assert "first-password" in first_steps(done, base_url=ADDRESS, reveal=True)
+    kept = tmp_path / "admin_password"
+    assert not kept.exists()
+    kept.write_text("left by an earlier start")
+    kept.chmod(0o644)
+    told = first_steps(done, base_url=ADDRESS, reveal=False)
+    assert "first-password" not in told
+    assert str(kept) in told
+    assert kept.read_text() == "first-password\n"
+    assert stat.S_IMODE(kept.stat().st_mode) == 0o600
+
+
+def test_first_steps_say_where_things_are() -> None:
+    told = first_steps(Bootstrapped(UUID(int=1), None), base_url="https://chat.example.com", reveal=True)
+    assert f"wss://chat.example.com/api/v1/pipelines/{UUID(int=1)}/ws/connect" in told
+    assert "https://chat.example.com/admin/" in told
+    assert "password" not in told
+
+
+def test_the_bootstrap_command_keeps_the_password_off_a_log(tmp_path: Path) -> None:
+    output = StringIO()
+    call_command("bootstrap", stdout=output)
+    password = (tmp_path / "admin_password").read_text().strip()
+    assert User.objects.get().check_password(password)
+    assert password not in output.getvalue()
+    assert "product-zh" in output.getvalue()
+
+
+def test_the_bootstrap_command_prints_the_password_when_asked(tmp_path: Path) -> None:
+    output = StringIO()
+    call_command("bootstrap", "--print-password", stdout=output)
+    found = re.search(r"password (\S+)", output.getvalue())
+    assert found
+    assert User.objects.get().check_password(found[1])
+    assert not (tmp_path / "admin_password").exists()
+
+
+# --- create_application ------------------------------------------------------------------------
+
+
+def create_application(*arguments: str) -> dict[str, str]:
+    output = StringIO()
+    call_command("create_application", *arguments, stdout=output)
+    return dict(line.split(": ", 1) for line in output.getvalue().splitlines())
+
+
+def test_an_application_is_printed_with_its_secret() -> None:
+    printed = create_application("shop")
+    application = Application.objects.get()
+    assert printed.keys() == {"appid", "secret"}
+    assert printed["appid"] == application.appid
+    assert check_password(printed["secret"], application.secret_hash)
+    assert not AccessToken.objects.exists()
+
+
+def test_a_token_comes_on_request() -> None:
+    pipeline = Pipeline.objects.create(name="Support")
+    printed = create_application(
+        "shop", "--token", "--scopes", "broadcast, read", "--pipeline", str(pipeline.uuid),
+        "--origin", "https://a.test", "--origin", "https://b.test:443",
+    )  # fmt: skip
+    application = Application.objects.get()
+    assert application.pipeline == pipeline.uuid
+    assert application.origins == ["https://a.test", "https://b.test"]
+    assert AccessToken.objects.get().scopes == ["broadcast", "read"]
+    assert len(printed["token"]) == 43
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["shop", "--scopes", "fly"], "--scopes must be of"),
+        (["shop", "--scopes", ","], "at least one scope"),
+        (["shop", "--pipeline", "x"], "must be a UUID"),
+        (["shop", "--pipeline", str(UUID(int=5))], "There is no pipeline"),
+        (["shop", "--origin", "shop.test"], "shop.test is not an origin"),
+        ([" "], "NAME must have"),
+    ],
+)
+def test_a_wrong_argument_is_one_sentence_and_makes_nothing(arguments: list[str], sentence: str) -> None:
+    with pytest.raises(CommandError, match=re.escape(sentence)):
+        create_application(*arguments)
+    assert not Application.objects.exists()

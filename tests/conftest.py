@@ -1,0 +1,89 @@
+"""Fixtures that every test may ask for: real databases, real servers."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import hypothesis
+import pytest
+
+from tests.support.databases import PostgresServer, ValkeyServer
+from tests.support.server import DatabaseKind, GatewayProcess, Templates
+
+GatewayFactory = Callable[..., GatewayProcess]
+
+# A machine that is busy is no fault of the code.
+hypothesis.settings.register_profile("suite", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.load_profile("suite")
+
+
+@pytest.fixture(scope="session")
+def django_db_keepdb() -> bool:
+    """Leave the test database: it goes with its folder or server, and a thread may still be connected."""
+    return True
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresServer]:
+    """A running PostgreSQL; `create_database()` gives a fresh one's URL."""
+    server = PostgresServer()
+    server.start()
+    yield server
+    server.close()
+
+
+@pytest.fixture(scope="session")
+def valkey() -> Iterator[ValkeyServer]:
+    """A running Valkey, shared by all tests; one that restarts it makes its own."""
+    server = ValkeyServer()
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def templates(tmp_path_factory: pytest.TempPathFactory) -> Templates:
+    """Migrated and bootstrapped databases, made on first use."""
+    return Templates(tmp_path_factory.mktemp("templates"))
+
+
+@pytest.fixture
+def start_gateway(templates: Templates, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[GatewayFactory]:
+    """A function that starts a real gateway on a database of its own; its processes end with the test.
+
+    `start_gateway(database="sqlite" | "postgres", **fields of GatewayProcess)`; `start=False` leaves it to the test.
+    More than one worker gets the shared Valkey, unless `redis_url` says otherwise.
+    """
+    gateways: list[GatewayProcess] = []
+
+    def start(*, database: DatabaseKind = "sqlite", start: bool = True, **fields: Any) -> GatewayProcess:
+        data_dir = tmp_path / f"gateway-{len(gateways)}"
+        data_dir.mkdir()
+        if "database_url" not in fields:
+            fields["database_url"] = (
+                templates.copy_sqlite(data_dir)
+                if database == "sqlite"
+                else templates.copy_postgres(request.getfixturevalue("postgres"))
+            )
+        if fields.get("workers", 1) > 1:
+            fields.setdefault("redis_url", request.getfixturevalue("valkey").url)
+        gateway = GatewayProcess(data_dir=data_dir, **fields)
+        gateways.append(gateway)
+        if start:
+            gateway.start()
+        return gateway
+
+    yield start
+    _close_all(gateways)
+
+
+def _close_all(gateways: list[GatewayProcess]) -> None:
+    """End every gateway, and only then complain about any of them."""
+    failures = []
+    for gateway in gateways:
+        try:
+            gateway.close()
+        except Exception as failure:  # noqa: BLE001  raised below, together
+            failures.append(failure)
+    if failures:
+        raise ExceptionGroup("gateways did not end as they should", failures)

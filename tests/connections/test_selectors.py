@@ -1,0 +1,65 @@
+"""Who is here, counted over every process."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+from pytest_django import DjangoAssertNumQueries
+
+from connections.models import Connection, Worker
+from connections.selectors import live_among, live_connections, live_count, live_statistics, live_workers
+
+pytestmark = pytest.mark.django_db
+
+ONE, OTHER = UUID(int=1), UUID(int=2)
+NOON = datetime(2026, 5, 1, 12, tzinfo=UTC)
+
+
+def connect(pipeline: UUID | None = ONE, session_type: str = "person", **fields: Any) -> Connection:
+    row = {"worker": uuid4(), "wire": "langbot", "connected_at": NOON, "last_active": NOON, **fields}
+    return Connection.objects.create(uuid=uuid4(), pipeline=pipeline, session_type=session_type, **row)
+
+
+def test_nobody_is_here() -> None:
+    statistics = live_statistics()
+    assert (statistics.total_connections, statistics.pipelines) == (0, 0)
+    assert statistics.connections_by_pipeline == {}
+    assert statistics.connections_by_session_type == {"person": 0, "group": 0}
+
+
+def test_live_sockets_of_the_pipeline_wire_are_counted(django_assert_num_queries: DjangoAssertNumQueries) -> None:
+    connect()
+    connect()
+    connect(session_type="group")
+    connect(OTHER)
+    connect(ended_at=NOON)
+    connect(wire="wechat")
+    with django_assert_num_queries(1):
+        statistics = live_statistics()
+    assert statistics.total_connections == 4
+    assert statistics.pipelines == 2
+    assert statistics.connections_by_pipeline == {ONE: 3, OTHER: 1}
+    assert statistics.connections_by_session_type == {"person": 3, "group": 1}
+    assert live_count(ONE) == 3
+    assert live_count(ONE, "group") == 1
+    assert live_count(uuid4()) == 0
+
+
+def test_a_pipelines_sockets_are_listed_oldest_first() -> None:
+    late = connect(connected_at=NOON + timedelta(minutes=1))
+    early = connect(last_active=NOON + timedelta(minutes=5))
+    connect(OTHER)
+    connect(ended_at=NOON)
+    listed = live_connections(ONE)
+    assert [row.connection_id for row in listed] == [early.uuid, late.uuid]
+    assert (listed[0].session_type, listed[0].created_at) == ("person", NOON)
+    assert listed[0].last_active == NOON + timedelta(minutes=5)
+
+
+def test_workers_whose_lease_has_not_ended() -> None:
+    live, ended = uuid4(), uuid4()
+    Worker.objects.create(uuid=live, host="a", pid=1, beat=7, started_at=NOON)
+    Worker.objects.create(uuid=ended, host="a", pid=2, beat=9, started_at=NOON, ended_at=NOON)
+    assert live_workers() == {live: 7}
+    assert live_among({live, ended, uuid4()}) == {live}

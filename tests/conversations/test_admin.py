@@ -1,0 +1,280 @@
+"""Staff's pages for pipelines and for what was said."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from django.test import Client
+from django.urls import reverse
+from pytest_django import DjangoAssertNumQueries
+
+from conversations import transcript
+from conversations.models import ChatSession, Document, Message, Pipeline, Route, Turn
+from conversations.transcript import read_transcript
+
+pytestmark = pytest.mark.django_db
+
+NOON = datetime(2026, 5, 1, 12, tzinfo=UTC)
+MOST_QUERIES = 15
+
+
+@pytest.fixture
+def pipeline() -> Pipeline:
+    pipeline = Pipeline.objects.create(name="Shop", is_default=True)
+    Route.objects.create(pipeline=pipeline, kind=Route.Kind.KNOWLEDGE)
+    return pipeline
+
+
+class Talk:
+    """Writes a session as the store would."""
+
+    def __init__(self, pipeline: Pipeline, **fields: Any) -> None:
+        row = {"session_type": "person", "wire": "langbot", "created_at": NOON, "last_message_at": NOON, **fields}
+        self.session = ChatSession.objects.create(uuid=uuid4(), pipeline=pipeline, **row)
+        self.now = NOON
+        self.epoch = 0
+
+    def say(self, role: str, text: str, **fields: Any) -> Message:
+        self.now += timedelta(seconds=1)
+        self.session.last_seq += 1
+        self.session.save()
+        row = {"epoch": self.epoch, "created_at": self.now, **fields}
+        return Message.objects.create(session=self.session, seq=self.session.last_seq, role=role, text=text, **row)
+
+    def answer(self, question: str, text: str, outcome: str, **fields: Any) -> Message:
+        asked = self.say("user", question)
+        said = self.say("assistant", text, **fields)
+        self._turn(said.pk, asked, state="ended", outcome=outcome, responder="knowledge")
+        return said
+
+    def ask(self, question: str, partial: str, state: str) -> None:
+        asked = self.say("user", question)
+        self._turn(asked.pk + 1_000_000, asked, state=state, partial=partial)
+
+    def reset(self) -> None:
+        self.epoch += 1
+        self.session.epoch = self.epoch
+        self.session.save()
+
+    def _turn(self, pk: int, question: Message, **fields: Any) -> None:
+        Turn.objects.create(
+            id=pk, session=self.session, question=question, epoch=self.epoch, created_at=self.now, **fields
+        )
+
+
+def page(client: Client, name: str, *args: object, **query: Any) -> str:
+    response = client.get(reverse(f"admin:conversations_{name}", args=args), query)
+    assert response.status_code == 200
+    return response.content.decode()
+
+
+def test_lists_take_few_queries_however_long(
+    admin_client: Client, pipeline: Pipeline, django_assert_max_num_queries: DjangoAssertNumQueries
+) -> None:
+    other = Pipeline.objects.create(name="Other")
+    talk = Talk(other)
+    for number in range(30):
+        talk = Talk(pipeline if number % 2 else other)
+        talk.answer(f"question {number}", f"answer {number}", "answered")
+        Document.objects.create(pipeline=other, title=f"doc {number}", text="text", digest=str(number))
+    for name in ("chatsession_changelist", "document_changelist", "pipeline_changelist"):
+        with django_assert_max_num_queries(MOST_QUERIES):
+            page(admin_client, name)
+    with django_assert_max_num_queries(MOST_QUERIES):
+        page(admin_client, "chatsession_change", talk.session.pk)
+
+
+def test_the_session_list_shows_the_last_words(admin_client: Client, pipeline: Pipeline) -> None:
+    talk = Talk(pipeline, name="大厅", session_type="group", wire="wechat")
+    talk.answer("你好", "您好<b>！</b>", "answered")
+    html = page(admin_client, "chatsession_changelist")
+    assert "大厅" in html
+    assert "您好&lt;b&gt;！&lt;/b&gt;" in html
+    assert "WeChat" in html
+
+
+def test_sessions_are_found_by_uuid_by_name_and_by_filter(admin_client: Client, pipeline: Pipeline) -> None:
+    wanted = Talk(pipeline, name="lobby", language="en").session
+    other = Talk(pipeline, name="kitchen", wire="wechat").session
+    for query in ({"q": str(wanted.uuid)}, {"q": "lob"}, {"language": "en"}, {"wire": "langbot"}):
+        html = page(admin_client, "chatsession_changelist", **query)
+        assert "lobby" in html
+        assert "kitchen" not in html
+    html = page(admin_client, "chatsession_changelist", q=str(other.uuid).upper())
+    assert "kitchen" in html
+
+
+def test_a_transcript_reads_like_the_conversation(admin_client: Client, pipeline: Pipeline) -> None:
+    talk = Talk(pipeline)
+    citation = {"doc_id": "d1", "space_id": "product-zh", "title": "产品简介", "url": "https://x.test/a", "score": 2.5}
+    talk.answer("[Image] 这是什么？", "这是产品。", "answered", citations=[citation])
+    talk.answer("再来", "一半的", "cut")
+    talk.reset()
+    talk.answer("weather?", "I don't know.", "unknown")
+    talk.say("operator", "人工在此", sender_name="王芳")
+    talk.ask("last one", "so far", "running")
+    html = page(admin_client, "chatsession_change", talk.session.pk)
+    shown = [
+        "[Image] 这是什么？", "这是产品。", "产品简介", "https://x.test/a", "再来", "一半的",
+        "Cut off at the time limit",
+        "Conversation reset", "weather?", "I don&#x27;t know.", "Found no answer", "王芳", "人工在此",
+        "last one", "so far", "Being answered",
+    ]  # fmt: skip
+    places = [html.index(text) for text in shown]
+    assert places == sorted(places)
+
+
+def test_a_transcript_is_escaped(admin_client: Client, pipeline: Pipeline) -> None:
+    talk = Talk(pipeline, name="<script>1</script>")
+    citation = {"doc_id": "", "space_id": "", "title": "<script>2</script>", "url": "javascript:3", "score": 1.0}
+    talk.answer("<script>4</script>", "<img src=x onerror=5>", "answered", citations=[citation])
+    talk.say("operator", "hi", sender_name="<script>6</script>")
+    html = page(admin_client, "chatsession_change", talk.session.pk)
+    for number in "1246":
+        assert f"<script>{number}" not in html
+        assert f"&lt;script&gt;{number}" in html
+    assert "<img src=x" not in html
+    assert 'href="javascript' not in html
+
+
+def test_a_session_opens_by_its_uuid_and_changes_nowhere(admin_client: Client, pipeline: Pipeline) -> None:
+    talk = Talk(pipeline)
+    said = talk.say("user", "hello")
+    url = reverse("admin:conversations_chatsession_change", args=[talk.session.uuid])
+    assert "hello" in admin_client.get(url).content.decode()
+    assert admin_client.post(url, {"name": "changed"}).status_code == 403
+    assert admin_client.get(reverse("admin:conversations_chatsession_add")).status_code == 403
+    delete = reverse("admin:conversations_chatsession_delete", args=[talk.session.pk])
+    assert admin_client.post(delete, {"post": "yes"}).status_code == 403
+    assert Message.objects.filter(pk=said.pk).exists()
+
+
+def test_a_long_transcript_has_pages(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(transcript, "PAGE", 4)
+    talk = Talk(pipeline)
+    for number in range(10):
+        talk.say("user", f"message {number + 1}")
+    newest = read_transcript(talk.session)
+    assert [line.seq for line in newest.lines] == [7, 8, 9, 10]
+    assert (newest.older, newest.is_newest) == (7, True)
+    middle = read_transcript(talk.session, newest.older)
+    assert [line.seq for line in middle.lines] == [3, 4, 5, 6]
+    oldest = read_transcript(talk.session, middle.older)
+    assert [line.seq for line in oldest.lines] == [1, 2]
+    assert (oldest.older, oldest.is_newest) == (None, False)
+
+
+@pytest.mark.parametrize("before", ["x", "-1", "9" * 40, "1"])
+def test_an_odd_page_is_still_a_page(before: str, admin_client: Client, pipeline: Pipeline) -> None:
+    talk = Talk(pipeline)
+    talk.say("user", "hello")
+    page(admin_client, "chatsession_change", talk.session.pk, before=before)
+
+
+def test_an_answer_that_ended_after_the_reset_makes_no_second_separator(pipeline: Pipeline) -> None:
+    talk = Talk(pipeline)
+    talk.say("user", "slow question")
+    talk.reset()
+    talk.say("user", "new question")
+    talk.say("assistant", "slow answer", epoch=0)
+    talk.say("assistant", "new answer")
+    shown = read_transcript(talk.session)
+    assert [line.after_reset for line in shown.lines] == [False, True, False, False]
+    assert not shown.reset_at_end
+    talk.reset()
+    assert read_transcript(talk.session).reset_at_end
+
+
+def test_days_are_separated_and_giants_shortened(pipeline: Pipeline) -> None:
+    talk = Talk(pipeline)
+    talk.say("user", "x" * (transcript.SHOWN_CHARACTERS + 5))
+    talk.now += timedelta(days=1)
+    talk.say("user", "next day")
+    first, second = read_transcript(talk.session).lines
+    assert len(first.text) == transcript.SHOWN_CHARACTERS
+    assert (first.shortened, second.shortened) == (True, False)
+    assert (first.new_day, second.new_day) == (True, True)
+
+
+def test_a_pipeline_is_edited_with_its_routes(admin_client: Client, pipeline: Pipeline) -> None:
+    route = pipeline.routes.get()
+    Document.objects.create(pipeline=pipeline, title="doc", text="text", digest="1")
+    html = page(admin_client, "pipeline_change", pipeline.pk)
+    assert "1 document<" in html
+    assert str(pipeline.uuid) in html
+    response = admin_client.post(
+        reverse("admin:conversations_pipeline_change", args=[pipeline.uuid]),
+        {
+            "name": "Shop 2", "is_default": "on", "group_reply": "always", "group_prefix": "ai",
+            "routes-TOTAL_FORMS": "2", "routes-INITIAL_FORMS": "1",
+            "routes-0-id": route.pk, "routes-0-pipeline": pipeline.pk, "routes-0-kind": "knowledge",
+            "routes-0-position": "1", "routes-0-enabled": "on",
+            "routes-1-pipeline": pipeline.pk, "routes-1-kind": "openai", "routes-1-position": "0",
+            "routes-1-enabled": "on", "routes-1-recall": "on",
+        },
+    )  # fmt: skip
+    assert response.status_code == 302
+    pipeline.refresh_from_db()
+    assert (pipeline.name, pipeline.group_reply) == ("Shop 2", "always")
+    assert [(row.kind, row.position) for row in pipeline.routes.all()] == [("openai", 0), ("knowledge", 1)]
+
+
+def test_a_pipeline_that_people_talked_to_stays(admin_client: Client, pipeline: Pipeline) -> None:
+    talked_to = Pipeline.objects.create(name="talked to")
+    Talk(talked_to)
+    unused = Pipeline.objects.create(name="unused")
+    for row in (pipeline, talked_to, unused):
+        admin_client.post(reverse("admin:conversations_pipeline_delete", args=[row.pk]), {"post": "yes"})
+    assert set(Pipeline.objects.all()) == {pipeline, talked_to}
+
+
+def document_fields(pipeline: Pipeline, **fields: str) -> dict[str, Any]:
+    return {"pipeline": pipeline.pk, "space": "default", "title": "Returns", "url": "", "text": "# Returns", **fields}
+
+
+def test_a_document_is_written_through_the_service(admin_client: Client, pipeline: Pipeline) -> None:
+    add = reverse("admin:conversations_document_add")
+    fields = document_fields(pipeline, text="  # Returns\r\n\r\nWithin 30 days.\r\n")
+    assert admin_client.post(add, fields).status_code == 302
+    document = Document.objects.get()
+    assert document.text == "  # Returns\n\nWithin 30 days.\n"
+    pipeline.refresh_from_db()
+    assert document.revision == pipeline.knowledge_revision == 1
+    change = reverse("admin:conversations_document_change", args=[document.uuid])
+    assert admin_client.post(change, document_fields(pipeline, title="Refunds")).status_code == 302
+    document.refresh_from_db()
+    pipeline.refresh_from_db()
+    assert (document.title, document.text) == ("Refunds", "# Returns")
+    assert document.revision == pipeline.knowledge_revision == 2
+
+
+@pytest.mark.parametrize("text", ["", " \n ", "a\0b"])
+def test_a_document_without_a_readable_text_is_refused(text: str, admin_client: Client, pipeline: Pipeline) -> None:
+    response = admin_client.post(reverse("admin:conversations_document_add"), document_fields(pipeline, text=text))
+    assert response.status_code == 200
+    assert not Document.objects.exists()
+
+
+def test_documents_are_deleted_through_the_service(admin_client: Client, pipeline: Pipeline) -> None:
+    first, second, third = (
+        Document.objects.create(pipeline=pipeline, title=f"doc {n}", text="text", digest=str(n)) for n in range(3)
+    )
+    delete = reverse("admin:conversations_document_delete", args=[first.pk])
+    assert admin_client.post(delete, {"post": "yes"}).status_code == 302
+    pipeline.refresh_from_db()
+    assert pipeline.knowledge_revision == 1
+    chosen = {"action": "delete_selected", "_selected_action": [second.pk, third.pk], "post": "yes"}
+    admin_client.post(reverse("admin:conversations_document_changelist"), chosen)
+    assert not Document.objects.exists()
+    pipeline.refresh_from_db()
+    assert pipeline.knowledge_revision == 2
+
+
+def test_the_document_list_reads_no_text(
+    admin_client: Client, pipeline: Pipeline, django_assert_max_num_queries: DjangoAssertNumQueries
+) -> None:
+    Document.objects.create(pipeline=pipeline, title="doc", text="a long text", digest="1", path="guide/a.md")
+    with django_assert_max_num_queries(MOST_QUERIES) as captured:
+        assert "guide/a.md" in page(admin_client, "document_changelist")
+    assert not any('"conversations_document"."text"' in query["sql"] for query in captured.captured_queries)

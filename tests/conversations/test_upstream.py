@@ -1,0 +1,261 @@
+"""The outgoing client: what it may reach, what it never does, and how event streams are cut."""
+
+import asyncio
+import logging
+import socket
+import ssl
+from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
+
+import httpcore2
+import httpx2
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from hypothesis import given
+from hypothesis import strategies as st
+
+from conversations.responders.upstream import (
+    MAX_EVENT_BYTES,
+    CheckedBackend,
+    EventStream,
+    EventTooLarge,
+    ForbiddenAddress,
+    is_public,
+    open_client,
+)
+from tests.faults.model import FakeModel, Mode, closed_port
+
+
+@pytest.fixture(scope="module")
+def self_signed(tmp_path_factory: pytest.TempPathFactory) -> tuple[ssl.SSLContext, ssl.SSLContext]:
+    """A server's and a client's TLS context around one certificate for models.example."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "models.example")])
+    now = datetime.now(UTC)
+    certificate = (
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName("models.example")]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    file = tmp_path_factory.mktemp("tls") / "both.pem"
+    pem = serialization.Encoding.PEM
+    file.write_bytes(
+        key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+        + certificate.public_bytes(pem)
+    )
+    serving = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    serving.load_cert_chain(file)
+    return serving, ssl.create_default_context(cafile=file)
+
+
+class Recorder(httpcore2.AsyncNetworkBackend):
+    """A backend that notes where it was sent; addresses in `dead` do not answer."""
+
+    def __init__(self, dead: Iterable[str] = ()) -> None:
+        self.dead = set(dead)
+        self.reached: list[tuple[str, float | None]] = []
+
+    async def connect_tcp(
+        self,
+        host: str,
+        port: int,  # noqa: ARG002  the signature is httpcore2's
+        timeout: float | None = None,
+        *_: object,
+        **__: object,
+    ) -> httpcore2.AsyncNetworkStream:
+        self.reached.append((host, timeout))
+        if host in self.dead:
+            raise httpcore2.ConnectError("dead")
+        return httpcore2.AsyncMockStream([])
+
+
+def resolve_to(monkeypatch: pytest.MonkeyPatch, *addresses: str) -> None:
+    """Make the running loop resolve every name to `addresses`."""
+
+    async def getaddrinfo(_: str, port: int, **__: int) -> list[tuple[object, ...]]:
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, port)) for address in addresses]
+
+    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", getaddrinfo)
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "127.0.0.1", "127.8.8.8", "::1", "10.0.0.1", "172.16.0.1", "192.168.1.1", "100.64.0.1", "0.0.0.0", "::",
+        "169.254.169.254", "fe80::1", "fd00:ec2::254", "100.100.100.200", "168.63.129.16", "192.0.0.192", "fec0::1",
+        "224.0.0.1", "239.1.1.1", "ff02::1", "255.255.255.255", "240.0.0.1", "198.18.0.1", "192.0.2.1", "2001:db8::1",
+        "::ffff:127.0.0.1", "::ffff:10.0.0.1", "::ffff:168.63.129.16", "2002:7f00:1::", "2002:a9fe:a9fe::1",
+        "64:ff9b::a9fe:a9fe", "64:ff9b::7f00:1", "64:ff9b:1::1", "2001:0:1::1", "::127.0.0.1",
+    ],
+)  # fmt: skip
+def test_address_inside_is_not_public(address: str) -> None:
+    assert not is_public(ip_address(address))
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["1.1.1.1", "172.15.0.1", "172.32.0.1", "169.253.0.1", "2606:4700::1", "::ffff:1.1.1.1", "64:ff9b::101:101"],
+)
+def test_address_outside_is_public(address: str) -> None:
+    assert is_public(ip_address(address))
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "[::1]", "localhost", "169.254.169.254", "[::ffff:127.0.0.1]", "0"])
+async def test_private_host_is_refused_before_any_connection(host: str) -> None:
+    async with FakeModel() as model, open_client(allow_private=False) as client:
+        with pytest.raises(ForbiddenAddress):
+            await client.get(f"http://{host}:{model.port}/")
+    assert model.connections == 0
+
+
+async def test_private_host_is_reached_when_allowed() -> None:
+    async with FakeModel() as model, open_client(allow_private=True) as client:
+        response = await client.post(f"{model.base_url(Mode.PLAIN_JSON)}/chat/completions", json={})
+    assert response.status_code == 200
+
+
+async def test_connection_goes_to_the_address_that_was_checked(monkeypatch: pytest.MonkeyPatch) -> None:
+    resolve_to(monkeypatch, "10.0.0.1", "1.1.1.1", "127.0.0.1", "1.1.1.1")
+    recorder = Recorder()
+    await CheckedBackend(allow_private=False, inner=recorder).connect_tcp("models.example", 443)
+    assert recorder.reached == [("1.1.1.1", None)]
+
+
+async def test_next_address_is_tried_within_the_time_that_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    resolve_to(monkeypatch, "1.1.1.1", "2606:4700::1", "8.8.8.8")
+    recorder = Recorder(dead={"1.1.1.1", "2606:4700::1"})
+    await CheckedBackend(allow_private=False, inner=recorder).connect_tcp("models.example", 443, timeout=3.0)
+    assert [host for host, _ in recorder.reached] == ["1.1.1.1", "2606:4700::1", "8.8.8.8"]
+    shares = [share for _, share in recorder.reached]
+    assert shares == pytest.approx([1.0, 1.5, 3.0], abs=0.1)
+
+
+async def test_every_address_dead_is_a_connect_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    resolve_to(monkeypatch, "1.1.1.1")
+    backend = CheckedBackend(allow_private=False, inner=Recorder(dead={"1.1.1.1"}))
+    with pytest.raises(httpcore2.ConnectError):
+        await backend.connect_tcp("models.example", 443)
+
+
+async def test_name_that_resolves_too_slowly_is_a_connect_timeout(monkeypatch: pytest.MonkeyPatch) -> None:
+    never = asyncio.Event()
+
+    async def getaddrinfo(*_: object, **__: object) -> list[object]:
+        await never.wait()
+        return []
+
+    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", getaddrinfo)
+    with pytest.raises(httpcore2.ConnectTimeout):
+        await CheckedBackend(allow_private=False).connect_tcp("models.example", 443, timeout=0.01)
+
+
+async def test_unknown_name_is_a_connect_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def getaddrinfo(*_: object, **__: object) -> list[object]:
+        raise socket.gaierror(socket.EAI_NONAME, "unknown")
+
+    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", getaddrinfo)
+    async with open_client(allow_private=True) as client:
+        with pytest.raises(httpx2.ConnectError):
+            await client.get("http://models.invalid/")
+
+
+async def test_closed_port_is_a_connect_error() -> None:
+    async with open_client(allow_private=True) as client:
+        with pytest.raises(httpx2.ConnectError):
+            await client.get(f"http://127.0.0.1:{closed_port()}/")
+
+
+async def test_redirect_is_not_followed() -> None:
+    async with FakeModel() as model, open_client(allow_private=True) as client:
+        response = await client.post(f"{model.base_url(Mode.REDIRECT)}/chat/completions", json={})
+    assert response.status_code == 307
+    assert len(model.calls) == 1
+
+
+async def test_environment_names_no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
+        monkeypatch.setenv(name, f"http://127.0.0.1:{closed_port()}")
+    async with FakeModel() as model, open_client(allow_private=True) as client:
+        await client.post(f"{model.base_url(Mode.PLAIN_JSON)}/chat/completions", json={})
+    assert len(model.calls) == 1
+
+
+async def test_connection_is_kept_for_the_next_call() -> None:
+    async with FakeModel() as model, open_client(allow_private=True) as client:
+        for _ in range(3):
+            await client.post(f"{model.base_url(Mode.PLAIN_JSON)}/chat/completions", json={})
+    assert (len(model.calls), model.connections) == (3, 1)
+
+
+async def test_tls_verifies_the_name_and_not_the_address(
+    self_signed: tuple[ssl.SSLContext, ssl.SSLContext], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    serving, trusting = self_signed
+
+    async def respond(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\nconnection: close\r\n\r\nok")
+        await writer.drain()
+        writer.close()
+
+    # The refused handshake below is reported by asyncio's server as well.
+    monkeypatch.setattr(logging.getLogger("asyncio"), "disabled", True)
+    async with await asyncio.start_server(respond, "127.0.0.1", 0, ssl=serving) as server:
+        port = server.sockets[0].getsockname()[1]
+        async with open_client(allow_private=True, verify=trusting) as client:
+            resolve_to(monkeypatch, "127.0.0.1")
+            assert (await client.get(f"https://models.example:{port}/")).text == "ok"
+            with pytest.raises(httpx2.ConnectError, match=r"(?i)certificate"):
+                await client.get(f"https://other.example:{port}/")
+
+
+# --- Event streams -------------------------------------------------------------------------------
+
+
+def events_of(*chunks: bytes) -> list[bytes]:
+    stream = EventStream()
+    return [event for chunk in chunks for event in stream.feed(chunk)] + stream.end()
+
+
+@pytest.mark.parametrize(
+    ("raw", "events"),
+    [
+        (b"data: a\n\ndata: b\n\n", [b"a", b"b"]),
+        (b"data:a\r\n\r\ndata: b\r\n\r\n", [b"a", b"b"]),
+        (b"data: a\ndata: b\n\n", [b"a\nb"]),
+        (b"data:  two blanks \n\n", [b" two blanks "]),
+        (b": comment\n\nevent: x\nid: 1\nretry: 5\ndata: a\n\n", [b"a"]),
+        (b"data: a\n\n\n\n\r\n", [b"a"]),
+        (b"data: no end", [b"no end"]),
+        (b"data: no blank line\r\n", [b"no blank line"]),
+        (b"data: no end\r", [b"no end"]),
+        (b"nonsense\n\n", []),
+        (b"", []),
+    ],
+)
+def test_events_whatever_the_cuts(raw: bytes, events: list[bytes]) -> None:
+    assert events_of(raw) == events
+    assert events_of(*(bytes([byte]) for byte in raw)) == events
+
+
+@given(st.lists(st.text(st.characters(exclude_characters="\r\n", codec="utf-8"), min_size=1)), st.data())
+def test_any_cut_gives_the_same_events(texts: list[str], data: st.DataObject) -> None:
+    raw = b"".join(f"data: {text}\r\n\r\n".encode() for text in texts)
+    cuts = sorted(data.draw(st.sets(st.integers(0, len(raw)))))
+    chunks = [raw[start:end] for start, end in zip([0, *cuts], [*cuts, len(raw)], strict=True)]
+    assert events_of(*chunks) == [text.encode() for text in texts]
+
+
+@pytest.mark.parametrize("part", [b"x" * 4096, b"data: " + b"x" * 4096 + b"\n", b"data:\n" * 1000])
+def test_event_without_an_end_is_refused(part: bytes) -> None:
+    with pytest.raises(EventTooLarge):
+        events_of(*[part] * MAX_EVENT_BYTES)
+
+
+def test_big_chunk_of_small_events_is_fine() -> None:
+    assert len(EventStream().feed(b"data: x\n\n" * MAX_EVENT_BYTES)) == MAX_EVENT_BYTES

@@ -1,0 +1,24 @@
+"""What every harness of another process needs: a bounded wait, and a port that is free."""
+
+import socket
+import time
+from collections.abc import Callable
+
+
+def wait_until(
+    condition: Callable[[], bool], *, timeout: float, what: str, detail: Callable[[], str] = lambda: ""
+) -> None:
+    """Return once `condition()` holds; fail after `timeout` seconds, naming `what`, with `detail()`."""
+    end = time.monotonic() + timeout
+    while not condition():
+        if time.monotonic() > end:
+            raise AssertionError(f"{what} was not there after {timeout} s. {detail()}".strip())
+        time.sleep(0.02)  # between two looks at another process, which cannot tell us
+
+
+def free_port() -> int:
+    """Return a loopback port that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
