@@ -11,6 +11,8 @@ PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do \
 PACKAGES := conversations connections integrations
 CODE := manage.py chatgateway $(PACKAGES) tests
 BIN := .venv/bin
+comma := ,
+space := $(subst ,, )
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes
 LOCK := $(BIN)/python -m piptools compile --quiet --generate-hashes --no-emit-index-url --no-emit-find-links \
 	--strip-extras --allow-unsafe
@@ -52,7 +54,7 @@ test: .venv/dev.stamp ## Run the whole suite and hold line coverage at 90 % (ARG
 	@$(BIN)/python -m coverage run -m pytest $(ARGS)
 	@$(BIN)/python -m coverage combine --quiet
 	@$(BIN)/python -m coverage report --fail-under=$(if $(ARGS),0,90) \
-		--include="$(shell echo $(PACKAGES:%=%/*) | tr ' ' ',')"
+		--include="$(subst $(space),$(comma),$(PACKAGES:%=%/*))"
 
 .PHONY: faults
 faults: .venv/dev.stamp ## Break things for real, at length: FAULT_ROUNDS rounds (default 100)

@@ -13,6 +13,7 @@ from django.core.exceptions import ImproperlyConfigured
 
 from chatgateway import logging as gateway_logging
 from chatgateway.environment import is_loopback, read_or_make_secret_key
+from chatgateway.unfold import UNFOLD as UNFOLD
 
 env = environ.Env()
 
@@ -210,6 +211,7 @@ STATIC_ROOT = DATA_DIR / "static"
 SERVESTATIC_USE_FINDERS = True  # no collectstatic step: the first start has nothing to prepare
 SERVESTATIC_AUTOREFRESH = False
 LOGIN_URL = "/admin/login/"
+LOGIN_REDIRECT_URL = "/admin/"
 REST_FRAMEWORK = {
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
     "DEFAULT_AUTHENTICATION_CLASSES": [],
@@ -225,13 +227,6 @@ SPECTACULAR_SETTINGS = {
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
     "SERVE_INCLUDE_SCHEMA": False,
-}
-UNFOLD = {
-    "SITE_TITLE": "Chat gateway",
-    "SITE_HEADER": "Chat gateway",
-    "SITE_SYMBOL": "forum",
-    "SHOW_HISTORY": True,
-    "SHOW_VIEW_ON_SITE": False,
 }
 
 # --- Model -----------------------------------------------------------------------------------

@@ -6,7 +6,7 @@ loop or elsewhere, keeps the shelf it found.
 
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from uuid import UUID
 
 import msgspec
@@ -17,10 +17,10 @@ from conversations.models import Document, Pipeline
 from conversations.types import Language
 
 DOCUMENTS_AT_ONCE = 100
-# Between two documents a refresh sleeps this long, in seconds, once it has worked GIVE_WAY_AFTER seconds: the event
-# loop would otherwise wait for the interpreter at every step.
-GIVE_WAY = 0.0005
-GIVE_WAY_AFTER = 0.005
+# Once a refresh has worked for REST_AFTER seconds it sleeps for REST seconds between two documents: the event loop
+# would otherwise wait for the interpreter at every step.
+REST_AFTER = 0.005
+REST = 0.0005
 
 
 class Hit(msgspec.Struct, frozen=True):
@@ -60,7 +60,9 @@ class _Shelf(msgspec.Struct, frozen=True):
 class Library:
     """The documents of every pipeline, searchable; a pipeline finds its own only."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, rest: Callable[[float], None] = time.sleep, rest_after: float = REST_AFTER) -> None:
+        self._rest = rest
+        self._rest_after = rest_after
         self._shelves: dict[UUID, _Shelf] = {}
         self._refreshing = threading.Lock()
 
@@ -74,12 +76,10 @@ class Library:
                 if shelf is None or shelf.pipeline_id != pipeline_id or shelf.revision > revision:
                     # New here, or the database was put back: nothing that was read before counts.
                     shelf = _Shelf(pipeline_id)
-                shelves[uuid] = shelf if shelf.revision == revision else _followed(shelf, revision)
+                shelves[uuid] = shelf if shelf.revision == revision else self._followed(shelf, revision)
             self._shelves = shelves
 
-    def search(
-        self, pipeline: UUID, question: str, language: Language | None = None, limit: int = 3
-    ) -> list[Hit]:
+    def search(self, pipeline: UUID, question: str, language: Language | None = None, limit: int = 3) -> list[Hit]:
         """Return the passages of a pipeline that are about a question, best first, at most `limit`.
 
         Passages in `language` are preferred. It takes milliseconds, tens of them beyond 50,000 passages.
@@ -115,32 +115,31 @@ class Library:
         shelf = self._shelves.get(pipeline)
         return len(shelf.index) if shelf else 0
 
+    def _followed(self, shelf: _Shelf, revision: int) -> _Shelf:
+        """Return a shelf with everything up to `revision`, and perhaps what was committed since, which is read again."""
+        documents = Document.objects.filter(pipeline_id=shelf.pipeline_id)
+        cards = dict(shelf.cards)
 
-def _followed(shelf: _Shelf, revision: int) -> _Shelf:
-    """Return a shelf with everything up to `revision`, and perhaps what was committed since, which is read again."""
-    documents = Document.objects.filter(pipeline_id=shelf.pipeline_id)
-    cards = dict(shelf.cards)
+        def changed() -> Iterator[tuple[str, Sequence[Entry]]]:
+            rested = time.monotonic()
+            rows = documents.filter(revision__gt=shelf.revision).order_by("path", "id")
+            for row in rows.iterator(chunk_size=DOCUMENTS_AT_ONCE):
+                key = str(row.uuid)
+                cards[key] = _Card(row.space, row.title, row.url, segment.language_of(row.text))
+                yield key, _entries(key, row.title, row.text, cards[key].language)
+                if time.monotonic() - rested > self._rest_after:
+                    self._rest(REST)
+                    rested = time.monotonic()
 
-    def changed() -> Iterator[tuple[str, Sequence[Entry]]]:
-        rested = time.monotonic()
-        rows = documents.filter(revision__gt=shelf.revision).order_by("path", "id")
-        for row in rows.iterator(chunk_size=DOCUMENTS_AT_ONCE):
-            key = str(row.uuid)
-            cards[key] = _Card(row.space, row.title, row.url, segment.language_of(row.text))
-            yield key, _entries(key, row.title, row.text, cards[key].language)
-            if time.monotonic() - rested > GIVE_WAY_AFTER:
-                time.sleep(GIVE_WAY)
-                rested = time.monotonic()
-
-    present = {str(uuid) for uuid in documents.values_list("uuid", flat=True)}
-    gone = cards.keys() - present
-    index = shelf.index.changed(changed(), gone)
-    return _Shelf(
-        pipeline_id=shelf.pipeline_id,
-        revision=revision,
-        index=index,
-        cards={key: card for key, card in cards.items() if key not in gone},
-    )
+        present = {str(uuid) for uuid in documents.values_list("uuid", flat=True)}
+        gone = cards.keys() - present
+        index = shelf.index.changed(changed(), gone)
+        return _Shelf(
+            pipeline_id=shelf.pipeline_id,
+            revision=revision,
+            index=index,
+            cards={key: card for key, card in cards.items() if key not in gone},
+        )
 
 
 def _entries(document: str, title: str, text: str, language: Language | None) -> list[Entry]:

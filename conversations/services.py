@@ -42,7 +42,7 @@ class _Draft(msgspec.Struct, frozen=True):
 
     @property
     def digest(self) -> str:
-        return hashlib.sha256("\0".join((self.title, self.url, self.text)).encode()).hexdigest()
+        return hashlib.sha256(f"{self.title}\0{self.url}\0{self.text}".encode()).hexdigest()
 
 
 # --- Documents -----------------------------------------------------------------------------------
@@ -53,16 +53,19 @@ def save_document(
 ) -> UUID:
     """Add a document to a pipeline, or rewrite `document`, and return its UUID; DocumentError says what is wrong."""
     draft = _Draft(title=title.strip(), text=text, url=url.strip())
-    _check(draft, space)
+    _check_space(space)
+    if fault := _fault(draft):
+        raise DocumentError(f"The document cannot be taken: {fault}.")
     with transaction.atomic():
         owner = _lock(pipeline)
-        row = Document(pipeline=owner)
-        if document is not None:
+        if document is None:
+            row = Document(pipeline=owner)
+        else:
             found = Document.objects.filter(pipeline=owner, uuid=document).first()
             if found is None:
                 raise DocumentError(f"There is no document {document} in this pipeline.")
             row = found
-        if row.pk is None or row.digest != draft.digest or row.space != space:
+        if row.digest != draft.digest or row.space != space:
             row.space = space
             _write(row, draft, _next_revision(owner))
     return row.uuid
@@ -86,7 +89,9 @@ def load_folder(pipeline: UUID, space: str, folder: Path, *, url_base: str = "")
     """
     drafts, skipped = _read_folder(folder, url_base)
     for draft in drafts.values():
-        _check(draft, space)
+        _check_space(space)
+    if fault := _fault(draft):
+        raise DocumentError(f"The document cannot be taken: {fault}.")
     with transaction.atomic():
         owner = _lock(pipeline)
         loaded = Document.objects.filter(pipeline=owner, space=space).exclude(path="")
@@ -135,32 +140,34 @@ def _write(row: Document, draft: _Draft, revision: int) -> None:
     _filled(row, draft, revision).save()
 
 
-def _check(draft: _Draft, space: str) -> None:
-    """Raise DocumentError where the database would refuse or shorten a document."""
-    if not space or len(space) > 100:
+def _check_space(space: str) -> None:
+    if not space or len(space) > 100 or not _is_storable(space):
         raise DocumentError("The space must be a name of 1 to 100 characters.")
-    fault = _fault(draft)
-    if fault:
-        raise DocumentError(f"A document cannot be taken: {fault}.")
-    if "\0" in space:
-        raise DocumentError("The space must not contain a NUL character.")
 
 
 def _fault(draft: _Draft) -> str:
     """Say what is wrong with a document, or nothing."""
     if not draft.text.strip():
         return "it is empty"
-    if "\0" in draft.text + draft.title + draft.url + draft.path:
-        return "it contains a NUL character"
+    if not all(map(_is_storable, (draft.text, draft.title, draft.url, draft.path))):
+        return "it contains a NUL or half a character"
     if not draft.title or len(draft.title) > 300:
         return "its title must have 1 to 300 characters"
     if len(draft.url) > 1000:
         return "its address is longer than 1000 characters"
     if len(draft.path) > 500:
         return "its path is longer than 500 characters"
-    if len(draft.text.encode(errors="replace")) > MAX_DOCUMENT_BYTES:
+    if len(draft.text.encode()) > MAX_DOCUMENT_BYTES:
         return f"it is larger than {MAX_DOCUMENT_BYTES // 1024 // 1024} MiB"
     return ""
+
+
+def _is_storable(text: str) -> bool:
+    """Tell whether every database takes a text: no NUL, and no half of a surrogate pair."""
+    try:
+        return b"\0" not in text.encode()
+    except UnicodeEncodeError:
+        return False
 
 
 def _batches(paths: list[str]) -> Iterable[list[str]]:
@@ -206,11 +213,12 @@ def _read_file(file: Path, path: str, url_base: str) -> _Draft | str:
         if file.stat().st_size > MAX_DOCUMENT_BYTES:
             return f"it is larger than {MAX_DOCUMENT_BYTES // 1024 // 1024} MiB"
         text = file.read_bytes().decode("utf-8-sig")
-        path.encode()
     except OSError as error:
         return f"it cannot be read ({error.strerror})"
-    except UnicodeError:
+    except UnicodeDecodeError:
         return "it is not UTF-8"
+    if not _is_storable(path):
+        return "its name is not UTF-8"
     title = (passages.first_heading(text) or file.stem)[:300].strip()
     url = f"{url_base.rstrip('/')}/{quote(path)}" if url_base else ""
     draft = _Draft(title=title, text=text, url=url, path=path)

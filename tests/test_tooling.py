@@ -91,6 +91,13 @@ def test_help_lists_every_command_of_the_makefile() -> None:
     assert {"run", "test", "check", "lint", "types", "bench", "lock"} <= commands
 
 
+def test_coverage_is_held_over_the_whole_of_the_three_packages() -> None:
+    recipe = subprocess.run(["make", "-n", "test"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    # A pattern, not what a shell made of it: that would leave the packages inside them out.
+    assert '--include="conversations/*,connections/*,integrations/*"' in recipe
+    assert "--fail-under=90" in recipe
+
+
 def test_every_wire_is_under_the_independence_contract() -> None:
     contracts = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["importlinter"][
         "contracts"

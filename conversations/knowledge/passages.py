@@ -5,6 +5,7 @@ Reads Markdown (ATX and underlined headings, fenced code) and plain text, which 
 
 import re
 from collections.abc import Iterator
+from itertools import pairwise
 
 import msgspec
 
@@ -14,7 +15,7 @@ MAX_CODE = 8000  # characters of one code block; a longer one is a listing, and 
 _HEADING = re.compile(r" {0,3}(#{1,6})[ \t]+(.*?)[ \t]*#*[ \t]*$")
 _UNDERLINE = re.compile(r" {0,3}(=+|-{2,})[ \t]*$")
 _FENCE = re.compile(r" {0,3}(`{3,}|~{3,})")
-_FRONT_MATTER = re.compile(r"\A---\n(?:[\w-]+:.*\n(?:[ \t-].*\n)*)+---\n")
+_FRONT_MATTER = re.compile(r"\A---\n(?:\w[\w-]*:.*\n(?:[ \t-].*\n)*)+---\n")
 _SENTENCE_END = re.compile(r"(?<=[。！？；])|(?<=[.!?;])\s+")
 _MARKUP = re.compile(r"[`*_]+(?=\w)|(?<=\w)[`*]+|\[([^\]]*)\]\([^)]*\)")
 
@@ -60,7 +61,7 @@ def sentences(text: str) -> list[str]:
     for line in text.splitlines(keepends=True):
         ends = [match.end() for match in _SENTENCE_END.finditer(line)]
         bounds = [0, *(end for end in ends if end < len(line)), len(line)]
-        found.extend(line[start:end] for start, end in zip(bounds, bounds[1:], strict=False) if end > start)
+        found.extend(line[start:end] for start, end in pairwise(bounds) if end > start)
     return found
 
 

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import rjieba
 
-from conversations.knowledge.words import CHINESE_STOP_WORDS, ENGLISH_STOP_WORDS
+from conversations.knowledge.words import CHINESE_STOP_WORDS, ENGLISH_IRREGULAR, ENGLISH_STOP_WORDS
 from conversations.types import Language
 
 CACHED_WORDS = 65536  # of a language's usual words, nearly all
@@ -73,7 +73,7 @@ def stem(word: str) -> str:
     """Return an English word in lower case without the endings that its other forms have."""
     if len(word) < 4 or not (word.isascii() and word.isalpha()):
         return word
-    word = _without_plural(word)
+    word = _without_plural(ENGLISH_IRREGULAR.get(word, word))
     for ending in ("ing", "ed"):
         rest = word.removesuffix(ending)
         if rest != word and len(rest) >= 3 and _VOWEL.search(rest):

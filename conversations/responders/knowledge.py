@@ -61,7 +61,9 @@ _GREETING = re.compile(
 )
 _THANKS = re.compile(r"(?:谢谢|多谢|感谢|谢了|thx\b|\bthanks?(?: you| a lot| so much| very much)*\b|\bcheers\b)")
 # What stands beside a greeting and asks for nothing.
-_FILLER = re.compile(r"[\W_]+|[啊呀呢吧哦了你您们]|请问|\b(?:there|everyone|everybody|all|bot|a lot|so much|very much|today)\b")
+_FILLER = re.compile(
+    r"[\W_]+|[啊呀呢吧哦了你您们]|请问|\b(?:there|everyone|everybody|all|bot|a lot|so much|very much|today)\b"
+)
 
 
 class KnowledgeResponder:
@@ -70,8 +72,9 @@ class KnowledgeResponder:
     wants_history = False
     repeatable = True
 
-    def __init__(self, library: Library) -> None:
+    def __init__(self, library: Library, *, threaded_size: int = THREADED_SIZE) -> None:
         self._library = library
+        self._threaded_size = threaded_size
 
     async def answer(self, ask: Ask) -> AsyncIterator[str | Reply]:
         """Yield the answer piece by piece, then the Reply with its citations."""
@@ -96,7 +99,7 @@ class KnowledgeResponder:
 
     async def _search(self, ask: Ask, question: str, language: Language) -> list[Hit]:
         pipeline = ask.pipeline.uuid
-        if self._library.size(pipeline) > THREADED_SIZE:
+        if self._library.size(pipeline) > self._threaded_size:
             return await asyncio.to_thread(self._library.search, pipeline, question, language, LOOKED_AT)
         return self._library.search(pipeline, question, language, LOOKED_AT)
 

@@ -26,9 +26,7 @@ class Command(BaseCommand):
         except ValueError as error:
             raise CommandError(f"--pipeline must be a UUID, not {options['pipeline']!r}.") from error
         try:
-            load = services.load_folder(
-                pipeline, options["space"], Path(options["path"]), url_base=options["url_base"]
-            )
+            load = services.load_folder(pipeline, options["space"], Path(options["path"]), url_base=options["url_base"])
         except services.DocumentError as error:
             raise CommandError(str(error)) from error
         except DatabaseError as error:

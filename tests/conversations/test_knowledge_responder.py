@@ -1,0 +1,156 @@
+"""Answers from documents: what is said, in which language, and from where."""
+
+from pathlib import Path
+from uuid import UUID, uuid4
+
+import pytest
+
+from conversations import services
+from conversations.library import Library
+from conversations.models import Pipeline
+from conversations.responders.base import Ask, PipelineConfig, Responder, RouteConfig
+from conversations.responders.knowledge import KnowledgeResponder
+from conversations.types import Language, Reply
+
+PRODUCT = Path(__file__).parents[2] / "docs" / "product"
+
+
+@pytest.fixture
+def pipeline(db: None) -> UUID:
+    return Pipeline.objects.create(name="Shop").uuid
+
+
+@pytest.fixture
+def library(pipeline: UUID) -> Library:
+    """A library with the product's own documents."""
+    services.load_folder(pipeline, "product", PRODUCT)
+    library = Library()
+    library.refresh()
+    return library
+
+
+def ask(pipeline: UUID, question: str, language: Language = "zh-hans") -> Ask:
+    route = RouteConfig(kind="knowledge")
+    config = PipelineConfig(
+        id=1, uuid=pipeline, name="Shop", description="", is_default=True, failure_text="",
+        group_reply="mentioned", group_prefix="ai", public=False, routes=(route,),
+    )  # fmt: skip
+    return Ask(question, language, config, route, deadline=float("inf"))
+
+
+async def collect(responder: Responder, question: Ask) -> tuple[list[str], Reply]:
+    *texts, reply = [part async for part in responder.answer(question)]
+    assert isinstance(reply, Reply)
+    assert all(isinstance(text, str) and text for text in texts)
+    return [str(text) for text in texts], reply
+
+
+async def test_an_answer_is_the_passage_and_its_source_in_several_pieces(library: Library, pipeline: UUID) -> None:
+    texts, reply = await collect(KnowledgeResponder(library), ask(pipeline, "如何载入文档到知识库？", "en"))
+    answer = "".join(texts)
+    assert len(texts) > 3
+    assert answer.startswith("把文档放在一个文件夹里")
+    assert "来源：《知识库》 › 如何载入文档到知识库" in answer
+    assert reply.known
+    citation = reply.citations[0]
+    assert (citation.title, citation.space_id) == ("知识库", "product")
+    assert citation.score > 0
+
+
+async def test_an_english_question_is_answered_in_english(library: Library, pipeline: UUID) -> None:
+    texts, reply = await collect(KnowledgeResponder(library), ask(pipeline, "How do I back up the data?"))
+    answer = "".join(texts)
+    assert "pg_dump" in answer
+    assert "Source: Configuration › How to back up the data" in answer
+    assert [citation.title for citation in reply.citations] == ["Configuration"]
+
+
+async def test_the_session_s_language_decides_where_the_question_shows_none(library: Library, pipeline: UUID) -> None:
+    english, _ = await collect(KnowledgeResponder(library), ask(pipeline, "4001?", "en"))
+    chinese, _ = await collect(KnowledgeResponder(library), ask(pipeline, "4001?", "zh-hans"))
+    assert "Source:" in "".join(english)
+    assert "来源：" in "".join(chinese)
+
+
+@pytest.mark.parametrize(
+    ("question", "opening", "topic"),
+    [
+        ("今天北京天气怎么样？", "抱歉，这个问题我不知道", "《知识库》"),
+        ("How do I open a bank account?", "Sorry, I don't know", "Knowledge base"),
+        ("???", "抱歉，这个问题我不知道", "《知识库》"),
+    ],
+)
+async def test_a_question_that_nothing_matches(
+    library: Library, pipeline: UUID, question: str, opening: str, topic: str
+) -> None:
+    texts, reply = await collect(KnowledgeResponder(library), ask(pipeline, question))
+    answer = "".join(texts)
+    assert answer.startswith(opening)
+    assert topic in answer
+    assert reply == Reply(known=False)
+
+
+@pytest.mark.parametrize(
+    ("question", "opening"),
+    [
+        ("你好", "你好！"),
+        ("你好呀！", "你好！"),
+        ("您好，请问在吗？", "你好！"),
+        ("你能做什么？", "你好！"),
+        ("谢谢你！", "不客气！"),
+        ("hi", "Hello!"),
+        ("Hello there!", "Hello!"),
+        ("What can you do?", "Hello!"),
+        ("Thanks a lot!", "You are welcome!"),
+        ("Hi, thank you very much", "You are welcome!"),
+    ],
+)
+async def test_greetings(library: Library, pipeline: UUID, question: str, opening: str) -> None:
+    texts, reply = await collect(KnowledgeResponder(library), ask(pipeline, question))
+    assert "".join(texts).startswith(opening)
+    assert reply == Reply(known=True)
+
+
+@pytest.mark.parametrize("question", ["你好，怎么启动服务？", "Hi, how do I start the server?", "history of this chat"])
+async def test_a_question_behind_a_greeting_is_a_question(library: Library, pipeline: UUID, question: str) -> None:
+    _, reply = await collect(KnowledgeResponder(library), ask(pipeline, question))
+    assert reply.citations
+
+
+async def test_without_documents(pipeline: UUID) -> None:
+    library = Library()
+    for question in ("你好", "怎么启动服务？"):
+        texts, _ = await collect(KnowledgeResponder(library), ask(pipeline, question))
+        assert "".join(texts).endswith("这里还没有载入任何文档。")
+    _, reply = await collect(KnowledgeResponder(library), ask(uuid4(), "How do I start?"))
+    assert not reply.known
+
+
+@pytest.fixture
+def zebras(pipeline: UUID) -> Library:
+    services.save_document(pipeline, title="A", text="# A\n\n## x\n\nzebra stripes\n\n## y\n\nzebra stripes")
+    services.save_document(pipeline, title="B", text="zebra stripes", url="https://a.test/b")
+    library = Library()
+    library.refresh()
+    return library
+
+
+async def test_passages_nearly_as_good_are_told_too_and_a_document_is_cited_once(
+    zebras: Library, pipeline: UUID
+) -> None:
+    texts, reply = await collect(KnowledgeResponder(zebras), ask(pipeline, "zebra stripes"))
+    answer = "".join(texts)
+    assert answer.count("zebra stripes") == 3
+    assert "Source: A › x" in answer
+    assert "Source: B (https://a.test/b)" in answer
+    assert sorted(citation.title for citation in reply.citations) == ["A", "B"]
+
+
+async def test_a_large_library_is_searched_in_a_thread(library: Library, pipeline: UUID) -> None:
+    _, reply = await collect(KnowledgeResponder(library, threaded_size=0), ask(pipeline, "怎么启动服务？"))
+    assert reply.citations
+
+
+async def test_a_very_long_question_is_no_trouble(library: Library, pipeline: UUID) -> None:
+    _, reply = await collect(KnowledgeResponder(library), ask(pipeline, "天气和足球" * 100_000))
+    assert not reply.known
