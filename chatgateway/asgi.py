@@ -6,9 +6,12 @@ from typing import Any
 from django.core.asgi import get_asgi_application
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "chatgateway.settings")
-django_application = get_asgi_application()
+pages = get_asgi_application()
 
-from chatgateway.routing import gateway, websocket_router  # noqa: E402  models need Django to be set up
+from chatgateway.handler import WireHandler, is_page  # noqa: E402  Django needs to be set up
+from chatgateway.routing import gateway, websocket_router  # noqa: E402
+
+wires = WireHandler()
 
 
 async def application(scope: Any, receive: Any, send: Any) -> None:
@@ -17,7 +20,8 @@ async def application(scope: Any, receive: Any, send: Any) -> None:
         case "websocket":
             await websocket_router(scope, receive, send)
         case "http":
-            await django_application(scope, receive, send)
+            handler = pages if is_page(scope["path"]) else wires
+            await handler(scope, receive, send)
         case "lifespan":
             await _lifespan(receive, send)
 
@@ -28,7 +32,7 @@ async def _lifespan(receive: Any, send: Any) -> None:
         if message["type"] == "lifespan.startup":
             try:
                 await gateway.ready()
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001  whatever it is, the server is told in one line
                 await send({"type": "lifespan.startup.failed", "message": str(error)})
                 return
             await send({"type": "lifespan.startup.complete"})

@@ -51,7 +51,9 @@ def layer_warning() -> str | None:
     try:
         client.ping()
     except redis.RedisError as error:
-        return f"REDIS_URL {_place(settings.REDIS_URL)} does not answer ({error}): workers cannot reach one another yet."
+        return (
+            f"REDIS_URL {_place(settings.REDIS_URL)} does not answer ({error}): workers cannot reach one another yet."
+        )
     finally:
         client.close()
     return None

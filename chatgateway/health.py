@@ -24,7 +24,7 @@ async def readyz(request: HttpRequest) -> JsonResponse:
         async with asyncio.timeout(PATIENCE):
             await gateway.ready()
             await gateway.store.read(_ask_database)
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001  any reason at all means not ready
         return JsonResponse({"status": "unavailable", "database": type(error).__name__}, status=503)
     return JsonResponse({"status": "ok", "database": "ok"})
 

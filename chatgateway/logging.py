@@ -17,9 +17,13 @@ _SHARED: list[Any] = [
 
 def config(*, json_lines: bool) -> dict[str, Any]:
     """Return the logging settings: readable lines, or one JSON object a line."""
-    renderer = structlog.processors.JSONRenderer() if json_lines else structlog.dev.ConsoleRenderer(
-        colors=False,
-        exception_formatter=structlog.dev.plain_traceback,  # the other one prints locals, and with them content
+    renderer = (
+        structlog.processors.JSONRenderer()
+        if json_lines
+        else structlog.dev.ConsoleRenderer(
+            colors=False,
+            exception_formatter=structlog.dev.plain_traceback,  # the other one prints locals, and with them content
+        )
     )
     return {
         "version": 1,

@@ -27,5 +27,25 @@ class OpenAccessGuard:
         return await self._next(request)
 
 
+class HostGuard:
+    """Refuse a request for a host that is not ours; give answers a length and the headers of safety."""
+
+    async_capable = True
+    sync_capable = False
+
+    def __init__(self, get_response: Next) -> None:
+        self._next = get_response
+        markcoroutinefunction(self)
+
+    async def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        request.get_host()  # raises DisallowedHost, which Django answers with 400
+        response = await self._next(request)
+        response.headers.setdefault("X-Content-Type-Options", "nosniff")
+        response.headers.setdefault("X-Frame-Options", "DENY")
+        if isinstance(response, HttpResponse):
+            response.headers.setdefault("Content-Length", str(len(response.content)))
+        return response
+
+
 def _proxied(request: HttpRequest) -> bool:
     return any(name.lower() == "forwarded" or name.lower().startswith("x-forwarded-") for name in request.headers)

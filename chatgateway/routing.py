@@ -8,7 +8,6 @@ import random
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from typing import Any
-from uuid import UUID
 
 import httpx2
 import msgspec
@@ -44,12 +43,13 @@ class EventCodec:
     """Carries conversation events between processes."""
 
     def __init__(self) -> None:
-        self._decoder = msgspec.json.Decoder(Event)
+        self._decoder: msgspec.json.Decoder[Event] = msgspec.json.Decoder(Event)
         self.encode = msgspec.json.Encoder().encode
 
     def decode(self, data: bytes) -> Event:
         """Return the event in `data`; raise msgspec.DecodeError where it is none."""
-        return self._decoder.decode(data)
+        event: Event = self._decoder.decode(data)
+        return event
 
 
 class Gateway:
@@ -68,7 +68,8 @@ class Gateway:
             limits=LeaseLimits(beat=settings.BEAT, lease=settings.LEASE, scan=settings.SCAN),
             lock_dir=settings.DATA_DIR / "workers",
         )
-        self.hub = Hub(get_channel_layer(), EventCodec(), shared=bool(settings.REDIS_URL), fill=self._fill)
+        layer: Any = get_channel_layer()
+        self.hub = Hub(layer, EventCodec(), shared=bool(settings.REDIS_URL), fill=self._fill)
         self.turns = TurnRunner(
             store=self.store,
             catalogue=self.catalogue,
@@ -83,7 +84,7 @@ class Gateway:
             turns=self.turns,
             catalogue=self.catalogue,
             registry=self.registry,
-            authenticator=Authenticator(settings.ACCESS_MODE, self.store.read),
+            authenticator=Authenticator("open" if settings.ACCESS_MODE == "open" else "token", self.store.read),
             options=WireOptions(
                 open_access=settings.ACCESS_MODE == "open",
                 proxied_open_access=settings.ALLOW_OPEN_ACCESS,
@@ -163,7 +164,7 @@ class Gateway:
         while True:
             try:
                 await work()
-            except Exception as error:  # the database is away: the next round tries again
+            except Exception as error:  # noqa: BLE001  the database is away: the next round tries again
                 log.warning("gateway.round_failed", work=work.__name__, error=type(error).__name__, reason=str(error))
             # A little apart, so that many workers do not ask at the same moment.
             await asyncio.sleep(seconds * random.uniform(0.9, 1.1))  # noqa: S311  spread, not a secret
@@ -197,9 +198,10 @@ async def _not_found(scope: Any, receive: Any, send: Any) -> None:
         await send({"type": "websocket.close", "code": 1008})
 
 
-_wires = langbot.urlpatterns(gateway.parts)
-
+# Channels routes sockets by Django's `path`, whose types know views only.
+_refuse: Any = _not_found
+_wires: list[Any] = [*langbot.urlpatterns(gateway.parts), path("<path:rest>", _refuse), path("", _refuse)]
 # Below /websocket/ too: document 001's nginx block forwards that prefix.
-websocket_router = URLRouter(
-    [*_wires, path("websocket/", URLRouter([*_wires, path("<path:rest>", _not_found)])), path("<path:rest>", _not_found), path("", _not_found)]
-)
+_prefixed: Any = URLRouter(_wires)
+
+websocket_router = URLRouter([path("websocket/", _prefixed), *_wires])

@@ -71,7 +71,7 @@ class GatewayProtocol(WebSocketsSansIOProtocol):
     def handle_connect(self, event: Any) -> None:
         super().handle_connect(event)
         if hasattr(self, "scope"):
-            self.scope["extensions"][EXTENSION] = self  # type: ignore[index, assignment]
+            self.scope["extensions"][EXTENSION] = self  # type: ignore[assignment]
 
     # --- DirectTransport -------------------------------------------------------------------------
 
@@ -141,7 +141,8 @@ class GatewayServer(uvicorn.Server):
         gc.freeze()
 
     def _supervisor_gone(self) -> None:
-        asyncio.get_running_loop().remove_reader(self._until)
+        if self._until is not None:
+            asyncio.get_running_loop().remove_reader(self._until)
         self.should_exit = True
 
     async def shutdown(self, sockets: Any = None) -> None:
@@ -154,8 +155,8 @@ class GatewayServer(uvicorn.Server):
 
 def run(listener: socket.socket, *, until: int | None = None) -> None:
     """Serve on `listener` until a signal, or until the other end of the pipe `until` is closed."""
-    from chatgateway.asgi import application
-    from chatgateway.routing import gateway
+    from chatgateway.asgi import application  # noqa: PLC0415  builds the gateway: only where it is served
+    from chatgateway.routing import gateway  # noqa: PLC0415
 
     config = uvicorn.Config(
         application,

@@ -13,7 +13,7 @@ from django.core.exceptions import ImproperlyConfigured
 
 from chatgateway import logging as gateway_logging
 from chatgateway.environment import is_loopback, read_or_make_secret_key
-from chatgateway.unfold import UNFOLD as UNFOLD
+from chatgateway.unfold import UNFOLD  # noqa: F401  a setting of the admin's theme
 
 env = environ.Env()
 
@@ -31,7 +31,7 @@ def _whole_number(name: str, default: int, least: int = 0) -> int:
         value = least - 1
     if value < least:
         raise ImproperlyConfigured(f"{name} must be a whole number of at least {least}, not {env.str(name)!r}.")
-    return value
+    return int(value)
 
 
 def _seconds(name: str, default: float) -> float:
@@ -42,7 +42,7 @@ def _seconds(name: str, default: float) -> float:
         value = 0.0
     if value <= 0:
         raise ImproperlyConfigured(f"{name} must be a number of seconds above zero, not {env.str(name)!r}.")
-    return value
+    return float(value)
 
 
 def _choice(name: str, *allowed: str) -> str:

@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-from conversations.services import load_folder
 from django.conf import settings
 from django.contrib.auth.models import User
 from django.db import transaction
 
 from conversations.defaults import ensure_default_pipeline, spaces_of
+from conversations.services import load_folder
 
 ADMIN = "admin"
 PASSWORD_FILE = "admin_password"  # noqa: S105  a file's name

@@ -1,5 +1,4 @@
 """Staff's pages for who may be and who is here."""
-# ruff: noqa: ARG002  the signatures are Django's
 
 from collections.abc import Sequence
 from datetime import datetime

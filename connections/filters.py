@@ -1,5 +1,4 @@
 """Filters of the Connections pages; none walks a table to find its choices."""
-# ruff: noqa: ARG002  the signatures are Django's
 
 from typing import Any
 from uuid import UUID

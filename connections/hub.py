@@ -295,7 +295,7 @@ class Hub:
             return
         try:
             missing = await self._fill(room.topic, room.last)
-        except Exception as error:  # the database is away: try again, the early events wait
+        except Exception as error:  # noqa: BLE001  the database is away: try again, the early events wait
             log.warning("hub.gap_not_filled", reason=str(error))
             missing = ()
         for event in missing:
@@ -313,7 +313,7 @@ class Hub:
                     self._changed.set()
                 message = await self._layer.receive(self._channel)
                 self._receive(message)
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001  the layer's clients raise many kinds; it is tried again
                 log.warning("hub.layer_failed", step="receive", error=type(error).__name__)
                 await asyncio.sleep(LAYER_RETRY)
 
@@ -325,7 +325,7 @@ class Hub:
             return
         try:
             event = self._codec.decode(message["event"])
-        except Exception as error:  # another release, or somebody's group_send with something else
+        except Exception as error:  # noqa: BLE001  another release, or somebody's group_send with something else
             log.warning("hub.event_not_read", error=type(error).__name__)
             return
         room.deliver(event)
@@ -345,7 +345,7 @@ class Hub:
             try:
                 while self._unsettled:
                     await self._settle_group(next(iter(self._unsettled)))
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001  the layer's clients raise many kinds; it is tried again
                 log.warning("hub.layer_failed", step="groups", error=type(error).__name__)
                 await asyncio.sleep(LAYER_RETRY)
                 self._changed.set()
@@ -367,10 +367,8 @@ class Hub:
         while True:
             topic, event = await self._outgoing.get()
             try:
-                await self._layer.group_send(
-                    group_name(topic), envelope(self._codec, topic, event, self._channel)
-                )
-            except Exception as error:
+                await self._layer.group_send(group_name(topic), envelope(self._codec, topic, event, self._channel))
+            except Exception as error:  # noqa: BLE001  the layer's clients raise many kinds; it is tried again
                 self.dropped += 1
                 log.warning("hub.layer_failed", step="send", error=type(error).__name__)
 

@@ -51,7 +51,10 @@ class Open(msgspec.Struct, frozen=True):
     def apply(cls, jobs: Sequence["Open"]) -> Sequence[None]:
         Connection.objects.bulk_create(
             [
-                Connection(**{name: getattr(job.row, name) for name in job.row.__struct_fields__}, last_active=job.row.connected_at)
+                Connection(
+                    **{name: getattr(job.row, name) for name in job.row.__struct_fields__},
+                    last_active=job.row.connected_at,
+                )
                 for job in jobs
             ]
         )
@@ -104,7 +107,9 @@ class Register(msgspec.Struct, frozen=True):
     @classmethod
     def apply(cls, jobs: Sequence["Register"]) -> Sequence[None]:
         now = timezone.now()
-        Worker.objects.bulk_create([Worker(uuid=job.worker, host=job.host, pid=job.pid, started_at=now) for job in jobs])
+        Worker.objects.bulk_create(
+            [Worker(uuid=job.worker, host=job.host, pid=job.pid, started_at=now) for job in jobs]
+        )
         return [None] * len(jobs)
 
 
@@ -117,7 +122,8 @@ class Beat(msgspec.Struct, frozen=True):
     @classmethod
     def apply(cls, jobs: Sequence["Beat"]) -> Sequence[bool]:
         return [
-            bool(Worker.objects.filter(uuid=job.worker, ended_at__isnull=True).update(beat=F("beat") + 1)) for job in jobs
+            bool(Worker.objects.filter(uuid=job.worker, ended_at__isnull=True).update(beat=F("beat") + 1))
+            for job in jobs
         ]
 
 

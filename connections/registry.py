@@ -157,7 +157,7 @@ class Registry:
                 if not await self._writer.submit(Beat(self.worker)):
                     await self._begin_again()
                 await self._flush()
-            except Exception as error:  # the database is away: the next beat tries again
+            except Exception as error:  # noqa: BLE001  the database is away: the next beat tries again
                 log.warning("worker.beat_failed", reason=str(error))
 
     async def _begin_again(self) -> None:
@@ -183,7 +183,7 @@ class Registry:
         while True:
             try:
                 await self._writer.submit(close)
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001  whatever it was, the row must get its end
                 log.warning("connection.end_not_stored", reason=str(error))
                 await asyncio.sleep(RETRY_CLOSE)
             else:

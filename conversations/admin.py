@@ -1,5 +1,4 @@
 """Staff's pages for pipelines, documents and what was said."""
-# ruff: noqa: ARG002  the signatures are Django's
 
 from datetime import datetime
 from typing import Any

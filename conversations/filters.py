@@ -1,5 +1,4 @@
 """Filters of the Sessions page; the choices are fixed, so no table is walked to find them."""
-# ruff: noqa: ARG002  the signatures are Django's
 
 from typing import Any
 from uuid import UUID

@@ -116,7 +116,7 @@ class Library:
         return len(shelf.index) if shelf else 0
 
     def _followed(self, shelf: _Shelf, revision: int) -> _Shelf:
-        """Return a shelf with everything up to `revision`, and perhaps what was committed since, which is read again."""
+        """Return a shelf with everything up to `revision`; what was committed meanwhile is read now or again."""
         documents = Document.objects.filter(pipeline_id=shelf.pipeline_id)
         cards = dict(shelf.cards)
 

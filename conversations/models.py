@@ -120,7 +120,8 @@ class Message(models.Model):
     connection_id = models.CharField(max_length=36, blank=True, default="")
     reply_to = models.CharField(max_length=36, blank=True, default="")
     sender_name = models.CharField(max_length=100, blank=True, default="")
-    client_msg_id = models.CharField(max_length=128, null=True, blank=True)
+    # NULL, not empty, where the client gave none: only ids that were given are unique.
+    client_msg_id = models.CharField(max_length=128, null=True, blank=True)  # noqa: DJ001  for that reason
     created_at = models.DateTimeField()
 
     class Meta:
@@ -196,9 +197,7 @@ class Document(models.Model):
 
     class Meta:
         constraints = [
-            models.UniqueConstraint(
-                fields=["pipeline", "space", "path"], condition=~Q(path=""), name="document_path"
-            )
+            models.UniqueConstraint(fields=["pipeline", "space", "path"], condition=~Q(path=""), name="document_path")
         ]
         indexes = [models.Index(fields=["pipeline", "revision"], name="document_revision")]
         ordering = ["title", "id"]

@@ -26,5 +26,5 @@ def language_of(text: str) -> Language:
     for character in text:
         if "\u3400" <= character <= "\u9fff":
             return "zh-hans"
-        latin = latin or character.isascii() and character.isalpha()
+        latin = latin or (character.isascii() and character.isalpha())
     return "en" if latin else "zh-hans"

@@ -66,7 +66,9 @@ def save_document(
                 raise DocumentError(f"There is no document {document} in this pipeline.")
             row = found
         if row.digest != draft.digest or row.space != space:
-            row.space = space
+            if row.space != space:
+                # It leaves its folder behind: the new space's folder has another file of that path, or none.
+                row.space, row.path = space, ""
             _write(row, draft, _next_revision(owner))
     return row.uuid
 
@@ -87,11 +89,8 @@ def load_folder(pipeline: UUID, space: str, folder: Path, *, url_base: str = "")
     A file that cannot be taken is reported in `skipped`, and what was loaded from it before stays. A document that
     was entered by hand stays too. With `url_base` each document links to its path below it.
     """
+    _check_space(space)
     drafts, skipped = _read_folder(folder, url_base)
-    for draft in drafts.values():
-        _check_space(space)
-    if fault := _fault(draft):
-        raise DocumentError(f"The document cannot be taken: {fault}.")
     with transaction.atomic():
         owner = _lock(pipeline)
         loaded = Document.objects.filter(pipeline=owner, space=space).exclude(path="")

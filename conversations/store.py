@@ -36,7 +36,7 @@ class StoreFull(StoreError):  # noqa: N818  names a state, as queue.Full does
     """Too many writes are waiting; nothing was written."""
 
 
-class StoreUnavailable(StoreError):
+class StoreUnavailable(StoreError):  # noqa: N818  names a state
     """The database cannot be written now; nothing was written."""
 
 
@@ -222,7 +222,7 @@ def _transaction(jobs: Sequence[Job], *, fresh: bool = False) -> list[Any]:
     applied = False
     try:
         with transaction.atomic():
-            for kind, group in groupby(jobs, key=type):
+            for kind, group in groupby(jobs, key=_kind):
                 results.extend(kind.apply(list(group)))
             applied = True
     except (OperationalError, InterfaceError) as error:
@@ -239,6 +239,10 @@ def _transaction(jobs: Sequence[Job], *, fresh: bool = False) -> list[Any]:
         log.warning("store.unavailable", jobs=len(jobs), error=type(error).__name__, state=state)
         raise StoreUnavailable("The database cannot be written now, please try again.") from error
     return results
+
+
+def _kind(job: Job) -> type[Job]:
+    return type(job)
 
 
 # PostgreSQL's SQLSTATEs: serialisation failure and deadlock; lock_timeout.

@@ -300,9 +300,7 @@ class _Running:
 class _Answer:
     """An answer as it grows: its text so far, and the deltas that tell of it."""
 
-    def __init__(
-        self, turn: Turn, interval: float, publish: Publish, save: Callable[[Turn, str], None]
-    ) -> None:
+    def __init__(self, turn: Turn, interval: float, publish: Publish, save: Callable[[Turn, str], None]) -> None:
         self.text = ""
         self.reply = Reply()
         self.responder = ""

@@ -40,7 +40,7 @@ class Disconnected(Exception):  # noqa: N818  an event, not a fault
     """The peer is gone."""
 
 
-class GatewayConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # the stub's __call__ differs by our design
+class GatewayConsumer(AsyncWebsocketConsumer):
     """A socket of one wire. Subclasses parse frames and act on them."""
 
     wire: ClassVar[str]
@@ -183,7 +183,7 @@ class GatewayConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # the stub
                     self.fail(error)
         except Disconnected:
             return
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001  `fail` looks it up in the one table
             self.fail(error)
             self.end(1011 if not fault_of(error).expected else TRY_LATER)
         try:
@@ -216,14 +216,15 @@ class GatewayConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # the stub
         return principal is not None and peer.origin in principal.origins
 
     async def _refuse(self, status: int, text: str) -> None:
+        send: Any = self.base_send
         if "websocket.http.response" not in (self.scope.get("extensions") or {}):
-            await self.base_send({"type": "websocket.close", "code": POLICY})
+            await send({"type": "websocket.close", "code": POLICY})
             return
         headers = [(b"content-type", b"text/plain; charset=utf-8")]
         if status == 503:
             headers.append((b"retry-after", b"5"))
-        await self.base_send({"type": "websocket.http.response.start", "status": status, "headers": headers})
-        await self.base_send({"type": "websocket.http.response.body", "body": text.encode()})
+        await send({"type": "websocket.http.response.start", "status": status, "headers": headers})
+        await send({"type": "websocket.http.response.body", "body": text.encode()})
 
     def _refuse_frame(self, error: ProtocolError) -> None:
         now = time.monotonic()
@@ -235,7 +236,7 @@ class GatewayConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # the stub
     async def _guarded(self, work: Coroutine[Any, Any, None]) -> None:
         try:
             await work
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001  `fail` looks it up in the one table
             self.fail(error)
 
     def _sent(self, size: int) -> None:
@@ -256,7 +257,7 @@ class GatewayConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # the stub
         except TimeoutError:
             if self._direct is not None:
                 self._direct.abort()
-        except Exception as error:  # the peer left first: there is nobody to tell
+        except Exception as error:  # noqa: BLE001  the peer left first: there is nobody to tell
             log.debug("connection.close_not_sent", error=type(error).__name__)
 
     async def _tidy_up(self) -> None:

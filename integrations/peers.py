@@ -22,9 +22,11 @@ class Peer:
             lower = name.lower()
             self.headers[lower.decode("latin-1")] = value.decode("latin-1")
             self.proxied = self.proxied or lower.startswith(_PROXY_HEADERS)
-        self.query = {
+        self.query: dict[str, str] = {
             key: values[-1]
-            for key, values in parse_qs(scope.get("query_string", b"").decode("latin-1"), keep_blank_values=True).items()
+            for key, values in parse_qs(
+                scope.get("query_string", b"").decode("latin-1"), keep_blank_values=True
+            ).items()
         }
         self.subprotocols: list[str] = list(scope.get("subprotocols") or ())
         client = scope.get("client")
@@ -57,8 +59,8 @@ class Peer:
         header = self.headers.get("authorization", "")
         if header.lower().startswith(BEARER):
             return header[len(BEARER) :].strip()
-        if self.query.get("token"):
-            return self.query["token"]
+        if token := self.query.get("token"):
+            return token
         offer = self.bearer_subprotocol
         return offer[len(SUBPROTOCOL) :] if offer else None
 

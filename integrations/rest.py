@@ -68,7 +68,7 @@ def _words(detail: Any) -> str:
     return str(detail)
 
 
-class WireView(APIView):
+class WireView(APIView):  # type: ignore[misc]  # adrf ships no types
     """An asynchronous REST view with the wires' collaborators and a known caller."""
 
     parser_classes = (StrictJSONParser,)
@@ -78,7 +78,8 @@ class WireView(APIView):
     async def caller(self, request: Request, scope: Scope) -> Principal:
         """Return who is calling; raise WireError without a good credential (401) or enough scope (403)."""
         await self.parts.ready()
-        peer = Peer(request._request.scope, self.parts.options.trusted_proxies)  # type: ignore[attr-defined]
+        # DRF hands Django's own attributes through; `scope` is the ASGI request's.
+        peer = Peer(request.scope, self.parts.options.trusted_proxies)  # type: ignore[attr-defined]
         principal = await self.parts.authenticator.identify(peer.token)
         if principal is None:
             raise WireError("No valid user token provided", status=401)

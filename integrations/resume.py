@@ -1,4 +1,4 @@
-"""Resume tokens: who holds one may re-enter that session. Signed, so nothing is kept for a session that says nothing."""
+"""Resume tokens: who holds one may re-enter that session. Signed, so a silent session leaves nothing behind."""
 
 from uuid import UUID
 
@@ -19,5 +19,5 @@ def is_valid(token: str, pipeline: UUID, session: UUID) -> bool:
     return any(constant_time_compare(token, _sign(pipeline, session, key)) for key in keys)
 
 
-def _sign(pipeline: UUID, session: UUID, key: str) -> str:
+def _sign(pipeline: UUID, session: UUID, key: str | bytes) -> str:
     return salted_hmac(_SALT, f"{pipeline}/{session}", secret=key, algorithm="sha256").hexdigest()

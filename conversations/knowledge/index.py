@@ -9,7 +9,9 @@ from array import array
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache
 from heapq import nlargest
+from typing import NamedTuple
 
 import msgspec
 
@@ -30,7 +32,7 @@ CANDIDATES = 200  # passages, best by their words, that are looked at more close
 OTHER_LANGUAGE = 0.5  # factor of the score of a passage in another language than the question's
 
 
-class Entry(msgspec.Struct, frozen=True):
+class Entry(msgspec.Struct, frozen=True, gc=False):
     """A passage as it is found; `document` is the key under which it was added."""
 
     document: str
@@ -48,14 +50,11 @@ class Match(msgspec.Struct, frozen=True):
     coverage: float
 
 
-class _Postings:
+class _Postings(NamedTuple):
     """The passages that hold a term, ascending, with the term's weight in each."""
 
-    __slots__ = ("numbers", "weights")
-
-    def __init__(self, numbers: "array[int]", weights: "array[float]") -> None:
-        self.numbers = numbers
-        self.weights = weights
+    numbers: "array[int]"
+    weights: "array[float]"
 
     def place(self, number: int) -> int | None:
         """Return where a passage stands, or None where it does not hold the term."""
@@ -152,9 +151,9 @@ class Index:
         first = self._next
         for number, entry in enumerate(entries, first):
             for term, weight in _weights(entry).items():
-                postings = owned.get(term) or self._own(term, owned)
-                postings.numbers.append(number)
-                postings.weights.append(weight)
+                numbers, weights = owned.get(term) or self._own(term, owned)
+                numbers.append(number)
+                weights.append(weight)
             self._entries[number] = entry
         self._next = first + len(entries)
         self._documents[document] = range(first, self._next)
@@ -204,9 +203,17 @@ def _weights(entry: Entry) -> dict[str, float]:
     terms = segment.terms(entry.text)
     counts = Counter(terms)
     for heading in entry.headings:
-        for term in segment.terms(heading):
+        for term in _heading_terms(heading):
             counts[term] += HEADING_WEIGHT
-    for term in segment.terms(entry.title):
+    for term in _heading_terms(entry.title):
         counts[term] += TITLE_WEIGHT
     norm = K1 * (1 - B + B * len(terms) / USUAL_LENGTH)
-    return {term: count * (K1 + 1) / (count + norm) for term, count in counts.items()}
+    # Most terms stand once; counting those by themselves spares a division each.
+    once = (K1 + 1) / (1 + norm)
+    return {term: once if count == 1 else count * (K1 + 1) / (count + norm) for term, count in counts.items()}
+
+
+@lru_cache(maxsize=1024)
+def _heading_terms(heading: str) -> tuple[str, ...]:
+    """Return the terms of a title or heading, which many passages in a row share."""
+    return tuple(segment.terms(heading))

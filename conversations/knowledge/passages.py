@@ -20,7 +20,7 @@ _SENTENCE_END = re.compile(r"(?<=[。！？；])|(?<=[.!?;])\s+")
 _MARKUP = re.compile(r"[`*_]+(?=\w)|(?<=\w)[`*]+|\[([^\]]*)\]\([^)]*\)")
 
 
-class Passage(msgspec.Struct, frozen=True):
+class Passage(msgspec.Struct, frozen=True, gc=False):
     """A piece of a document under one heading; `headings` leads to it, the document's title not included."""
 
     headings: tuple[str, ...]

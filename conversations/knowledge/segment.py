@@ -7,6 +7,7 @@ with the smaller terms inside it, so that a search for `redis` finds `REDIS_URL`
 import re
 import unicodedata
 from functools import lru_cache
+from itertools import chain
 from typing import NamedTuple
 
 import rjieba
@@ -50,10 +51,7 @@ def units(text: str) -> list[Unit]:
 
 def terms(text: str) -> list[str]:
     """Return the terms of the units of `text`, those inside a unit behind it."""
-    found: list[str] = []
-    for word in _words(text):
-        found += _terms(word)
-    return found
+    return list(chain.from_iterable(map(_terms, _words(text))))
 
 
 def language_of(text: str) -> Language | None:
@@ -104,9 +102,12 @@ def _without_plural(word: str) -> str:
 
 def _words(text: str) -> list[str]:
     """Return Chinese words, other words and identifiers, in order."""
+    text = normalise(text)
+    if "'" in text:
+        text = _SHORTENED.sub("", text)
     found: list[str] = []
-    for token in _TOKEN.findall(_SHORTENED.sub("", normalise(text))):
-        if token[0] > "\u3004" and _HAN_CHARACTER.match(token):
+    for token in _TOKEN.findall(text):
+        if not token.isascii() and _HAN_CHARACTER.match(token):
             found += rjieba.cut(token)
         else:
             found.append(token)

@@ -2,7 +2,7 @@
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 
 import msgspec
 
@@ -76,7 +76,7 @@ class KnowledgeResponder:
         self._library = library
         self._threaded_size = threaded_size
 
-    async def answer(self, ask: Ask) -> AsyncIterator[str | Reply]:
+    async def answer(self, ask: Ask) -> AsyncGenerator[str | Reply, None]:
         """Yield the answer piece by piece, then the Reply with its citations."""
         question = ask.question[:MAX_QUESTION]
         language = segment.language_of(question) or ask.language

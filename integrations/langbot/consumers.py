@@ -10,6 +10,8 @@ from connections.auth import Principal, Scope, may
 from connections.hub import Membership
 from conversations import selectors
 from conversations.responders.base import PipelineConfig
+from conversations.store import Refused, StoreError
+from conversations.turns import PipelineMissing
 from conversations.types import (
     DEFAULT_ROOM,
     Accepted,
@@ -21,8 +23,6 @@ from conversations.types import (
     SessionType,
     room_key,
 )
-from conversations.store import Refused, StoreError
-from conversations.turns import PipelineMissing
 from integrations import resume
 from integrations.consumer import GatewayConsumer
 from integrations.errors import NORMAL, NOT_ALLOWED, NOT_AUTHENTICATED, Fault, WireError

@@ -1,5 +1,7 @@
 """Between conversations and this wire's frames: events to frames, messages to history rows."""
 
+from typing import Any
+
 import msgspec
 
 from conversations.responders.base import PipelineConfig
@@ -51,7 +53,7 @@ def encode(event: Event) -> Frame | None:
 def message_data(message: StoredMessage) -> MessageData:
     """Return a stored message as clients see it."""
     if message.role is Role.USER:
-        chain = [{"type": "Plain", "text": message.text}] if message.components is None else message.components
+        chain: msgspec.Raw | list[Any] = message.components or list(answer_chain("person", "", message.text))
         content = message.text
         citations = None
     else:

@@ -1,6 +1,7 @@
 """The pipeline wire's REST calls."""
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 from uuid import UUID
 
 import msgspec
@@ -25,8 +26,10 @@ from integrations.langbot.protocol import stamp
 from integrations.langbot.translate import history_row
 from integrations.rest import Failure, WireView, success
 
+Method = TypeVar("Method", bound=Callable[..., Any])
 
-def _schema(summary: str, answer: type[drf.Serializer[Any]], **more: Any) -> Any:
+
+def _schema(summary: str, answer: type[drf.Serializer[Any]], **more: Any) -> Callable[[Method], Method]:
     failures = {status: OpenApiResponse(Failure) for status in (400, 401, 403, 404, 503)}
     return extend_schema(summary=summary, responses={200: serializers.enveloped(answer), **failures}, **more)
 
@@ -34,7 +37,9 @@ def _schema(summary: str, answer: type[drf.Serializer[Any]], **more: Any) -> Any
 class PipelineView(WireView):
     """A call below one pipeline."""
 
-    async def pipeline_for(self, request: Request, pipeline_uuid: str, scope: Scope) -> tuple[Principal, PipelineConfig]:
+    async def pipeline_for(
+        self, request: Request, pipeline_uuid: str, scope: Scope
+    ) -> tuple[Principal, PipelineConfig]:
         """Return the caller and the pipeline; credential first, so that a stranger learns nothing."""
         principal = await self.caller(request, scope)
         try:

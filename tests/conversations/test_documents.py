@@ -2,6 +2,7 @@
 
 from io import StringIO
 from pathlib import Path
+from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
@@ -85,7 +86,7 @@ def test_another_pipeline_s_documents_are_out_of_reach(pipeline: UUID) -> None:
         ({"text": "\ud800"}, "half a character"),
     ],
 )
-def test_what_the_database_would_refuse_is_one_sentence(pipeline: UUID, fields: dict[str, str], reason: str) -> None:
+def test_what_the_database_would_refuse_is_one_sentence(pipeline: UUID, fields: dict[str, Any], reason: str) -> None:
     with pytest.raises(DocumentError, match=reason):
         services.save_document(pipeline, **{"title": "Hours", "text": "x", **fields})
     assert revision(pipeline) == 0
@@ -125,6 +126,15 @@ def test_a_load_leaves_other_spaces_and_documents_by_hand_alone(pipeline: UUID, 
     assert load(pipeline, empty) == FolderLoad(0, 0, 2, 0)
     assert set(Document.objects.values_list("space", flat=True)) == {"docs", "other"}
     assert Document.objects.get(space="docs").title == "By hand"
+
+
+def test_a_document_that_moves_to_another_space_leaves_its_folder(pipeline: UUID, folder: Path) -> None:
+    load(pipeline, folder)
+    services.load_folder(pipeline, "other", folder)
+    row = Document.objects.get(space="docs", path="hours.md")
+    services.save_document(pipeline, title=row.title, text=row.text, space="other", document=row.uuid)
+    assert services.load_folder(pipeline, "other", folder) == FolderLoad(0, 0, 0, 2)
+    assert load(pipeline, folder) == FolderLoad(1, 0, 0, 1)
 
 
 def test_a_bad_file_is_reported_and_what_was_loaded_from_it_stays(pipeline: UUID, folder: Path) -> None:

@@ -63,7 +63,7 @@ class Recorder(httpcore2.AsyncNetworkBackend):
     async def connect_tcp(
         self,
         host: str,
-        port: int,  # noqa: ARG002  the signature is httpcore2's
+        port: int,
         timeout: float | None = None,
         *_: object,
         **__: object,

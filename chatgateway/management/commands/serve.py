@@ -19,7 +19,7 @@ class Command(BaseCommand):
     """Serve on HOST and PORT with WORKERS processes."""
 
     help = "Serve the gateway. HOST, PORT and WORKERS come from the environment or .env."
-    requires_system_checks: list[str] = []  # noqa: RUF012  Django's own way to say so; the start stays quick
+    requires_system_checks: list[str] = []
 
     def add_arguments(self, parser: CommandParser) -> None:
         """Add the options; the hidden ones are how a supervisor starts its workers."""

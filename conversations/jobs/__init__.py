@@ -1,0 +1,20 @@
+"""The writes of a conversation, as jobs of the store: each applies all of its kind in a few statements.
+
+Locks are taken in one order: sessions by id, then turns. Under the session's lock `seq` and ids only grow.
+"""
+
+from conversations.jobs.questions import IDEMPOTENT_FOR, OPEN_TURNS, Accept
+from conversations.jobs.resets import Reset
+from conversations.jobs.turns import Begin, Finish, Finished, SavePartial, TakeOver
+
+__all__ = [
+    "IDEMPOTENT_FOR",
+    "OPEN_TURNS",
+    "Accept",
+    "Begin",
+    "Finish",
+    "Finished",
+    "Reset",
+    "SavePartial",
+    "TakeOver",
+]

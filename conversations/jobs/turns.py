@@ -1,0 +1,190 @@
+"""A turn's life in the database: begun, growing, ended once, or taken over from a dead worker."""
+
+from collections.abc import Sequence
+from typing import ClassVar
+from uuid import UUID
+
+import msgspec
+from django.utils import timezone
+
+from conversations import rows
+from conversations.jobs import sessions
+from conversations.jobs.sessions import LockedSession
+from conversations.models import Message
+from conversations.models import Turn as TurnRow
+from conversations.selectors import stored_message, turn_value
+from conversations.store import Job, Refused
+from conversations.types import Citation, Outcome, Role, StoredMessage, Turn, Usage
+
+TAKEN_AT_ONCE = 500
+
+_ANSWER_FIELDS = (
+    "id", "session", "seq", "epoch", "role", "text", "citations", "connection_id", "reply_to", "sender_name",
+    "created_at",
+)  # fmt: skip
+_ENDED_FIELDS = (
+    "state", "outcome", "partial", "responder", "prompt_tokens", "completion_tokens", "first_text_ms", "ended_at",
+)  # fmt: skip
+
+
+class Begin(Job, msgspec.Struct, frozen=True):
+    """Note that a responder that must not be asked twice is about to begin."""
+
+    rank: ClassVar[int] = 20
+    turn: int
+    worker: UUID
+
+    @classmethod
+    def apply(cls, jobs: Sequence["Begin"]) -> Sequence[None]:
+        """Set the time, where the turn is still this worker's."""
+        time = rows.adapt_time(timezone.now())
+        values = [(time, job.turn, rows.adapt_uuid(job.worker), TurnRow.State.RUNNING.value) for job in jobs]
+        rows.update(TurnRow, ("begun_at",), values, where=("id", "worker", "state"))
+        return [None] * len(jobs)
+
+
+class SavePartial(Job, msgspec.Struct, frozen=True):
+    """Keep what an answer has said so far, for the case that this process dies."""
+
+    rank: ClassVar[int] = 25
+    turn: int
+    worker: UUID
+    text: str
+
+    @classmethod
+    def apply(cls, jobs: Sequence["SavePartial"]) -> Sequence[None]:
+        """Set the text, where the turn is still this worker's."""
+        values = [(job.text, job.turn, rows.adapt_uuid(job.worker), TurnRow.State.RUNNING.value) for job in jobs]
+        rows.update(TurnRow, ("partial",), values, where=("id", "worker", "state"))
+        return [None] * len(jobs)
+
+
+class Finished(msgspec.Struct, frozen=True):
+    """The stored answer, and the session's next turn, which is now this worker's to run."""
+
+    message: StoredMessage
+    next_turn: Turn | None = None
+
+
+class Finish(Job, msgspec.Struct, frozen=True):
+    """Store a turn's answer and end the turn, once; the result is a Finished.
+
+    Refused: the turn is not this worker's any more. Asked again after an unknown outcome, it returns the stored answer.
+    """
+
+    rank: ClassVar[int] = 30
+    turn: Turn
+    worker: UUID
+    text: str
+    outcome: Outcome
+    citations: tuple[Citation, ...] = ()
+    usage: Usage | None = None
+    responder: str = ""
+    first_text_ms: int | None = None
+
+    @classmethod
+    def apply(cls, jobs: Sequence["Finish"]) -> Sequence[Finished | Refused]:
+        """End all the turns under the locks of their sessions."""
+        now = timezone.now()
+        time = rows.adapt_time(now)
+        locked = sessions.lock(id__in={job.turn.session_id for job in jobs})
+        states = _lock_turns(jobs)
+        results: list[Finished | Refused] = []
+        messages: list[rows.Row] = []
+        turns: list[rows.Row] = []
+        for job in jobs:
+            state, worker = states.get(job.turn.id, ("", None))
+            if worker != job.worker:
+                results.append(Refused("The turn was taken over by another worker."))
+            elif state == TurnRow.State.ENDED:
+                stored = Message.objects.select_related("session").get(pk=job.turn.id)
+                results.append(Finished(stored_message(stored)))
+            else:
+                session = locked[job.turn.session.uuid]
+                message = job.answer(session.next_seq())
+                session.open_turns -= 1
+                messages.append(job.message_row(message, session))
+                turns.append(job.ended_row(time))
+                results.append(Finished(message, _claim_next(session, job.worker)))
+        rows.insert(Message, _ANSWER_FIELDS, messages)
+        rows.update(TurnRow, _ENDED_FIELDS, turns, where=("id",))
+        sessions.save(locked.values(), now)
+        return results
+
+    def answer(self, seq: int) -> StoredMessage:
+        """Return the answer as a message with that `seq`."""
+        turn = self.turn
+        return StoredMessage(
+            id=turn.id,
+            session=turn.session.uuid,
+            session_type=turn.session.session_type,
+            seq=seq,
+            role=Role.ASSISTANT,
+            text=self.text,
+            timestamp=turn.started,
+            reply_to=turn.reply_to,
+            citations=self.citations,
+        )
+
+    def message_row(self, message: StoredMessage, session: LockedSession) -> rows.Row:
+        """Return the row of _ANSWER_FIELDS."""
+        citations = msgspec.json.encode(self.citations).decode() if self.citations else None
+        return (
+            message.id, session.id, message.seq, self.turn.epoch, Role.ASSISTANT.value, self.text, citations, "",
+            message.reply_to, "", rows.adapt_time(self.turn.started),
+        )  # fmt: skip
+
+    def ended_row(self, time: object) -> rows.Row:
+        """Return the row of _ENDED_FIELDS, then the id."""
+        usage = self.usage or Usage()
+        return (
+            TurnRow.State.ENDED.value, self.outcome.value, "", self.responder, usage.prompt_tokens,
+            usage.completion_tokens, self.first_text_ms, time, self.turn.id,
+        )  # fmt: skip
+
+
+class TakeOver(Job, msgspec.Struct, frozen=True):
+    """Make the running turns of dead workers this worker's; the result is the list of those it got."""
+
+    rank: ClassVar[int] = 40
+    worker: UUID
+    dead: tuple[UUID, ...]
+
+    @classmethod
+    def apply(cls, jobs: Sequence["TakeOver"]) -> Sequence[list[Turn]]:
+        """Take what no other worker is taking at this moment."""
+        return [job.take() for job in jobs]
+
+    def take(self) -> list[Turn]:
+        """Claim what is free and return it."""
+        free = (
+            TurnRow.objects.select_for_update(skip_locked=True)
+            .filter(state=TurnRow.State.RUNNING, worker__in=self.dead)
+            .order_by("id")
+            .values_list("id", flat=True)
+        )
+        taken = list(free[:TAKEN_AT_ONCE])
+        TurnRow.objects.filter(pk__in=taken).update(worker=self.worker)
+        found = TurnRow.objects.select_related("question", "session__pipeline").filter(pk__in=taken).order_by("id")
+        return [turn_value(row) for row in found]
+
+
+def _lock_turns(jobs: Sequence[Finish]) -> dict[int, tuple[str, UUID | None]]:
+    found = TurnRow.objects.select_for_update().filter(id__in=[job.turn.id for job in jobs])
+    return {id_: (state, worker) for id_, state, worker in found.values_list("id", "state", "worker")}
+
+
+def _claim_next(session: LockedSession, worker: UUID) -> Turn | None:
+    """Make the session's oldest waiting turn this worker's."""
+    if not session.open_turns:
+        return None
+    row = (
+        TurnRow.objects.select_related("question", "session__pipeline")
+        .filter(session_id=session.id, state=TurnRow.State.QUEUED)
+        .order_by("id")
+        .first()
+    )
+    if row is None:
+        return None
+    TurnRow.objects.filter(pk=row.pk).update(state=TurnRow.State.RUNNING, worker=worker)
+    return turn_value(row)
