@@ -23,7 +23,7 @@ class WireHandler(ASGIHandler):
         self._view_middleware: list[Any] = []
         self._template_response_middleware: list[Any] = []
         self._exception_middleware: list[Any] = []
-        chain: Any = convert_exception_to_response(self._get_response_async)
+        chain: Any = convert_exception_to_response(self._get_response_async)  # type: ignore[attr-defined]  # not in the stubs
         for guard in (HostGuard, OpenAccessGuard):
             chain = convert_exception_to_response(guard(chain))
         self._middleware_chain = chain

@@ -57,12 +57,12 @@ class _Inbox:
 class GatewayProtocol(WebSocketsSansIOProtocol):
     """One WebSocket connection; also the DirectTransport that its consumer writes to."""
 
+    can_write = True
     on_writable: Callable[[], None] | None = None
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.queue = _Inbox()  # type: ignore[assignment]  # the part of a queue that this class uses
-        self._paused = False
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
@@ -75,10 +75,6 @@ class GatewayProtocol(WebSocketsSansIOProtocol):
 
     # --- DirectTransport -------------------------------------------------------------------------
 
-    @property
-    def can_write(self) -> bool:
-        return not self._paused
-
     def write(self, frame: bytes) -> None:
         """Write a whole frame, encoded already; a connection that is closing drops it."""
         if self.handshake_complete and not self.close_sent and not self.disconnected:
@@ -89,11 +85,11 @@ class GatewayProtocol(WebSocketsSansIOProtocol):
         self.transport.abort()
 
     def pause_writing(self) -> None:
-        self._paused = True
+        self.can_write = False
         super().pause_writing()
 
     def resume_writing(self) -> None:
-        self._paused = False
+        self.can_write = True
         super().resume_writing()
         if self.on_writable is not None:
             self.on_writable()
@@ -120,7 +116,7 @@ class GatewayProtocol(WebSocketsSansIOProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
-        self._paused = False
+        self.can_write = True
         self.on_writable = None
 
 

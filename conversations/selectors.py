@@ -1,13 +1,13 @@
 """Every read of what was said. Synchronous; asynchronous callers go through `Store.read`."""
 
 import heapq
-from datetime import UTC
+from datetime import UTC, datetime
 from uuid import UUID
 
 import msgspec
 from django.db.models import F, QuerySet
 
-from conversations.models import ChatSession, Message, Pipeline, Route
+from conversations.models import ChatSession, Document, Message, Pipeline, Route
 from conversations.models import Turn as TurnRow
 from conversations.responders.base import PastMessage, PipelineConfig, RouteConfig
 from conversations.types import Citation, Role, Sender, SessionKey, SessionType, StoredMessage, Turn
@@ -32,6 +32,18 @@ class Replay(msgspec.Struct, frozen=True):
     messages: list[StoredMessage]
     last_seq: int
     complete: bool
+
+
+class StoredDocument(msgspec.Struct, frozen=True):
+    """A document as committed; `text` is None in a list. Times in UTC."""
+
+    uuid: UUID
+    title: str
+    space: str
+    url: str
+    created_at: datetime
+    updated_at: datetime
+    text: str | None = None
 
 
 def pipeline_configs() -> dict[UUID, PipelineConfig]:
@@ -124,6 +136,20 @@ def past_messages(session_id: int, epoch: int, before_seq: int) -> list[PastMess
     return [PastMessage(Role(role), text) for role, text in reversed(found)]
 
 
+def documents(pipeline: UUID, *, after: UUID | None, limit: int) -> list[StoredDocument]:
+    """Return at most `limit` documents of a pipeline, by UUID: a place that a deletion meanwhile does not move."""
+    found = Document.objects.filter(pipeline__uuid=pipeline).order_by("uuid").defer("text")
+    if after is not None:
+        found = found.filter(uuid__gt=after)
+    return [_stored_document(row) for row in found[:limit]]
+
+
+def document(pipeline: UUID, uuid: UUID) -> StoredDocument | None:
+    """Return a document of a pipeline with its text, or None."""
+    row = Document.objects.filter(pipeline__uuid=pipeline, uuid=uuid).first()
+    return None if row is None else _stored_document(row, row.text)
+
+
 def workers_with_turns() -> set[UUID]:
     """Return the workers that turns are running under."""
     return {
@@ -167,6 +193,11 @@ def turn_value(row: TurnRow) -> Turn:
         partial=row.partial,
         begun=row.begun_at is not None,
     )
+
+
+def _stored_document(row: Document, text: str | None = None) -> StoredDocument:
+    created, updated = row.created_at.astimezone(UTC), row.updated_at.astimezone(UTC)
+    return StoredDocument(row.uuid, row.title, row.space, row.url, created, updated, text)
 
 
 def _messages() -> QuerySet[Message]:

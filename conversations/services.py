@@ -22,6 +22,10 @@ class DocumentError(ValueError):
     """A document or folder that cannot be taken; `str()` is one sentence for a person."""
 
 
+class DocumentMissing(DocumentError):
+    """The document, or its pipeline, is not there (any more)."""
+
+
 class FolderLoad(msgspec.Struct, frozen=True):
     """What loading a folder did, in documents; `skipped` says of each file that was left out why."""
 
@@ -63,7 +67,7 @@ def save_document(
         else:
             found = Document.objects.filter(pipeline=owner, uuid=document).first()
             if found is None:
-                raise DocumentError(f"There is no document {document} in this pipeline.")
+                raise DocumentMissing(f"There is no document {document} in this pipeline.")
             row = found
         if row.digest != draft.digest or row.space != space:
             if row.space != space:
@@ -118,7 +122,7 @@ def _lock(pipeline: UUID) -> Pipeline:
     """Return the pipeline, held until the transaction ends: revisions are committed in their order."""
     owner = Pipeline.objects.select_for_update().filter(uuid=pipeline).first()
     if owner is None:
-        raise DocumentError(f"There is no pipeline {pipeline}.")
+        raise DocumentMissing(f"There is no pipeline {pipeline}.")
     return owner
 
 

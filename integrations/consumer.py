@@ -103,7 +103,7 @@ class GatewayConsumer(AsyncWebsocketConsumer):
 
     def join(self, topic: Topic, encode: Encoder) -> Membership:
         """Become a member of `topic` until the connection ends; paused until `go_live`."""
-        membership = self.parts.hub.join(topic, self, encode)
+        membership = self.parts.hub.join(topic, self.outbound, encode)
         self._memberships.append(membership)
         return membership
 
@@ -125,6 +125,7 @@ class GatewayConsumer(AsyncWebsocketConsumer):
                 connected_at=timezone.now(),
             )
         )
+        self.outbound.on_sent = self.live.sent
 
     async def next_message(self) -> str | bytes:
         """Wait for the client's next message; raise Disconnected when it is gone."""
@@ -152,9 +153,7 @@ class GatewayConsumer(AsyncWebsocketConsumer):
         self.peer = Peer(scope, options.trusted_proxies)
         direct: DirectTransport | None = (scope.get("extensions") or {}).get(EXTENSION)
         self._direct = direct
-        self.outbound = Outbound(
-            send, direct, limit=options.outbound_bytes, too_slow=self._too_slow, on_sent=self._sent
-        )
+        self.outbound = Outbound(send, direct, limit=options.outbound_bytes, too_slow=self._too_slow)
         if (await receive())["type"] != "websocket.connect":
             return
         await self.parts.ready()
@@ -238,10 +237,6 @@ class GatewayConsumer(AsyncWebsocketConsumer):
             await work
         except Exception as error:  # noqa: BLE001  `fail` looks it up in the one table
             self.fail(error)
-
-    def _sent(self, size: int) -> None:
-        if self.live is not None:
-            self.live.sent(size)
 
     def _too_slow(self) -> None:
         log.warning("connection.too_slow", wire=self.wire, connection_id=self.connection_id)

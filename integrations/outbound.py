@@ -19,10 +19,9 @@ Send = Callable[[dict[str, Any]], Awaitable[None]]
 class DirectTransport(Protocol):
     """What our server's WebSocket protocol offers in the scope's extensions, under EXTENSION."""
 
+    can_write: bool
     on_writable: Callable[[], None] | None
 
-    @property
-    def can_write(self) -> bool: ...
     def write(self, frame: bytes) -> None: ...
     def abort(self) -> None: ...
 
@@ -48,11 +47,26 @@ class Frame:
         return b"\x81\x7f" + struct.pack("!Q", size) + self.payload
 
 
+def _uncounted(size: int) -> None:
+    """Count nothing: the connection is not registered yet."""
+
+
 class Outbound:
     """One socket's outbound buffer; `too_slow` is called once, when `limit` bytes would wait."""
 
-    __slots__ = ("_bytes", "_closed", "_direct", "_limit", "_number", "_on_sent", "_send", "_task", "_too_slow",
-                 "_waiting", "_wake")  # fmt: skip
+    __slots__ = (
+        "_bytes",
+        "_closed",
+        "_direct",
+        "_limit",
+        "_number",
+        "_send",
+        "_task",
+        "_too_slow",
+        "_waiting",
+        "_wake",
+        "on_sent",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -61,13 +75,12 @@ class Outbound:
         *,
         limit: int,
         too_slow: Callable[[], None],
-        on_sent: Callable[[int], None],
     ) -> None:
         self._send = send
         self._direct = direct
         self._limit = limit
         self._too_slow = too_slow
-        self._on_sent = on_sent
+        self.on_sent: Callable[[int], None] = _uncounted
         self._waiting: dict[object, Frame] = {}
         self._bytes = 0
         self._number = 0
@@ -83,7 +96,7 @@ class Outbound:
             return
         if self._direct is not None and not self._waiting and self._direct.can_write:
             self._direct.write(frame.wire)
-            self._on_sent(len(frame.payload))
+            self.on_sent(len(frame.payload))
             return
         self._wait(frame)
         if self._direct is None:
@@ -130,7 +143,7 @@ class Outbound:
         while self._waiting and direct.can_write:
             frame = self._take()
             direct.write(frame.wire)
-            self._on_sent(len(frame.payload))
+            self.on_sent(len(frame.payload))
 
     def _wake_writer(self) -> None:
         if self._task is None:
@@ -145,7 +158,7 @@ class Outbound:
             while self._waiting:
                 frame = self._take()
                 await self._send({"type": "websocket.send", "text": frame.payload.decode()})
-                self._on_sent(len(frame.payload))
+                self.on_sent(len(frame.payload))
             self._wake.clear()
             if not self._closed:
                 await self._wake.wait()

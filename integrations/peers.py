@@ -2,6 +2,7 @@
 
 import ipaddress
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -69,10 +70,21 @@ class Peer:
         if not trusted or not _within(address, trusted):
             return address
         for hop in reversed(self.headers.get("x-forwarded-for", "").split(",")):
-            address = split_domain_port(hop.strip())[0].strip("[]") or address
+            found = _hop_address(hop.strip())
+            if found is None:  # nobody behind it can be believed
+                break
+            address = found
             if not _within(address, trusted):
                 break
         return address
+
+
+def _hop_address(hop: str) -> str | None:
+    """Return the address in a hop, with or without port and brackets; None where there is none."""
+    for text in (hop, split_domain_port(hop)[0].strip("[]")):
+        with suppress(ValueError):
+            return str(ipaddress.ip_address(text))
+    return None
 
 
 def _within(address: str, networks: tuple[str, ...]) -> bool:

@@ -5,7 +5,10 @@ from typing import Any
 
 import structlog
 from adrf.views import APIView
+from django.conf import settings
 from django.http import Http404
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema
 from rest_framework import exceptions, serializers
 from rest_framework.parsers import BaseParser
 from rest_framework.request import Request
@@ -19,16 +22,33 @@ from integrations.strict import ProtocolError, decode
 
 log = structlog.get_logger(__name__)
 
+PIPELINE_UUID = OpenApiParameter("pipeline_uuid", OpenApiTypes.UUID, OpenApiParameter.PATH)
+
+
+class BodyTooLarge(exceptions.APIException):
+    """The body is larger than this call takes."""
+
+    status_code = 413
+    default_detail = "The request body is too large"
+
 
 class StrictJSONParser(BaseParser):
     """Reads a JSON body by the same strict rules as frames."""
 
     media_type = "application/json"
 
+    @property
+    def limit(self) -> int:
+        """The largest body that is taken, in bytes: as large as a frame."""
+        return settings.MAX_FRAME_BYTES  # type: ignore[no-any-return]
+
     def parse(self, stream: Any, media_type: str | None = None, parser_context: Mapping[str, Any] | None = None) -> Any:
-        """Return the body's value; raise ParseError where it is not strict JSON."""
+        """Return the body's value; raise ParseError where it is not strict JSON, BodyTooLarge beyond the limit."""
+        body = stream.read(self.limit + 1)
+        if len(body) > self.limit:
+            raise BodyTooLarge
         try:
-            return decode(stream.read())
+            return decode(body)
         except ProtocolError as error:
             raise exceptions.ParseError(str(error)) from error
 
@@ -36,8 +56,24 @@ class StrictJSONParser(BaseParser):
 class Failure(serializers.Serializer[Any]):
     """What a refused call answers."""
 
-    code = serializers.IntegerField(default=-1)
+    code = serializers.IntegerField(help_text="-1")
     msg = serializers.CharField()
+
+
+def enveloped(data: type[serializers.Serializer[Any]]) -> type[serializers.Serializer[Any]]:
+    """Return the envelope around `data`."""
+    fields = {"code": serializers.IntegerField(help_text="0"), "msg": serializers.CharField(), "data": data()}
+    return type(f"{data.__name__}Answer", (serializers.Serializer,), fields)
+
+
+def operation(
+    name: str, summary: str, answer: type[serializers.Serializer[Any]], *, status: int = 200, **more: Any
+) -> Any:
+    """Describe a call in the API's schema: its unique name, what it answers, and the one shape of its failures."""
+    failures = {code: OpenApiResponse(Failure) for code in (400, 401, 403, 404, 413, 503)}
+    return extend_schema(
+        operation_id=name, summary=summary, responses={status: OpenApiResponse(enveloped(answer)), **failures}, **more
+    )
 
 
 def success(data: Mapping[str, Any]) -> Response:

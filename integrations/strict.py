@@ -20,6 +20,8 @@ def decode(data: str | bytes) -> Any:
     """Return the value of one JSON text; raise ProtocolError where it is not strict."""
     try:
         text = data if isinstance(data, str) else str(data, "utf-8")
+        if not text.isascii():
+            text.encode()  # a lone surrogate, which only a str can bring, is a ValueError too
         value = _DECODER.decode(text)
     except (ValueError, RecursionError) as error:
         raise ProtocolError("Invalid JSON format") from error
@@ -53,8 +55,8 @@ _DECODER = json.JSONDecoder(object_pairs_hook=_unique, parse_float=_finite, pars
 
 def _too_deep(value: Any) -> bool:
     level = [value]
-    for _ in range(MAX_DEPTH + 1):
-        level = [child for item in level for child in _children(item)]
+    for _ in range(MAX_DEPTH):
+        level = [child for item in level for child in _children(item) if isinstance(child, (dict, list))]
         if not level:
             return False
     return True

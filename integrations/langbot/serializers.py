@@ -111,9 +111,3 @@ class Pipelines(serializers.Serializer[Any]):
     """The pipelines there are."""
 
     pipelines = Pipeline(many=True)
-
-
-def enveloped(data: type[serializers.Serializer[Any]]) -> type[serializers.Serializer[Any]]:
-    """Return the envelope around `data`."""
-    fields = {"code": serializers.IntegerField(), "msg": serializers.CharField(), "data": data()}
-    return type(f"{data.__name__}Answer", (serializers.Serializer,), fields)
