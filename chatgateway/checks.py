@@ -1,5 +1,6 @@
 """What must hold before the gateway serves; each failure is one sentence for who started it."""
 
+import errno
 import socket
 from urllib.parse import urlsplit
 
@@ -59,17 +60,30 @@ def layer_warning() -> str | None:
     return None
 
 
-def listen(host: str, port: int) -> socket.socket:
-    """Return a listening socket; raise ImproperlyConfigured where the address cannot be had."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family)
+def listen(host: str, port: int, count: int = 1) -> list[socket.socket]:
+    """Return `count` sockets listening on one address; raise ImproperlyConfigured where it cannot be had.
+
+    With several the kernel spreads new connections over them evenly, which workers on one socket would not.
+    """
+    first = _listener(host, port, shared=False)
+    if count == 1:
+        return [first]
+    # A shared address could be shared with a stranger too, so the first look was for one of our own.
+    first.close()
+    return [_listener(host, port, shared=True) for _ in range(count)]
+
+
+def _listener(host: str, port: int, *, shared: bool) -> socket.socket:
+    listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if shared:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
     try:
         listener.bind((host.strip("[]"), port))
         listener.listen(BACKLOG)
     except OSError as error:
         listener.close()
-        reason = "is already in use" if error.errno == 98 else f"cannot be listened on ({error.strerror})"
+        reason = "is already in use" if error.errno == errno.EADDRINUSE else f"cannot be listened on ({error.strerror})"
         raise ImproperlyConfigured(f"Port {port} on {host} {reason}: set PORT (and HOST) to another.") from error
     except OverflowError as error:
         listener.close()

@@ -35,6 +35,7 @@ def config(*, json_lines: bool) -> dict[str, Any]:
                 "processors": [structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
             },
         },
+        "filters": {"brief": {"()": lambda: brief}},
         "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "event"}},
         "root": {"handlers": ["stderr"], "level": "INFO"},
         "loggers": {
@@ -44,6 +45,7 @@ def config(*, json_lines: bool) -> dict[str, Any]:
             "daphne": {"level": "WARNING"},
             "django.channels.server": {"level": "WARNING"},
             "httpx2": {"level": "WARNING"},
+            "channels_redis.pubsub": {"filters": ["brief"]},
             # Its lines carry query strings too; it stays for the request_id that it gives every other line.
             "django_structlog": {"level": "CRITICAL"},
             # A 4xx is an answer to a client, not an event on our side.
@@ -51,6 +53,14 @@ def config(*, json_lines: bool) -> dict[str, Any]:
             "django.security.DisallowedHost": {"level": "CRITICAL"},
         },
     }
+
+
+def brief(record: logging.LogRecord) -> bool:
+    """Name a record's exception in place of its traceback: that Redis is away is no fault of ours."""
+    if record.exc_info and record.exc_info[1] is not None:
+        record.msg, record.args = f"{record.getMessage()}: {record.exc_info[1]!r}", ()
+        record.exc_info = None
+    return True
 
 
 def configure(settings: dict[str, Any]) -> None:

@@ -1,4 +1,7 @@
-"""Several workers on one listening socket: started, watched, replaced, and ended together."""
+"""Several workers, each with a listening socket of its own: started, watched, replaced, and ended together.
+
+The sockets stay open here. What arrives for a worker that died waits in its socket for the one that replaces it.
+"""
 
 import os
 import signal
@@ -6,6 +9,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from types import FrameType
 
 import structlog
@@ -18,12 +22,11 @@ LEAST_LIFE = 5.0
 
 
 class Supervisor:
-    """Keeps `count` workers running until a signal; a second signal kills them."""
+    """Keeps a worker running on each of `listeners` until a signal; a second signal kills them."""
 
-    def __init__(self, listener: socket.socket, count: int) -> None:
-        self._listener = listener
-        self._count = count
-        self._workers: dict[int, tuple[subprocess.Popen[bytes], float]] = {}
+    def __init__(self, listeners: Sequence[socket.socket]) -> None:
+        self._listeners = listeners
+        self._workers: dict[socket.socket, tuple[subprocess.Popen[bytes], float]] = {}
         self._signals = 0
         # Workers hold the reading end: when this process is gone, however it went, they see its end and stop.
         self._life, self._own_life = os.pipe()
@@ -32,8 +35,8 @@ class Supervisor:
         """Supervise until told to stop; return the exit status."""
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._on_signal)
-        for _ in range(self._count):
-            self._spawn()
+        for listener in self._listeners:
+            self._spawn(listener)
         while not self._signals:
             self._replace_ended()
             time.sleep(0.1)
@@ -42,27 +45,26 @@ class Supervisor:
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         self._signals += 1
 
-    def _spawn(self) -> None:
-        descriptor = self._listener.fileno()
+    def _spawn(self, listener: socket.socket) -> None:
+        descriptor = listener.fileno()
         worker = subprocess.Popen(
             [sys.executable, sys.argv[0], "serve", "--listener", str(descriptor), "--life", str(self._life)],
             pass_fds=(descriptor, self._life),
             start_new_session=True,  # a terminal's Ctrl-C comes here only, and is handed on as SIGTERM
         )
-        self._workers[worker.pid] = (worker, time.monotonic())
+        self._workers[listener] = (worker, time.monotonic())
         log.info("worker.started", pid=worker.pid)
 
     def _replace_ended(self) -> None:
-        for pid, (worker, started) in list(self._workers.items()):
+        for listener, (worker, started) in list(self._workers.items()):
             status = worker.poll()
             if status is None:
                 continue
-            del self._workers[pid]
-            log.warning("worker.ended", pid=pid, status=status)
+            log.warning("worker.ended", pid=worker.pid, status=status)
             if time.monotonic() - started < LEAST_LIFE:
                 time.sleep(RESPAWN_PAUSE)
             if not self._signals:
-                self._spawn()
+                self._spawn(listener)
 
     def _end(self) -> int:
         for worker, _ in self._workers.values():

@@ -5,6 +5,7 @@ from django.urls import path
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
 
 from chatgateway import health
+from chatgateway.api import urls as api
 from chatgateway.routing import gateway
 from integrations.langbot import urls as langbot
 
@@ -15,4 +16,5 @@ urlpatterns = [
     path("api/schema/", SpectacularAPIView.as_view(), name="schema"),
     path("api/docs/", SpectacularSwaggerView.as_view(url_name="schema"), name="docs"),
     *langbot.urlpatterns(gateway.parts),
+    *api.urlpatterns(gateway.parts),
 ]

@@ -82,6 +82,7 @@ class Registry:
         self._seen: dict[UUID, tuple[int, float]] = {}  # worker → its beat and since when, by our clock
         self._tasks: set[asyncio.Task[None]] = set()
         self._on_fenced: Callable[[], None] = lambda: None
+        self._fenced = False  # others have ended our lease, and what is open is not yet under a new one
 
     @property
     def live(self) -> int:
@@ -154,7 +155,7 @@ class Registry:
         while True:
             await asyncio.sleep(self._limits.beat)
             try:
-                if not await self._writer.submit(Beat(self.worker)):
+                if self._fenced or not await self._writer.submit(Beat(self.worker)):
                     await self._begin_again()
                 await self._flush()
             except Exception as error:  # noqa: BLE001  the database is away: the next beat tries again
@@ -163,11 +164,13 @@ class Registry:
     async def _begin_again(self) -> None:
         """Take a new lease after others ended ours (this process was stopped for long), and re-enter what is open."""
         log.warning("worker.fenced", worker=str(self.worker), connections=len(self._live))
+        self._fenced = True
         self._drop_lock()
         self.worker = uuid4()
         self._on_fenced()
         await self._register()
         await self._writer.submit(Reopen(self.worker, tuple(self._live)))
+        self._fenced = False
 
     async def _flush(self) -> None:
         dirty = [live for live in self._live.values() if live.dirty]

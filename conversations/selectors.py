@@ -169,7 +169,7 @@ def stored_message(row: Message) -> StoredMessage:
         role=Role(row.role),
         text=row.text,
         timestamp=row.created_at.astimezone(UTC),
-        components=None if row.components is None else msgspec.Raw(msgspec.json.encode(row.components)),
+        components="" if row.components is None else msgspec.json.encode(row.components).decode(),
         connection_id=row.connection_id,
         reply_to=row.reply_to,
         citations=msgspec.convert(row.citations or (), tuple[Citation, ...]),

@@ -22,7 +22,7 @@ class DocumentError(ValueError):
     """A document or folder that cannot be taken; `str()` is one sentence for a person."""
 
 
-class DocumentMissing(DocumentError):
+class DocumentMissing(DocumentError):  # noqa: N818  names a state
     """The document, or its pipeline, is not there (any more)."""
 
 

@@ -40,6 +40,10 @@ class StoreUnavailable(StoreError):  # noqa: N818  names a state
     """The database cannot be written now; nothing was written."""
 
 
+class Unstorable(StoreUnavailable):
+    """The database works and will not take this job, whenever it is sent; nothing was written."""
+
+
 class OutcomeUnknown(StoreError):  # noqa: N818  names a state
     """The commit was cut off: it may or may not have happened. The same id may be sent again."""
 
@@ -111,6 +115,8 @@ class Store:
 
     async def read(self, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
         """Run a synchronous query in a reader's thread."""
+        if self._closed:
+            raise StoreClosed("The server is stopping, please try it again.")
 
         def run() -> R:
             close_old_connections()
@@ -167,7 +173,7 @@ class Store:
             batch.sort(key=lambda waiting: waiting[0].rank)
             results = commit([job for job, _ in batch])
             settled = list(zip(batch, results, strict=True))
-            if isinstance(results[0], StoreUnavailable):
+            if isinstance(results[0], StoreUnavailable) and not isinstance(results[0], Unstorable):
                 # What came meanwhile has waited on the same database: tell it now, not one time-out later.
                 settled += [(waiting, results[0]) for waiting in self._take_all()]
             assert self._loop is not None
@@ -212,7 +218,7 @@ def commit(jobs: Sequence[Job]) -> list[Any]:
         if len(jobs) > 1:
             return [commit([job])[0] for job in jobs]
         log.exception("store.job_failed", job=type(jobs[0]).__name__)
-        failed = StoreUnavailable("This could not be stored.")
+        failed = Unstorable("This could not be stored.")
         failed.__cause__ = error
         return [failed]
 
@@ -235,7 +241,10 @@ def _transaction(jobs: Sequence[Job], *, fresh: bool = False) -> list[Any]:
         if state in _CONFLICTS and len(jobs) > 1:
             raise
         if connection.vendor == "postgresql" and state != _LOCK_TIMEOUT and not fresh:
-            return _transaction(jobs, fresh=True)  # a connection that died while idle says so only when used
+            # A connection that died while idle says so only when used; the pool's others may have died with it.
+            if pool := getattr(connection, "pool", None):
+                pool.check()
+            return _transaction(jobs, fresh=True)
         log.warning("store.unavailable", jobs=len(jobs), error=type(error).__name__, state=state)
         raise StoreUnavailable("The database cannot be written now, please try again.") from error
     return results

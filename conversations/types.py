@@ -75,8 +75,8 @@ class Sender(msgspec.Struct, frozen=True):
 class Question(msgspec.Struct, frozen=True):
     """Something a person said, on its way in.
 
-    `text` is the readable form, `components` the wire's own JSON list (echoed as it came), `prompt` what is to be
-    answered where that is not all of the text.
+    `text` is the readable form, `components` the wire's own list as JSON text (echoed as it came; empty where
+    the text says it all), `prompt` what is to be answered where that is not all of the text.
     `wants_answer` false stores and echoes the message without opening a turn.
     `client_msg_id` makes it idempotent for 24 h within its session.
     """
@@ -85,7 +85,7 @@ class Question(msgspec.Struct, frozen=True):
     wire: str
     text: str
     prompt: str = ""
-    components: msgspec.Raw | None = None
+    components: str = ""
     connection_id: str = ""
     client_msg_id: str | None = None
     application: UUID | None = None
@@ -103,7 +103,7 @@ class StoredMessage(msgspec.Struct, frozen=True):
     role: Role
     text: str
     timestamp: datetime
-    components: msgspec.Raw | None = None
+    components: str = ""
     connection_id: str = ""
     reply_to: str = ""
     citations: tuple[Citation, ...] = ()

@@ -58,6 +58,7 @@ class Outbound:
         "_bytes",
         "_closed",
         "_direct",
+        "_drained",
         "_limit",
         "_number",
         "_send",
@@ -85,6 +86,7 @@ class Outbound:
         self._bytes = 0
         self._number = 0
         self._closed = False
+        self._drained: asyncio.Future[None] | None = None
         self._wake: asyncio.Event | None = None
         self._task: asyncio.Task[None] | None = None
         if direct is not None:
@@ -103,11 +105,16 @@ class Outbound:
             self._wake_writer()
 
     async def flush(self) -> None:
-        """Wait until everything has been handed to the server."""
-        if self._direct is None and self._task is not None:
-            self._closed = True
+        """Take no more frames, and wait until everything has been handed to the server."""
+        self._closed = True
+        if self._task is not None:
             self._wake_writer()
-            await self._task
+            await asyncio.wait([self._task])
+            if not self._task.cancelled():
+                self._task.result()
+        elif self._direct is not None and self._waiting:
+            self._drained = asyncio.get_running_loop().create_future()
+            await self._drained
 
     def close(self) -> None:
         """Take no more frames and forget those that wait."""
@@ -115,6 +122,7 @@ class Outbound:
         self._waiting.clear()
         if self._direct is not None:
             self._direct.on_writable = None
+            self._tell_drained()
         if self._task is not None:
             self._task.cancel()
 
@@ -144,6 +152,11 @@ class Outbound:
             frame = self._take()
             direct.write(frame.wire)
             self.on_sent(len(frame.payload))
+        self._tell_drained()
+
+    def _tell_drained(self) -> None:
+        if self._drained is not None and not self._drained.done() and not self._waiting:
+            self._drained.set_result(None)
 
     def _wake_writer(self) -> None:
         if self._task is None:

@@ -1,7 +1,8 @@
 """REST as the pipeline wire speaks it: the envelope, strict JSON in, errors out of the one table, who may what."""
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from functools import cache
+from typing import Any, TypeVar
 
 import structlog
 from adrf.views import APIView
@@ -22,6 +23,8 @@ from integrations.strict import ProtocolError, decode
 
 log = structlog.get_logger(__name__)
 
+Method = TypeVar("Method", bound=Callable[..., Any])
+
 PIPELINE_UUID = OpenApiParameter("pipeline_uuid", OpenApiTypes.UUID, OpenApiParameter.PATH)
 
 
@@ -40,7 +43,7 @@ class StrictJSONParser(BaseParser):
     @property
     def limit(self) -> int:
         """The largest body that is taken, in bytes: as large as a frame."""
-        return settings.MAX_FRAME_BYTES  # type: ignore[no-any-return]
+        return settings.MAX_FRAME_BYTES
 
     def parse(self, stream: Any, media_type: str | None = None, parser_context: Mapping[str, Any] | None = None) -> Any:
         """Return the body's value; raise ParseError where it is not strict JSON, BodyTooLarge beyond the limit."""
@@ -60,6 +63,7 @@ class Failure(serializers.Serializer[Any]):
     msg = serializers.CharField()
 
 
+@cache
 def enveloped(data: type[serializers.Serializer[Any]]) -> type[serializers.Serializer[Any]]:
     """Return the envelope around `data`."""
     fields = {"code": serializers.IntegerField(help_text="0"), "msg": serializers.CharField(), "data": data()}
@@ -68,7 +72,7 @@ def enveloped(data: type[serializers.Serializer[Any]]) -> type[serializers.Seria
 
 def operation(
     name: str, summary: str, answer: type[serializers.Serializer[Any]], *, status: int = 200, **more: Any
-) -> Any:
+) -> Callable[[Method], Method]:
     """Describe a call in the API's schema: its unique name, what it answers, and the one shape of its failures."""
     failures = {code: OpenApiResponse(Failure) for code in (400, 401, 403, 404, 413, 503)}
     return extend_schema(
@@ -108,6 +112,7 @@ class WireView(APIView):  # type: ignore[misc]  # adrf ships no types
     """An asynchronous REST view with the wires' collaborators and a known caller."""
 
     parser_classes = (StrictJSONParser,)
+    metadata_class = None  # the schema tells more than OPTIONS could, and OPTIONS would ask for no credential
     # The class attribute is only a place for `as_view(parts=…)` to fill.
     parts: Parts = None  # type: ignore[assignment]
 

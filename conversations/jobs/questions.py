@@ -96,9 +96,8 @@ class _Batch:
             components=question.components,
             connection_id=question.connection_id,
         )
-        components = None if question.components is None else bytes(question.components).decode()
         self.messages.append((
-            message.id, session.id, message.seq, session.epoch, Role.USER.value, question.text, components,
+            message.id, session.id, message.seq, session.epoch, Role.USER.value, question.text, question.components or None,
             question.connection_id, "", "", question.client_msg_id, self._time,
         ))  # fmt: skip
         return message
@@ -183,5 +182,5 @@ def _duplicate(question: Question, same: Accepted) -> Accepted | Refused:
     return Accepted(same.message, duplicate=True, answer=same.answer)
 
 
-def _json(components: msgspec.Raw | None) -> Any:
-    return None if components is None else msgspec.json.decode(components)
+def _json(components: str) -> Any:
+    return msgspec.json.decode(components) if components else None

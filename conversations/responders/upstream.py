@@ -1,4 +1,4 @@
-"""The one outgoing HTTP client for models, and the reading of their event streams.
+"""The one outgoing HTTP client for models.
 
 `open_client` gives a client that follows no redirect, reads no proxy from the environment, keeps no cookie, holds at
 most `MAX_CONNECTIONS`, and connects only to addresses it has checked (promise S9). httpx2 takes no network backend,
@@ -17,10 +17,11 @@ from typing import Any, cast
 import httpcore2
 import httpx2
 
+from conversations.responders.network import Stream, StreamBackend
+
 MAX_CONNECTIONS = 256  # calls at once in this process; one more waits as long as a connect may take, then fails
-IDLE_CONNECTIONS = 32  # kept open for the next call; every request looks at each of them
+IDLE_CONNECTIONS = 128  # kept open for the next call; every request looks at each of them
 IDLE_SECONDS = 30.0
-MAX_EVENT_BYTES = 256 * 1024
 
 # Global by number, yet answered inside a cloud: Azure's host, and the range of Oracle's metadata server.
 _CLOUD_HOSTS = (IPv4Network("168.63.129.16/32"), IPv4Network("192.0.0.0/24"))
@@ -35,10 +36,6 @@ _CORE_ERRORS = (
 
 class ForbiddenAddress(httpx2.ConnectError):
     """The host has no address that may be connected to; trying again changes nothing."""
-
-
-class EventTooLarge(ValueError):  # noqa: N818  names a state
-    """An event grew past MAX_EVENT_BYTES without an end."""
 
 
 def is_public(address: IPv4Address | IPv6Address) -> bool:
@@ -64,7 +61,7 @@ class CheckedBackend(httpcore2.AsyncNetworkBackend):
 
     def __init__(self, *, allow_private: bool, inner: httpcore2.AsyncNetworkBackend | None = None) -> None:
         self._allow_private = allow_private
-        self._inner = inner or httpcore2.AnyIOBackend()
+        self._inner = inner or StreamBackend()
 
     async def connect_tcp(
         self,
@@ -137,6 +134,11 @@ class Transport(httpx2.AsyncBaseTransport):
         await self._pool.aclose()
 
 
+def read_by(response: httpx2.Response, when: float) -> None:
+    """Let a read of the response's body that would wait past `when` (on the loop's clock) raise httpx2.ReadTimeout."""
+    cast(Stream, response.extensions["network_stream"]).read_by = when
+
+
 class _Body(httpx2.AsyncByteStream):
     """A response's bytes as they arrive; closing it early closes the connection."""
 
@@ -183,48 +185,3 @@ def open_client(*, allow_private: bool, verify: ssl.SSLContext | None = None) ->
         # Compressed, a stream arrives late and costs more than it saves.
         headers={"user-agent": "chat-gateway", "accept-encoding": "identity"},
     )
-
-
-class EventStream:
-    """Cut server-sent events out of bytes that may be split anywhere; lines end in LF or CRLF.
-
-    Comments and every field but `data` are dropped; the data lines of one event are joined by a line feed.
-    """
-
-    def __init__(self) -> None:
-        self._rest = bytearray()
-        self._data: list[bytes] = []
-        self._size = 0
-
-    def feed(self, chunk: bytes) -> list[bytes]:
-        """Return the data of the events that `chunk` completes; raise EventTooLarge."""
-        self._rest += chunk
-        events: list[bytes] = []
-        if b"\n" in chunk:
-            *lines, rest = bytes(self._rest).split(b"\n")
-            self._rest = bytearray(rest)
-            for line in lines:
-                if line and line != b"\r":
-                    self._take(line)
-                elif self._data:
-                    events.append(self._event())
-        if len(self._rest) + self._size > MAX_EVENT_BYTES:
-            raise EventTooLarge
-        return events
-
-    def end(self) -> list[bytes]:
-        """Return what the last event held when the stream ended without its blank line."""
-        self._take(bytes(self._rest))
-        self._rest.clear()
-        return [self._event()] if self._data else []
-
-    def _take(self, line: bytes) -> None:
-        if line.startswith(b"data:"):
-            data = line[5:].removeprefix(b" ").removesuffix(b"\r")
-            self._data.append(data)
-            self._size += len(data) + 1  # an empty line counts too, or endless ones would not be noticed
-
-    def _event(self) -> bytes:
-        event = self._data[0] if len(self._data) == 1 else b"\n".join(self._data)
-        self._data, self._size = [], 0
-        return event

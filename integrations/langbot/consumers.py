@@ -213,7 +213,7 @@ class PipelineConsumer(GatewayConsumer):
             wire=self.wire,
             text=text_of(frame.components),
             prompt=asked or "",
-            components=frame.raw,
+            components=frame.chain,
             connection_id=self.connection_id,
             client_msg_id=frame.client_msg_id,
             application=self.principal.application,

@@ -87,10 +87,10 @@ class Ping(msgspec.Struct, frozen=True):
 
 
 class ChatMessage(msgspec.Struct, frozen=True):
-    """Something said: `components` as understood, `raw` the same list as it came."""
+    """Something said: `components` as understood, `chain` the same list as it came, as JSON text."""
 
     components: tuple[Component, ...]
-    raw: msgspec.Raw
+    chain: str
     stream: bool = True
     client_msg_id: str | None = None
 
@@ -161,7 +161,7 @@ def _message(value: dict[str, Any]) -> ChatMessage:
         raise ProtocolError("client_msg_id must have 1 to 128 characters")
     return ChatMessage(
         components=tuple(_component(item, f"message[{index}]") for index, item in enumerate(fields.message)),
-        raw=msgspec.Raw(_encode(fields.message)),
+        chain=_encode(fields.message).decode(),
         stream=fields.stream is not False,
         client_msg_id=fields.client_msg_id,
     )

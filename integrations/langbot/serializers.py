@@ -40,6 +40,13 @@ class Citation(serializers.Serializer[Any]):
     score = serializers.FloatField()
 
 
+class Speaker(serializers.Serializer[Any]):
+    """Who spoke, where it was neither the visitor nor the bot."""
+
+    kind = serializers.CharField()
+    name = serializers.CharField()
+
+
 class Message(serializers.Serializer[Any]):
     """A message as it is in the wire's frames."""
 
@@ -52,6 +59,7 @@ class Message(serializers.Serializer[Any]):
     connection_id = serializers.CharField()
     seq = serializers.IntegerField()
     citations = Citation(many=True, required=False)
+    sender = Speaker(required=False)
 
 
 class Messages(serializers.Serializer[Any]):

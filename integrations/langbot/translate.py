@@ -53,7 +53,11 @@ def encode(event: Event) -> Frame | None:
 def message_data(message: StoredMessage) -> MessageData:
     """Return a stored message as clients see it."""
     if message.role is Role.USER:
-        chain: msgspec.Raw | list[Any] = message.components or list(answer_chain("person", "", message.text))
+        chain: msgspec.Raw | list[Any] = (
+            msgspec.Raw(message.components.encode())
+            if message.components
+            else list(answer_chain("person", "", message.text))
+        )
         content = message.text
         citations = None
     else:

@@ -1,12 +1,12 @@
 """The pipeline wire's REST calls."""
 
-from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any
 from uuid import UUID
 
 import msgspec
 from django.utils import timezone
-from drf_spectacular.utils import OpenApiResponse, extend_schema
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import OpenApiParameter
 from rest_framework import serializers as drf
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -24,14 +24,11 @@ from integrations.langbot import serializers
 from integrations.langbot.consumers import BAD_SESSION_TYPE, NO_SUCH_SESSION
 from integrations.langbot.protocol import stamp
 from integrations.langbot.translate import history_row
-from integrations.rest import Failure, WireView, success
+from integrations.rest import PIPELINE_UUID, WireView, operation, success
 
-Method = TypeVar("Method", bound=Callable[..., Any])
-
-
-def _schema(summary: str, answer: type[drf.Serializer[Any]], **more: Any) -> Callable[[Method], Method]:
-    failures = {status: OpenApiResponse(Failure) for status in (400, 401, 403, 404, 503)}
-    return extend_schema(summary=summary, responses={200: serializers.enveloped(answer), **failures}, **more)
+SESSION_TYPE = OpenApiParameter(
+    "session_type", OpenApiTypes.STR, OpenApiParameter.PATH, enum=list(serializers.SESSION_TYPES)
+)
 
 
 class PipelineView(WireView):
@@ -77,7 +74,13 @@ class PipelineView(WireView):
 class MessagesView(PipelineView):
     """The history."""
 
-    @_schema("Messages of a session, or of all", serializers.Messages, parameters=[serializers.HistoryQuery])
+    @operation(
+        "list_messages",
+        "Messages of a session, or of all",
+        serializers.Messages,
+        parameters=[PIPELINE_UUID, SESSION_TYPE, serializers.HistoryQuery],
+        tags=["chat"],
+    )
     async def get(self, request: Request, pipeline_uuid: str, session_type: str) -> Response:
         """Return the newest messages, oldest first."""
         principal, pipeline = await self.pipeline_for(request, pipeline_uuid, Scope.READ)
@@ -99,7 +102,14 @@ class MessagesView(PipelineView):
 class ResetView(PipelineView):
     """A new beginning."""
 
-    @_schema("Reset a session, or all", serializers.Done, request=None, parameters=[serializers.ResetQuery])
+    @operation(
+        "reset_sessions",
+        "Reset a session, or all",
+        serializers.Done,
+        request=None,
+        parameters=[PIPELINE_UUID, SESSION_TYPE, serializers.ResetQuery],
+        tags=["chat"],
+    )
     async def post(self, request: Request, pipeline_uuid: str, session_type: str) -> Response:
         """Begin history and model memory anew; sockets stay, and the old transcript stays for staff."""
         principal, pipeline = await self.pipeline_for(request, pipeline_uuid, Scope.WRITE)
@@ -113,7 +123,9 @@ class ResetView(PipelineView):
 class ConnectionsView(PipelineView):
     """Who is here."""
 
-    @_schema("Live connections", serializers.Connections)
+    @operation(
+        "list_connections", "Live connections", serializers.Connections, parameters=[PIPELINE_UUID], tags=["chat"]
+    )
     async def get(self, request: Request, pipeline_uuid: str) -> Response:
         """Return statistics of the whole deployment and the connections of this pipeline."""
         _, pipeline = await self.pipeline_for(request, pipeline_uuid, Scope.READ)
@@ -140,7 +152,14 @@ class ConnectionsView(PipelineView):
 class BroadcastView(PipelineView):
     """Words to everybody."""
 
-    @_schema("Broadcast to every socket of a pipeline", serializers.BroadcastDone, request=serializers.Broadcast)
+    @operation(
+        "broadcast",
+        "Broadcast to every socket of a pipeline",
+        serializers.BroadcastDone,
+        request=serializers.Broadcast,
+        parameters=[PIPELINE_UUID],
+        tags=["chat"],
+    )
     async def post(self, request: Request, pipeline_uuid: str) -> Response:
         """Send a message to every socket of the pipeline, in every process."""
         _, pipeline = await self.pipeline_for(request, pipeline_uuid, Scope.BROADCAST)
@@ -160,7 +179,7 @@ class BroadcastView(PipelineView):
 class PipelinesView(WireView):
     """What there is to talk to."""
 
-    @_schema("Pipelines", serializers.Pipelines)
+    @operation("list_pipelines", "Pipelines", serializers.Pipelines, tags=["chat"])
     async def get(self, request: Request) -> Response:
         """Return the pipelines that the caller may use."""
         principal = await self.caller(request, Scope.READ)

@@ -13,8 +13,10 @@ import pytest
 import pytest_asyncio
 
 from conversations.responders.base import Ask, PastMessage, PipelineConfig, Responder, ResponderError, RouteConfig
-from conversations.responders.openai import MAX_BODY_BYTES, Limits, OpenAIResponder, estimate_tokens
-from conversations.responders.upstream import MAX_EVENT_BYTES, open_client
+from conversations.responders.openai import MAX_BODY_BYTES, Limits, OpenAIResponder
+from conversations.responders.openai_events import MAX_EVENT_BYTES
+from conversations.responders.openai_messages import estimate_tokens
+from conversations.responders.upstream import open_client
 from conversations.types import Citation, Language, Reply, Role, Usage
 from tests.faults.model import WORDS, FakeModel, Mode, closed_port, model_in_thread
 

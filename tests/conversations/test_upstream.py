@@ -17,15 +17,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from conversations.responders.upstream import (
-    MAX_EVENT_BYTES,
-    CheckedBackend,
-    EventStream,
-    EventTooLarge,
-    ForbiddenAddress,
-    is_public,
-    open_client,
-)
+from conversations.responders.openai_events import MAX_EVENT_BYTES, EventStream, EventTooLarge
+from conversations.responders.upstream import CheckedBackend, ForbiddenAddress, is_public, open_client
 from tests.faults.model import FakeModel, Mode, closed_port
 
 

@@ -1,6 +1,7 @@
 """The strict decoder: what JSON allows and this server does not."""
 
 import json
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -38,10 +39,8 @@ def test_clean_json_is_taken_as_it_is(value: Any) -> None:
 
 @given(st.text(st.characters()) | st.binary())
 def test_only_a_protocol_error_comes_out_of_anything(data: str | bytes) -> None:
-    try:
+    with suppress(ProtocolError):
         decode(data)
-    except ProtocolError as error:
-        assert str(error) == "Invalid JSON format"
 
 
 @pytest.mark.parametrize(

@@ -108,6 +108,11 @@ class PipelineClient:
         await self.send({"type": "ping"})
         return (await self.until(is_type("pong")))[-1]
 
+    async def recv_after_ping(self) -> list[Frame]:
+        """Ping, and return the frames that came before the pong: what the gateway had still to say."""
+        await self.send({"type": "ping"})
+        return (await self.until(is_type("pong")))[:-1]
+
     async def closed(self, timeout: float = PATIENCE) -> int:
         """Wait until the gateway closes the socket and return its close code."""
         async with asyncio.timeout(timeout):

@@ -10,7 +10,7 @@ import subprocess
 import tempfile
 import warnings
 from pathlib import Path
-from typing import Any
+from typing import Any, LiteralString
 from urllib.parse import urlencode
 from uuid import uuid4
 
@@ -80,8 +80,13 @@ class PostgresServer:
             )
         return f"postgres://postgres@/{name}?{urlencode({'host': self._folder})}"
 
-    def _connect(self) -> psycopg.Connection[Any]:
-        return psycopg.connect(host=str(self._folder), user="postgres", dbname="postgres", autocommit=True)
+    def query(self, url: str, statement: LiteralString) -> list[tuple[Any, ...]]:
+        """Return the rows of a query in the database at `url`."""
+        with self._connect(url.split("?", maxsplit=1)[0].rsplit("/", 1)[1]) as connection:
+            return connection.execute(statement).fetchall()
+
+    def _connect(self, database: str = "postgres") -> psycopg.Connection[Any]:
+        return psycopg.connect(host=str(self._folder), user="postgres", dbname=database, autocommit=True)
 
     def _answers(self) -> bool:
         if self._process is not None and self._process.poll() is not None:

@@ -1,8 +1,9 @@
 """What every harness of another process needs: a bounded wait, and a port that is free."""
 
+import asyncio
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 
 def wait_until(
@@ -14,6 +15,15 @@ def wait_until(
         if time.monotonic() > end:
             raise AssertionError(f"{what} was not there after {timeout} s. {detail()}".strip())
         time.sleep(0.02)  # between two looks at another process, which cannot tell us
+
+
+async def eventually(condition: Callable[[], Awaitable[bool]], *, timeout: float, what: str) -> None:
+    """Return once `await condition()` holds; fail after `timeout` seconds, naming `what`."""
+    end = time.monotonic() + timeout
+    while not await condition():
+        if time.monotonic() > end:
+            raise AssertionError(f"{what}: not within {timeout} s")
+        await asyncio.sleep(0.05)  # between two looks at another process, which cannot tell us
 
 
 def free_port() -> int:

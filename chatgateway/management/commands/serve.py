@@ -38,7 +38,7 @@ class Command(BaseCommand):
         host, port, workers = options["host"], options["port"], options["workers"]
         checks.check_settings(host, workers)
         checks.check_database()
-        listener = checks.listen(host, port)
+        listeners = checks.listen(host, port, workers)
         bootstrapped = None
         if options["prepare"]:
             migrate()
@@ -49,11 +49,10 @@ class Command(BaseCommand):
         self._say_where(host, port, bootstrapped)
         connections.close_all()
         if workers == 1:
-            server.run(listener)
+            server.run(listeners[0])
         else:
-            listener.set_inheritable(True)
             os.environ["WORKERS"] = str(workers)
-            raise SystemExit(Supervisor(listener, workers).run())
+            raise SystemExit(Supervisor(listeners).run())
 
     def _say_where(self, host: str, port: int, bootstrapped: Bootstrapped | None) -> None:
         base = settings.PUBLIC_URL or f"http://{_reachable(host)}:{port}"

@@ -1,6 +1,7 @@
 """Questions that people ask about the product, each with the document that answers it, and some about anything else.
 
-`KNOWN` and `OFF_TOPIC` were used to tune the relevance test; the held-out ones were written afterwards.
+`KNOWN` and `OFF_TOPIC` were used to tune the relevance test. `HELD_OUT` was written after that; its first run led to
+a few stop words and irregular verbs, so it counts as tuned on too. `FRESH` was run once, and nothing changed for it.
 """
 
 KNOWN_CHINESE = [
@@ -226,3 +227,76 @@ HELD_OUT_OFF_TOPIC = [
     "How do I write a cover letter?",
     "My car does not start",
 ]
+
+FRESH = [
+    ("这是开源的 LangBot 吗，能用它的客户端吗", "01-overview"),
+    ("Python 要什么版本", "02-getting-started"),
+    ("怎么关掉服务", "02-getting-started"),
+    ("gateway.sqlite3 在哪里", "03-configuration"),
+    ("PUBLIC_URL 是干什么用的", "03-configuration"),
+    ("不同流水线的文档会互相看到吗", "04-pipelines"),
+    ("怎么让机器人在群里每条都回复", "04-pipelines"),
+    ("删掉的文件会从知识库里移除吗", "05-knowledge-base"),
+    ("用的是什么检索算法", "05-knowledge-base"),
+    ("模型挂了会怎么样", "06-language-model"),
+    ("client_msg_id 有什么用", "07-websocket"),
+    ("错过了超过 300 条消息会怎样", "07-websocket"),
+    ("广播接口返回什么", "08-rest-api"),
+    ("403 错误是什么原因", "08-rest-api"),
+    ("broadcast 权限是什么", "09-access"),
+    ("能不能用 MySQL", "10-scaling"),
+    ("消息顺序能保证吗", "11-reliability"),
+    ("管理员密码忘记了", "12-admin"),
+    ("4108 是什么意思", "13-troubleshooting"),
+    ("群里发消息收不到回答", "13-troubleshooting"),
+    ("What Python version do I need?", "02-getting-started"),
+    ("What does make check do?", "02-getting-started"),
+    ("What is DATA_DIR?", "03-configuration"),
+    ("Where do I put the HTTPS certificate?", "03-configuration"),
+    ("What is failure_text?", "04-pipelines"),
+    ("Can one pipeline see another pipeline's documents?", "04-pipelines"),
+    ("How large may a document be?", "05-knowledge-base"),
+    ("Which ranking algorithm is used?", "05-knowledge-base"),
+    ("Does it work with DeepSeek?", "06-language-model"),
+    ("How do I write my own prompt?", "06-language-model"),
+    ("What is the resume_token?", "07-websocket"),
+    ("Can I send images?", "07-websocket"),
+    ("How do I clear a conversation?", "08-rest-api"),
+    ("Where is the OpenAPI schema?", "08-rest-api"),
+    ("My token was leaked", "09-access"),
+    ("Why does the server refuse to start?", "09-access"),
+    ("What happens if Redis restarts?", "10-scaling"),
+    ("What happens to the answer if the user goes offline?", "11-reliability"),
+    ("How do I add a staff account?", "12-admin"),
+    ("Do logs contain message text?", "13-troubleshooting"),
+]
+
+FRESH_OFF_TOPIC = [
+    "怎么学游泳",
+    "高考分数线是多少",
+    "牛肉面多少钱一碗",
+    "我的电脑开不了机",
+    "怎么连接打印机",
+    "汽车保险怎么买",
+    "微信怎么加好友",
+    "如何备份手机照片",
+    "服务员的态度很差",
+    "支付宝密码怎么修改",
+    "中国有多少个省",
+    "怎么注册公司",
+    "How do I cook rice?",
+    "Who wrote Hamlet?",
+    "How do I connect a printer?",
+    "How do I back up my phone?",
+    "What is the population of India?",
+    "Where can I change money?",
+    "How do I reset my WiFi password?",
+    "What language do they speak in Brazil?",
+    "Is the bank open on Sunday?",
+    "When does the train to Berlin leave?",
+    "How do I get a driving license?",
+    "What is the exchange rate of the dollar?",
+]
+
+# A word of ours inside a word of theirs (路由 in 路由器), beside one that we use (重启): words alone do not tell.
+CONFUSED = ["怎么重启我的路由器"]

@@ -7,6 +7,9 @@ import pytest
 from conversations.knowledge import passages, segment
 from conversations.knowledge.index import Entry, Index
 from tests.conversations.knowledge.questions import (
+    CONFUSED,
+    FRESH,
+    FRESH_OFF_TOPIC,
     HELD_OUT,
     HELD_OUT_OFF_TOPIC,
     KNOWN_CHINESE,
@@ -56,9 +59,22 @@ def test_nothing_is_found_for_a_question_about_something_else(index: Index, ques
     assert best(index, question) is None
 
 
-def test_questions_that_nothing_was_tuned_on(index: Index) -> None:
-    answers = [(best(index, question), expected(question, name)) for question, name in HELD_OUT]
+@pytest.mark.xfail(reason="words alone do not tell these from ours")
+@pytest.mark.parametrize("question", CONFUSED)
+def test_nothing_is_found_for_a_question_in_words_like_ours(index: Index, question: str) -> None:
+    assert best(index, question) is None
+
+
+@pytest.mark.parametrize(
+    ("questions", "off_topic", "answered_share"),
+    # What was reached when these were written, less a little; a question may be declined, hardly ever misunderstood.
+    [(HELD_OUT, HELD_OUT_OFF_TOPIC, 0.85), (FRESH, FRESH_OFF_TOPIC, 0.7)],
+)
+def test_many_questions_at_once(
+    index: Index, questions: list[tuple[str, str]], off_topic: list[str], answered_share: float
+) -> None:
+    answers = [(best(index, question), expected(question, name)) for question, name in questions]
     answered = [found == right for found, right in answers if found is not None]
-    assert len(answered) >= 0.85 * len(answers)
+    assert len(answered) >= answered_share * len(answers)
     assert sum(answered) >= 0.9 * len(answered)
-    assert [question for question in HELD_OUT_OFF_TOPIC if best(index, question)] == []
+    assert [question for question in off_topic if best(index, question)] == []

@@ -1,0 +1,183 @@
+"""Our WebSocket protocol class on a real server: what is refused, and how the rest goes on."""
+
+import asyncio
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import InvalidStatus
+
+from tests.conftest import GatewayFactory
+from tests.support.clients import DEFAULT_PIPELINE, PipelineClient, is_type
+from tests.support.server import GatewayProcess, Templates
+
+CONNECT = f"/api/v1/pipelines/{DEFAULT_PIPELINE}/ws/connect"
+FRAME_BYTES = 4096
+
+
+@pytest.fixture(scope="module")
+def gateway(templates: Templates, tmp_path_factory: pytest.TempPathFactory) -> Iterator[GatewayProcess]:
+    """One gateway for the tests that leave it as it was; its log must have no traceback at the end."""
+    data_dir = tmp_path_factory.mktemp("gateway")
+    url = templates.copy_sqlite(data_dir)
+    process = GatewayProcess(
+        data_dir=data_dir, database_url=url, environment={"MAX_FRAME_BYTES": str(FRAME_BYTES), "LOG_FORMAT": "json"}
+    )
+    process.start()
+    yield process
+    process.close()
+
+
+async def refusal(gateway: GatewayProcess, path: str, **headers: str) -> Any:
+    """Return the HTTP response of a handshake that is refused."""
+    with pytest.raises(InvalidStatus) as refused:
+        await open_socket(gateway, path, **headers)
+    return refused.value.response
+
+
+async def open_socket(gateway: GatewayProcess, path: str, **headers: str) -> ClientConnection:
+    names = {name.replace("_", "-"): value for name, value in headers.items()}
+    return await connect(gateway.ws_url + path, additional_headers=names, proxy=None)
+
+
+# --- Frames ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "fragments",
+    [
+        pytest.param([b"\xff\xfe"], id="in one frame"),
+        pytest.param([b'{"type":', b'"\xed\xa0\x80"}'], id="in the second fragment"),
+        pytest.param([b"\xe7\xad"], id="half a character"),
+    ],
+)
+async def test_invalid_utf_8_closes_with_1007(gateway: GatewayProcess, fragments: list[bytes]) -> None:
+    async with await PipelineClient.connect(gateway) as client:
+        await client.socket.send(fragments, text=True)
+        assert await client.closed() == 1007
+
+
+async def test_a_character_may_lie_across_two_fragments(gateway: GatewayProcess) -> None:
+    words = '{"type": "message", "message": [{"type": "Plain", "text": "答"}], "stream": false}'.encode()
+    cut = words.index("答".encode()) + 1
+    async with await PipelineClient.connect(gateway) as client:
+        await client.socket.send([words[:cut], words[cut:]], text=True)
+        assert (await client.until(is_type("user_message")))[-1]["data"]["content"] == "答"
+
+
+async def test_a_frame_may_be_binary(gateway: GatewayProcess) -> None:
+    async with await PipelineClient.connect(gateway) as client:
+        await client.send(b'{"type": "ping"}')
+        assert (await client.recv())["type"] == "pong"
+
+
+async def test_a_frame_over_the_limit_closes_with_1009(gateway: GatewayProcess) -> None:
+    async with await PipelineClient.connect(gateway) as client:
+        await client.send(b"x" * (FRAME_BYTES + 1))
+        assert await client.closed() == 1009
+
+
+async def test_fragments_over_the_limit_together_close_with_1009(gateway: GatewayProcess) -> None:
+    async with await PipelineClient.connect(gateway) as client:
+        await client.socket.send(["x" * (FRAME_BYTES // 2 + 1)] * 2)
+        assert await client.closed() == 1009
+
+
+async def test_a_frame_of_the_limit_is_read(gateway: GatewayProcess) -> None:
+    async with await PipelineClient.connect(gateway) as client:
+        await client.send(json.dumps({"type": "ping"}).ljust(FRAME_BYTES))
+        assert (await client.recv())["type"] == "pong"
+
+
+async def test_nine_refused_frames_are_told_of_and_the_tenth_closes_with_1008(gateway: GatewayProcess) -> None:
+    async with await PipelineClient.connect(gateway) as client:
+        for _ in range(9):
+            await client.send("not json")
+            assert await client.recv() == {"type": "error", "message": "Invalid JSON format"}
+        assert (await client.ping())["type"] == "pong"
+        await client.send('{"message": [{}]}')
+        assert await client.recv() == {"type": "error", "message": "message[0].type is required"}
+        assert await client.closed() == 1008
+
+
+async def test_more_frames_at_once_than_are_read_ahead_are_all_answered(gateway: GatewayProcess) -> None:
+    async with await PipelineClient.connect(gateway) as client:
+        for _ in range(500):
+            await client.send({"type": "ping"})
+        for _ in range(500):
+            assert (await client.recv())["type"] == "pong"
+
+
+async def test_frames_behind_the_one_that_closes_are_not_acted_on(gateway: GatewayProcess) -> None:
+    async with await PipelineClient.connect(gateway) as client:
+        await client.send({"type": "disconnect"})
+        for _ in range(20):
+            await client.send({"type": "ping"})
+        assert await client.closed() == 1000
+
+
+async def test_a_client_that_drops_its_socket_harms_nobody(gateway: GatewayProcess) -> None:
+    client = await PipelineClient.connect(gateway)
+    await client.say("What can you do?")
+    client.socket.transport.abort()
+    async with await PipelineClient.connect(gateway) as other:
+        assert (await other.ping())["type"] == "pong"
+
+
+# --- Handshakes --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("path", ["/", "/nothing", "/websocket/", "/websocket/nothing", "/api/v1/pipelines/x/ws/"])
+async def test_an_unknown_path_is_404_before_the_upgrade(gateway: GatewayProcess, path: str) -> None:
+    assert (await refusal(gateway, path)).status_code == 404
+
+
+async def test_the_wires_answer_below_websocket_too(gateway: GatewayProcess) -> None:
+    async with await open_socket(gateway, f"/websocket{CONNECT}") as socket:
+        assert json.loads(await socket.recv())["type"] == "connected"
+
+
+async def test_a_strangers_page_is_refused(gateway: GatewayProcess) -> None:
+    for origin in ("https://evil.example", "null"):
+        assert (await refusal(gateway, CONNECT, Origin=origin)).status_code == 403
+
+
+async def test_open_access_is_not_served_through_a_proxy(gateway: GatewayProcess) -> None:
+    assert (await refusal(gateway, CONNECT, X_Forwarded_For="203.0.113.9")).status_code == 403
+
+
+async def test_a_bearer_subprotocol_is_echoed(gateway: GatewayProcess) -> None:
+    async with await PipelineClient.connect(gateway, subprotocol="bearer.abc") as client:
+        assert client.socket.subprotocol == "bearer.abc"
+
+
+async def test_no_query_reaches_the_log(gateway: GatewayProcess) -> None:
+    async with await PipelineClient.connect(gateway, token="canary-5d1c") as client:
+        await client.send(b"\xff")
+        assert (await client.recv())["type"] == "error"
+    await refusal(gateway, "/nothing?token=canary-5d1c")
+    assert "canary-5d1c" not in gateway.log()
+
+
+async def test_beyond_the_limit_of_connections_a_handshake_is_503_with_retry_after(
+    start_gateway: GatewayFactory,
+) -> None:
+    gateway = start_gateway(environment={"MAX_CONNECTIONS": "1"})
+    async with await PipelineClient.connect(gateway) as client:
+        response = await refusal(gateway, CONNECT)
+        assert response.status_code == 503
+        assert int(response.headers["Retry-After"]) > 0
+        assert (await client.ping())["type"] == "pong"
+
+
+# --- Stopping ----------------------------------------------------------------------------------
+
+
+async def test_sigterm_closes_sockets_with_1012_and_ends_well(start_gateway: GatewayFactory) -> None:
+    gateway = start_gateway()
+    async with await PipelineClient.connect(gateway) as client:
+        status, code = await asyncio.gather(asyncio.to_thread(gateway.terminate), client.closed())
+    assert code == 1012
+    assert status == 0

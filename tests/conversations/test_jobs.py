@@ -1,0 +1,485 @@
+"""What each write leaves in the database, and who is refused; committed as the store commits it."""
+
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from typing import Any
+from uuid import UUID, uuid4
+
+import msgspec
+import pytest
+from django.db import connections, transaction
+from django.utils import timezone
+
+from conversations.jobs import (
+    IDEMPOTENT_FOR,
+    OPEN_TURNS,
+    Accept,
+    Begin,
+    Finish,
+    Finished,
+    Reset,
+    SavePartial,
+    TakeOver,
+)
+from conversations.models import ChatSession, Message, Pipeline
+from conversations.models import Turn as TurnRow
+from conversations.store import Job, Refused, commit
+from conversations.types import (
+    Accepted,
+    Citation,
+    Outcome,
+    Question,
+    Role,
+    SessionKey,
+    Turn,
+    Usage,
+    room_key,
+)
+from tests.conversations.conftest import Database
+from tests.conversations.doubles import new_session, question
+from tests.support.waiting import wait_until
+
+postgres_only = pytest.mark.parametrize("database", ["postgres"], indirect=True)
+
+
+class Writer:
+    """Commits what one worker of a pipeline writes."""
+
+    def __init__(self, pipeline: Pipeline) -> None:
+        self.pipeline = pipeline
+        self.uuid = uuid4()
+
+    def accept_all(self, questions: Sequence[Question]) -> list[Any]:
+        """Commit questions in one batch."""
+        return commit([Accept(asked, self.pipeline.pk, self.uuid) for asked in questions])
+
+    def accept(self, asked: Question) -> Accepted:
+        (result,) = self.accept_all([asked])
+        assert isinstance(result, Accepted), result
+        return result
+
+    def ask(self, session: SessionKey, text: str = "What is it?", **fields: Any) -> Turn:
+        """Commit a question whose turn is this worker's to run."""
+        turn = self.accept(question(session, text, **fields)).turn
+        assert turn is not None
+        return turn
+
+    def finish(self, turn: Turn, text: str = "An answer.", **fields: Any) -> Any:
+        return only(Finish(turn, self.uuid, text, fields.pop("outcome", Outcome.ANSWERED), **fields))
+
+
+@pytest.fixture
+def writer(pipeline: Pipeline) -> Writer:
+    return Writer(pipeline)
+
+
+@pytest.fixture
+def session(pipeline: Pipeline) -> SessionKey:
+    return new_session(pipeline)
+
+
+def only(job: Job) -> Any:
+    """Commit one job and return its result."""
+    (result,) = commit([job])
+    return result
+
+
+def state(turn: Turn) -> TurnRow:
+    return TurnRow.objects.get(pk=turn.id)
+
+
+def at_once(*works: Callable[[], Any]) -> list[Any]:
+    """Run each in a thread with a connection of its own, all beginning together."""
+    barrier = threading.Barrier(len(works))
+
+    def run(work: Callable[[], Any]) -> Any:
+        try:
+            barrier.wait(10)
+            return work()
+        finally:
+            connections.close_all()
+
+    with ThreadPoolExecutor(len(works)) as threads:
+        return list(threads.map(run, works))
+
+
+# --- Accept ------------------------------------------------------------------------------------
+
+
+def test_the_first_question_makes_the_session(writer: Writer, pipeline: Pipeline) -> None:
+    application = uuid4()
+    key = room_key(pipeline.uuid, "hall")
+    accepted = writer.accept(question(key, "Hello there", application=application, connection_id="c1"))
+    session = ChatSession.objects.get(uuid=key.uuid)
+    assert (session.pipeline, session.session_type, session.name) == (pipeline, "group", "hall")
+    assert (session.wire, session.language, session.application) == ("langbot", "en", application)
+    assert (session.epoch, session.last_seq, session.open_turns) == (0, 1, 1)
+    assert accepted.message.seq == 1
+    assert (accepted.message.role, accepted.message.text) == (Role.USER, "Hello there")
+    assert accepted.turn is not None
+    assert accepted.turn.reply_to == accepted.message.connection_id == "c1"
+
+
+def test_what_is_stored_is_what_was_told(writer: Writer, session: SessionKey) -> None:
+    components = msgspec.Raw(b'[{"type":"Plain","text":"ai hi"},{"type":"At","target":"x"}]')
+    told = writer.accept(
+        question(session, "ai hi@x", prompt="hi", components=components, connection_id="c1", client_msg_id="m1")
+    )
+    row = Message.objects.get(pk=told.message.id)
+    assert (row.seq, row.role, row.text, row.connection_id, row.client_msg_id) == (1, "user", "ai hi@x", "c1", "m1")
+    assert row.components == msgspec.json.decode(components)
+    assert row.created_at == told.message.timestamp
+    assert told.turn is not None
+    assert told.turn.question == "hi"
+    assert state(told.turn).prompt == "hi"
+    assert state(told.turn).question_id == row.pk
+
+
+def test_seq_has_no_gap_and_ids_grow(writer: Writer, pipeline: Pipeline) -> None:
+    keys = [new_session(pipeline) for _ in range(3)]
+    told: list[Accepted] = []
+    for _ in range(3):
+        told += writer.accept_all([question(key) for key in keys for _ in range(4)])
+    for key in keys:
+        own = [accepted.message for accepted in told if accepted.message.session == key.uuid]
+        assert [message.seq for message in own] == list(range(1, 13))
+        stored = list(Message.objects.filter(session__uuid=key.uuid).order_by("seq").values_list("id", flat=True))
+        assert [message.id for message in own] == stored == sorted(stored)
+    turns = TurnRow.objects.filter(session__uuid__in=[key.uuid for key in keys]).values_list("id", flat=True)
+    assert len({*turns, *(accepted.message.id for accepted in told)}) == 72
+
+
+def test_only_the_first_question_of_a_session_runs_at_once(writer: Writer, session: SessionKey) -> None:
+    first, second = writer.accept_all([question(session, "one"), question(session, "two")])
+    third = writer.accept(question(session, "three"))
+    assert first.turn is not None
+    assert second.turn is None
+    assert third.turn is None
+    rows = TurnRow.objects.filter(session__uuid=session.uuid).order_by("id")
+    assert [(row.state, row.worker) for row in rows] == [
+        ("running", writer.uuid), ("queued", None), ("queued", None),
+    ]  # fmt: skip
+
+
+def test_a_message_that_wants_no_answer_opens_no_turn(writer: Writer, session: SessionKey) -> None:
+    accepted = writer.accept(question(session, wants_answer=False))
+    assert accepted.turn is None
+    assert not TurnRow.objects.filter(session__uuid=session.uuid).exists()
+    assert ChatSession.objects.get(uuid=session.uuid).open_turns == 0
+    assert writer.ask(session).question_seq == 2
+
+
+def test_too_many_waiting_questions_are_refused_until_one_is_answered(writer: Writer, session: SessionKey) -> None:
+    results = writer.accept_all([question(session) for _ in range(OPEN_TURNS + 2)])
+    assert [isinstance(result, Refused) for result in results] == [False] * OPEN_TURNS + [True] * 2
+    assert writer.accept(question(session, wants_answer=False)).message.seq == OPEN_TURNS + 1
+    writer.finish(results[0].turn)
+    assert writer.accept(question(session)).message.seq == OPEN_TURNS + 3
+    assert isinstance(writer.accept_all([question(session)])[0], Refused)
+
+
+def test_two_workers_that_make_the_same_room_at_once_share_it(pipeline: Pipeline) -> None:
+    key = room_key(pipeline.uuid, "hall")
+    writers = [Writer(pipeline) for _ in range(4)]
+    results = at_once(*(lambda one=one: one.accept(question(key)) for one in writers))
+    assert ChatSession.objects.filter(uuid=key.uuid).count() == 1
+    assert sorted(result.message.seq for result in results) == [1, 2, 3, 4]
+    assert sum(result.turn is not None for result in results) == 1
+
+
+@postgres_only
+def test_a_room_that_another_worker_is_making_is_waited_for(pipeline: Pipeline, database: Database) -> None:
+    key = room_key(pipeline.uuid, "hall")
+    first, second = Writer(pipeline), Writer(pipeline)
+
+    def late() -> Accepted:
+        try:
+            return second.accept(question(key))
+        finally:
+            connections.close_all()
+
+    with ThreadPoolExecutor(1) as thread, database.connect() as other:
+        with transaction.atomic():
+            (early,) = Accept.apply([Accept(question(key), pipeline.pk, first.uuid)])
+            waiting = thread.submit(late)
+            wait_until(lambda: has_lock_waiter(other), timeout=10, what="the second worker")
+        assert isinstance(early, Accepted)
+        assert early.turn is not None
+        assert (early.message.seq, waiting.result(10).message.seq) == (1, 2)
+        assert waiting.result().turn is None
+
+
+def test_many_workers_in_one_session_leave_no_gap(pipeline: Pipeline) -> None:
+    keys = [room_key(pipeline.uuid, name) for name in ("hall", "yard")]
+    writers = [Writer(pipeline) for _ in range(4)]
+
+    def ask(one: Writer, order: int) -> list[Accepted]:
+        # Named in opposite orders: the sessions' locks must not cross.
+        return [told for _ in range(5) for told in one.accept_all([question(key) for key in keys[::order]])]
+
+    results = at_once(
+        *(lambda one=one, order=order: ask(one, order) for one, order in zip(writers, (1, -1, 1, -1), strict=True))
+    )
+    told = [accepted for result in results for accepted in result]
+    assert all(isinstance(accepted, Accepted) for accepted in told)
+    for key in keys:
+        seqs = sorted(accepted.message.seq for accepted in told if accepted.message.session == key.uuid)
+        assert seqs == list(range(1, 21))
+
+
+# --- Idempotence -------------------------------------------------------------------------------
+
+
+def test_the_same_message_twice_in_one_batch_is_stored_once(writer: Writer, session: SessionKey) -> None:
+    first, second = writer.accept_all([question(session, client_msg_id="m1")] * 2)
+    assert not first.duplicate
+    assert second.duplicate
+    assert second.turn is None
+    assert second.message == first.message
+    assert Message.objects.filter(session__uuid=session.uuid).count() == 1
+
+
+def test_the_same_message_later_is_told_with_its_answer(writer: Writer, session: SessionKey) -> None:
+    asked = question(session, client_msg_id="m1", components=msgspec.Raw(b'[{"b":1,"a":"x"}]'))
+    first = writer.accept(asked)
+    assert first.turn is not None
+    unanswered = writer.accept(asked)
+    assert (unanswered.duplicate, unanswered.message.id, unanswered.answer) == (True, first.message.id, None)
+    finished = writer.finish(first.turn)
+    again = writer.accept(asked)
+    assert again.answer == finished.message
+    assert again.message.seq == 1
+    assert writer.accept(question(session, "next")).message.seq == 3
+
+
+@pytest.mark.parametrize(
+    "changes", [{"text": "Other"}, {"components": msgspec.Raw(b'[{"a":2}]')}, {"components": None}], ids=str
+)
+@pytest.mark.parametrize("together", [True, False], ids=["one-batch", "later"])
+def test_the_same_id_with_another_body_is_refused(
+    writer: Writer, session: SessionKey, changes: dict[str, Any], together: bool
+) -> None:
+    first = question(session, client_msg_id="m1", components=msgspec.Raw(b'[{"a":1}]'))
+    second = msgspec.structs.replace(first, **changes)
+    if together:
+        told, refused = writer.accept_all([first, second])
+    else:
+        (told,), (refused,) = writer.accept_all([first]), writer.accept_all([second])
+    assert isinstance(told, Accepted)
+    assert isinstance(refused, Refused)
+    assert "client_msg_id" in str(refused)
+    assert Message.objects.filter(session__uuid=session.uuid).count() == 1
+
+
+def test_the_same_id_in_another_session_is_another_message(writer: Writer, pipeline: Pipeline) -> None:
+    told = writer.accept_all([question(new_session(pipeline), client_msg_id="m1") for _ in range(2)])
+    assert [accepted.duplicate for accepted in told] == [False, False]
+
+
+def test_an_id_is_free_again_after_a_day(writer: Writer, session: SessionKey) -> None:
+    first = writer.accept(question(session, "one", client_msg_id="m1"))
+    Message.objects.filter(pk=first.message.id).update(
+        created_at=timezone.now() - IDEMPOTENT_FOR + timedelta(minutes=1)
+    )
+    assert writer.accept(question(session, "one", client_msg_id="m1")).duplicate
+    Message.objects.filter(pk=first.message.id).update(
+        created_at=timezone.now() - IDEMPOTENT_FOR - timedelta(minutes=1)
+    )
+    second = writer.accept(question(session, "two", client_msg_id="m1"))
+    assert not second.duplicate
+    assert second.message.seq == 2
+    assert Message.objects.get(pk=first.message.id).client_msg_id is None
+
+
+def test_the_same_message_at_many_workers_at_once_is_stored_once(pipeline: Pipeline, session: SessionKey) -> None:
+    asked = question(session, client_msg_id="m1")
+    results = at_once(*(lambda one=one: one.accept(asked) for one in [Writer(pipeline) for _ in range(4)]))
+    assert sorted(result.duplicate for result in results) == [False, True, True, True]
+    assert len({result.message.id for result in results}) == 1
+
+
+# --- Begin, SavePartial, Finish ----------------------------------------------------------------
+
+
+def test_a_finished_turn_leaves_its_answer(writer: Writer, session: SessionKey) -> None:
+    turn = writer.ask(session, connection_id="c1")
+    only(SavePartial(turn.id, writer.uuid, "An"))
+    citation = Citation("d1", "faq", "标题", "https://a.test/", 0.5)
+    finished = writer.finish(
+        turn, "An answer.", citations=(citation,), usage=Usage(3, 5), responder="openai", first_text_ms=12
+    )
+    assert isinstance(finished, Finished)
+    message = finished.message
+    assert (message.id, message.seq, message.role, message.text) == (turn.id, 2, Role.ASSISTANT, "An answer.")
+    assert (message.reply_to, message.citations, message.timestamp) == ("c1", (citation,), turn.started)
+    assert finished.next_turn is None
+    assert Message.objects.get(pk=turn.id).citations == [msgspec.to_builtins(citation)]
+    row = state(turn)
+    assert (row.state, row.outcome, row.partial, row.responder) == ("ended", "answered", "", "openai")
+    assert (row.prompt_tokens, row.completion_tokens, row.first_text_ms) == (3, 5, 12)
+    assert row.ended_at is not None
+    assert ChatSession.objects.get(uuid=session.uuid).open_turns == 0
+
+
+def test_finishing_claims_the_next_turn_in_order(pipeline: Pipeline, session: SessionKey) -> None:
+    first, other = Writer(pipeline), Writer(pipeline)
+    turn = first.ask(session, "one")
+    other.accept(question(session, "two", prompt="2", connection_id="c2", stream=False))
+    other.accept(question(session, "three"))
+    following = first.finish(turn).next_turn
+    assert (following.question, following.question_seq, following.reply_to, following.stream) == ("2", 2, "c2", False)
+    assert following.session == session
+    assert state(following).worker == first.uuid
+    last = first.finish(following)
+    assert last.next_turn.question == "three"
+    assert first.finish(last.next_turn).next_turn is None
+    rows = Message.objects.filter(session__uuid=session.uuid).order_by("seq").values_list("seq", "text")
+    assert list(rows) == [(1, "one"), (2, "two"), (3, "three")] + [(seq, "An answer.") for seq in (4, 5, 6)]
+
+
+def test_turns_of_many_sessions_finish_in_one_batch(writer: Writer, pipeline: Pipeline) -> None:
+    turns = [writer.ask(new_session(pipeline)) for _ in range(3)]
+    results = commit([Finish(turn, writer.uuid, str(turn.id), Outcome.ANSWERED) for turn in turns])
+    assert [(result.message.text, result.message.seq) for result in results] == [(str(turn.id), 2) for turn in turns]
+
+
+def test_finishing_again_returns_what_was_stored(writer: Writer, session: SessionKey) -> None:
+    turn = writer.ask(session)
+    first = writer.finish(turn, "First.")
+    again = writer.finish(turn, "Second.", outcome=Outcome.FAILED)
+    assert (again.message.text, again.message.seq) == ("First.", first.message.seq)
+    assert state(turn).outcome == "answered"
+    assert Message.objects.filter(session__uuid=session.uuid).count() == 2
+
+
+def test_the_same_end_twice_in_one_batch_is_stored_once(writer: Writer, session: SessionKey) -> None:
+    turn = writer.ask(session)
+    results = commit([Finish(turn, writer.uuid, "An answer.", Outcome.ANSWERED)] * 2)
+    assert [result.message.seq for result in results] == [2, 2]
+    assert Message.objects.filter(session__uuid=session.uuid).count() == 2
+
+
+def test_a_turn_that_was_taken_over_is_not_its_old_workers(pipeline: Pipeline, session: SessionKey) -> None:
+    old, new = Writer(pipeline), Writer(pipeline)
+    turn = old.ask(session)
+    only(Begin(turn.id, old.uuid))
+    only(SavePartial(turn.id, old.uuid, "So far"))
+    (taken,) = only(TakeOver(new.uuid, (old.uuid,)))
+    assert (taken.id, taken.begun, taken.partial) == (turn.id, True, "So far")
+    only(SavePartial(turn.id, old.uuid, "Later"))
+    assert isinstance(old.finish(turn), Refused)
+    assert state(turn).partial == "So far"
+    assert isinstance(new.finish(taken), Finished)
+    assert isinstance(old.finish(turn), Refused)
+    assert Message.objects.filter(session__uuid=session.uuid).count() == 2
+
+
+def test_a_late_note_changes_no_ended_turn(writer: Writer, session: SessionKey) -> None:
+    turn = writer.ask(session)
+    writer.finish(turn)
+    assert commit([Begin(turn.id, writer.uuid), SavePartial(turn.id, writer.uuid, "Late")]) == [None, None]
+    assert (state(turn).begun_at, state(turn).partial) == (None, "")
+
+
+def test_a_turn_that_does_not_exist_is_refused(writer: Writer, session: SessionKey) -> None:
+    turn = writer.ask(session)
+    assert isinstance(writer.finish(msgspec.structs.replace(turn, id=turn.id + 10**9)), Refused)
+
+
+# --- TakeOver ----------------------------------------------------------------------------------
+
+
+def test_only_the_running_turns_of_the_dead_are_taken(pipeline: Pipeline) -> None:
+    dead, alive, taker = Writer(pipeline), Writer(pipeline), Writer(pipeline)
+    lost = [dead.ask(new_session(pipeline)) for _ in range(2)]
+    ended = dead.ask(new_session(pipeline))
+    dead.finish(ended)
+    dead.accept(question(lost[0].session, "queued"))
+    others = alive.ask(new_session(pipeline))
+    taken = only(TakeOver(taker.uuid, (dead.uuid, uuid4())))
+    assert taken == lost
+    assert state(others).worker == alive.uuid
+    assert only(TakeOver(taker.uuid, (dead.uuid,))) == []
+    assert taker.finish(taken[0]).next_turn.question == "queued"
+
+
+def test_of_two_takers_at_once_each_turn_gets_one(pipeline: Pipeline) -> None:
+    dead, takers = Writer(pipeline), [Writer(pipeline) for _ in range(3)]
+    lost = [dead.ask(new_session(pipeline)) for _ in range(5)]
+    results = at_once(*(lambda one=one: only(TakeOver(one.uuid, (dead.uuid,))) for one in takers))
+    owners: dict[int, UUID] = {}
+    for taker, taken in zip(takers, results, strict=True):
+        assert owners.keys().isdisjoint(turn.id for turn in taken)
+        owners |= {turn.id: taker.uuid for turn in taken}
+    assert owners == {turn.id: state(turn).worker for turn in lost}
+
+
+@postgres_only
+def test_a_second_taker_passes_by_what_the_first_is_taking(pipeline: Pipeline, database: Database) -> None:
+    dead, first, second = Writer(pipeline), Writer(pipeline), Writer(pipeline)
+    turn = dead.ask(new_session(pipeline))
+    with transaction.atomic():
+        (taken,) = TakeOver.apply([TakeOver(first.uuid, (dead.uuid,))])
+        assert taken == [turn]
+        assert at_once(lambda: only(TakeOver(second.uuid, (dead.uuid,)))) == [[]]
+    assert state(turn).worker == first.uuid
+
+
+# --- Reset -------------------------------------------------------------------------------------
+
+
+def test_a_reset_begins_an_epoch_and_keeps_the_transcript(writer: Writer, session: SessionKey) -> None:
+    writer.finish(writer.ask(session, "old"))
+    assert only(Reset(writer.pipeline.pk, "person", session.uuid)) == 1
+    turn = writer.ask(session, "new")
+    assert (turn.epoch, turn.question_seq) == (1, 3)
+    writer.finish(turn)
+    rows = Message.objects.filter(session__uuid=session.uuid).order_by("seq").values_list("seq", "epoch")
+    assert list(rows) == [(1, 0), (2, 0), (3, 1), (4, 1)]
+
+
+def test_an_answer_belongs_to_the_epoch_of_its_question(writer: Writer, session: SessionKey) -> None:
+    turn = writer.ask(session)
+    only(Reset(writer.pipeline.pk, "person", session.uuid))
+    writer.finish(turn)
+    assert Message.objects.get(pk=turn.id).epoch == 0
+
+
+def test_a_reset_reaches_the_sessions_of_its_pipeline_and_type(writer: Writer, pipeline: Pipeline) -> None:
+    people, room = [new_session(pipeline) for _ in range(2)], room_key(pipeline.uuid, "hall")
+    other = Pipeline.objects.create(name="Other")
+    foreign = new_session(other)
+    for key in (*people, room):
+        writer.ask(key)
+    Writer(other).ask(foreign)
+    assert only(Reset(pipeline.pk, "person")) == 2
+    assert only(Reset(pipeline.pk, "group", people[0].uuid)) == 0
+    assert only(Reset(pipeline.pk, "person", foreign.uuid)) == 0
+    epochs = [ChatSession.objects.get(uuid=key.uuid).epoch for key in (*people, room, foreign)]
+    assert epochs == [1, 1, 0, 0]
+
+
+# --- Together ----------------------------------------------------------------------------------
+
+
+def test_a_batch_of_every_kind_is_applied_in_its_order(writer: Writer, session: SessionKey) -> None:
+    turn = writer.ask(session)
+    accept = Accept(question(session, "next"), writer.pipeline.pk, writer.uuid)
+    finish = Finish(turn, writer.uuid, "An answer.", Outcome.ANSWERED)
+    begin = Begin(turn.id, writer.uuid)
+    results = commit(sorted([finish, begin, accept], key=lambda job: job.rank))
+    assert [type(result) for result in results] == [Accepted, type(None), Finished]
+    assert results[0].turn is None
+    assert results[2].next_turn.question == "next"
+    assert state(turn).begun_at is not None
+    assert ChatSession.objects.get(uuid=session.uuid).open_turns == 1
+
+
+def has_lock_waiter(other: Any) -> bool:
+    """Tell whether a connection to this PostgreSQL database waits for another's transaction."""
+    found = other.execute(
+        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    )
+    return bool(found.fetchone()[0])

@@ -1,0 +1,58 @@
+"""One gateway in open mode and one in token mode for all tests of this wire; every test brings its own sessions."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.support.server import GatewayProcess, Templates, manage
+
+
+@pytest.fixture(scope="module")
+def gateway(templates: Templates, tmp_path_factory: pytest.TempPathFactory) -> Iterator[GatewayProcess]:
+    """A gateway that everybody on this machine may use."""
+    folder = tmp_path_factory.mktemp("open")
+    gateway = GatewayProcess(folder, templates.copy_sqlite(folder))
+    gateway.start()
+    yield gateway
+    gateway.close()
+
+
+@pytest.fixture(scope="module")
+def guarded(templates: Templates, tmp_path_factory: pytest.TempPathFactory) -> Iterator[GatewayProcess]:
+    """A gateway that wants tokens."""
+    folder = tmp_path_factory.mktemp("token")
+    environment = {
+        "ACCESS_MODE": "token",
+        "AUTHENTICATE_TIMEOUT": "1",
+        "ALLOWED_ORIGINS": "https://shop.example",
+    }
+    gateway = GatewayProcess(folder, templates.copy_sqlite(folder), environment=environment)
+    gateway.start()
+    yield gateway
+    gateway.close()
+
+
+@pytest.fixture(scope="module")
+def make_token(guarded: GatewayProcess) -> "TokenMaker":
+    """A function that makes an application and returns a token of it."""
+    return TokenMaker(guarded)
+
+
+class TokenMaker:
+    """Makes applications with the command that an operator uses."""
+
+    def __init__(self, gateway: GatewayProcess) -> None:
+        self._gateway = gateway
+
+    def __call__(self, *arguments: str, scopes: str = "read,write") -> str:
+        printed = manage(
+            "create_application",
+            "test",
+            "--token",
+            "--scopes",
+            scopes,
+            *arguments,
+            data_dir=self._gateway.data_dir,
+            DATABASE_URL=self._gateway.database_url,
+        )
+        return next(line for line in printed.splitlines() if line.startswith("token:")).split()[1]

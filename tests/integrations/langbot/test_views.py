@@ -1,0 +1,82 @@
+"""The pipeline wire's REST calls on a real server."""
+
+from typing import Any
+
+import pytest
+
+from tests.support.clients import DEFAULT_PIPELINE, PipelineClient
+from tests.support.rest import acall, below, call, history
+from tests.support.server import GatewayProcess
+
+
+async def test_history_pages_and_keeps_the_frames_shape(gateway: GatewayProcess) -> None:
+    async with await PipelineClient.connect(gateway) as client:
+        frames = [await client.ask(f"What can you do? {number}") for number in range(3)]
+        query = f"?session_id={client.session_id}"
+    everything = history(gateway, query=query)
+    assert everything == [frame["data"] for turn in frames for frame in (turn[0], turn[-1])]
+    assert history(gateway, query=f"{query}&limit=2") == everything[-2:]
+    assert history(gateway, query=f"{query}&after_seq=4") == everything[4:]
+
+
+async def test_history_of_all_sessions_is_in_order(gateway: GatewayProcess) -> None:
+    async with await PipelineClient.connect(gateway) as first, await PipelineClient.connect(gateway) as second:
+        asked = [await client.ask("What can you do?") for client in (first, second, first)]
+    ids = [frame["data"]["id"] for turn in asked for frame in (turn[0], turn[-1])]
+    newest = [message["id"] for message in history(gateway, query="?limit=6")]
+    assert newest == ids
+
+
+async def test_statistics_and_connections_follow_the_sockets(gateway: GatewayProcess) -> None:
+    async with await PipelineClient.connect(gateway) as person, await PipelineClient.connect(gateway, "group"):
+        status, answer = await acall(gateway, "GET", below("connections"))
+        stats = answer["data"]["stats"]
+        assert status == 200
+        assert stats["total_connections"] == stats["connections_by_pipeline"][DEFAULT_PIPELINE] >= 2
+        assert stats["connections_by_session_type"]["group"] >= 1
+        assert stats["pipelines"] == 1
+        rows = {row["connection_id"]: row for row in answer["data"]["connections"]}
+        row = rows[person.connected["connection_id"]]
+        assert row["session_type"] == "person"
+        assert row["is_active"] is True
+        assert row["created_at"].endswith("+00:00")
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "status", "message"),
+    [
+        ("GET", "/nonsense/ws/messages/person", None, 404, "Pipeline not found"),
+        ("GET", "/00000000-0000-4000-8000-0000000000ff/ws/connections", None, 404, "Pipeline not found"),
+        ("GET", below("messages/crowd"), None, 400, "session_type must be person or group"),
+        ("POST", below("reset/crowd"), None, 400, "session_type must be person or group"),
+        ("GET", below("messages/person?limit=0"), None, 400, "limit: "),
+        ("GET", below("messages/person?limit=501"), None, 400, "limit: "),
+        ("GET", below("messages/person?after_seq=x"), None, 400, "after_seq: "),
+        ("GET", below("messages/person?after_seq=1"), None, 400, "after_seq needs session_id"),
+        ("GET", below("messages/person?session_id=nonsense"), None, 404, "Session not found"),
+        ("POST", below("broadcast"), {}, 400, "message is required"),
+        ("POST", below("broadcast"), {"message": ""}, 400, "message is required"),
+        ("POST", below("broadcast"), [], 400, "message is required"),
+        ("POST", below("broadcast"), {"message": "x", "session_type": "crowd"}, 400, "session_type must be"),
+        ("POST", below("broadcast"), b'{"message":NaN}', 400, "Invalid JSON format"),
+        ("POST", below("broadcast"), b'{"message":1,"message":2}', 400, "Invalid JSON format"),
+        ("PUT", below("broadcast"), {"message": "x"}, 405, 'Method "PUT" not allowed.'),
+    ],
+)
+def test_a_bad_call_is_refused_in_the_envelope(
+    gateway: GatewayProcess, method: str, path: str, body: Any, status: int, message: str
+) -> None:
+    got, answer = call(gateway, method, path, body)
+    assert (got, answer["code"]) == (status, -1)
+    assert answer["msg"].startswith(message)
+
+
+def test_a_strange_host_is_refused(gateway: GatewayProcess) -> None:
+    assert call(gateway, "GET", "", headers={"Host": "evil.example"})[0] == 400
+
+
+def test_pipelines_are_listed(gateway: GatewayProcess) -> None:
+    status, answer = call(gateway, "GET", "")
+    assert status == 200
+    assert {"uuid", "name", "description", "is_default"} == set(answer["data"]["pipelines"][0])
+    assert DEFAULT_PIPELINE in {pipeline["uuid"] for pipeline in answer["data"]["pipelines"]}
