@@ -30,7 +30,11 @@ def check_settings(host: str, workers: int) -> None:
 def check_database() -> None:
     """Refuse a database that does not answer."""
     try:
-        connection.ensure_connection()
+        if connection.vendor == "postgresql":
+            with connection.wrap_database_errors:  # not the pool's: it tries for seconds and keeps the reason
+                connection.Database.connect(**connection.get_connection_params()).close()
+        else:
+            connection.ensure_connection()
     except DatabaseError as error:
         name = connection.settings_dict["NAME"] if connection.vendor == "sqlite" else _place(settings.DATABASE_URL)
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

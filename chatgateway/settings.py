@@ -4,9 +4,11 @@ Sections: where things are, security, applications, database, layer, web, model,
 A wrong value raises ImproperlyConfigured with one sentence that names the variable.
 """
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
+from zoneinfo import available_timezones
 
 import environ
 from django.core.exceptions import ImproperlyConfigured
@@ -63,6 +65,15 @@ def _switch(name: str, default: bool) -> bool:
     if value:
         raise ImproperlyConfigured(f"{name} must be true or false, not {value!r}.")
     return default
+
+
+def _is_url(text: str, *schemes: str) -> bool:
+    """Tell whether `text` can be read as a URL of one of `schemes`."""
+    try:
+        parts = urlsplit(text)
+        return parts.scheme in schemes and (parts.port is None or parts.port > 0)
+    except ValueError:
+        return False
 
 
 HOST = env.str("HOST", default="127.0.0.1") or "127.0.0.1"
@@ -160,12 +171,12 @@ LOCK_TIMEOUT = _seconds("LOCK_TIMEOUT", 4.0)
 
 def _database(url: str) -> dict[str, Any]:
     """Return Django's settings for `url`: sqlite:///… or postgres://…, nothing else."""
-    scheme = urlsplit(url).scheme
-    try:
-        database: dict[str, Any] = dict(env.db_url_config(url))
-    except (ValueError, KeyError, TypeError, ImproperlyConfigured):
-        database = {}
-    if scheme not in {"sqlite", "postgres", "postgresql"} or not database.get("NAME"):
+    scheme = url.partition(":")[0]
+    database: dict[str, Any] = {}
+    if scheme in {"sqlite", "postgres", "postgresql"}:
+        with suppress(ValueError, KeyError, TypeError, ImproperlyConfigured):
+            database = dict(env.db_url_config(url))
+    if database.get("NAME") in {None, "", ":memory:"}:
         raise ImproperlyConfigured(
             "DATABASE_URL must look like sqlite:////folder/file.sqlite3 or postgres://user:password@host:5432/name."
         )
@@ -192,7 +203,7 @@ DATABASES = {"default": _database(DATABASE_URL)}
 # --- Layer -----------------------------------------------------------------------------------
 
 REDIS_URL = env.str("REDIS_URL", default="")
-if REDIS_URL and (urlsplit(REDIS_URL).scheme not in {"redis", "rediss", "unix"}):
+if REDIS_URL and not _is_url(REDIS_URL, "redis", "rediss", "unix"):
     raise ImproperlyConfigured("REDIS_URL must look like redis://host:6379/0, rediss://… or unix:///path.")
 CHANNEL_LAYERS: dict[str, dict[str, Any]] = (
     {"default": {"BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer", "CONFIG": {"hosts": [REDIS_URL]}}}
@@ -205,6 +216,8 @@ CHANNEL_LAYERS: dict[str, dict[str, Any]] = (
 LANGUAGE_CODE = "en"
 LANGUAGES = [("en", "English"), ("zh-hans", "简体中文")]
 TIME_ZONE = env.str("TIME_ZONE", default="UTC") or "UTC"
+if TIME_ZONE not in available_timezones():
+    raise ImproperlyConfigured(f"TIME_ZONE must be a name such as UTC or Asia/Shanghai, not {TIME_ZONE!r}.")
 USE_TZ = True
 STATIC_URL = "static/"
 STATIC_ROOT = DATA_DIR / "static"
@@ -237,7 +250,7 @@ SPECTACULAR_SETTINGS = {
 OPENAI_BASE_URL = env.str("OPENAI_BASE_URL", default="").rstrip("/")
 OPENAI_API_KEY = env.str("OPENAI_API_KEY", default="")
 OPENAI_MODEL = env.str("OPENAI_MODEL", default="")
-if OPENAI_BASE_URL and urlsplit(OPENAI_BASE_URL).scheme not in {"http", "https"}:
+if OPENAI_BASE_URL and not _is_url(OPENAI_BASE_URL, "http", "https"):
     raise ImproperlyConfigured("OPENAI_BASE_URL must look like https://host/v1.")
 if bool(OPENAI_BASE_URL) != bool(OPENAI_MODEL):
     raise ImproperlyConfigured("OPENAI_BASE_URL and OPENAI_MODEL must be set together.")

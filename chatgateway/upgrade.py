@@ -21,6 +21,8 @@ def migrate() -> None:
 def _alone() -> Iterator[None]:
     if connection.vendor == "postgresql":
         with connection.cursor() as cursor:
+            cursor.execute("SET statement_timeout = 0")  # a big table's migration takes what it takes
+            cursor.execute("SET lock_timeout = 0")
             cursor.execute("SELECT pg_advisory_lock(%s)", [_ADVISORY_KEY])
             try:
                 yield

@@ -25,6 +25,7 @@ from connections.writer import Writer
 
 log = structlog.get_logger(__name__)
 
+STOP_PATIENCE = 3.0  # seconds that the ends of the last connections may take to be stored
 RETRY_CLOSE = 1.0  # seconds before the end of a connection that could not be stored is tried again
 
 
@@ -80,6 +81,7 @@ class Registry:
         self._lock: IO[str] | None = None
         self._live: dict[UUID, LiveConnection] = {}
         self._seen: dict[UUID, tuple[int, float]] = {}  # worker → its beat and since when, by our clock
+        self._beating: asyncio.Task[None] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._on_fenced: Callable[[], None] = lambda: None
         self._fenced = False  # others have ended our lease, and what is open is not yet under a new one
@@ -93,13 +95,14 @@ class Registry:
         """Take a lease and keep it; `on_fenced` is called when others have judged this worker dead."""
         self._on_fenced = on_fenced
         await self._register()
-        self._spawn(self._keep_beating())
+        self._beating = asyncio.get_running_loop().create_task(self._keep_beating())
 
     async def stop(self) -> None:
         """Give the lease back; whatever is still open under it ends."""
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._beating is not None:
+            self._beating.cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=STOP_PATIENCE)
         await self._writer.submit(EndWorker(self.worker, 1012, "server stopped"))
         self._drop_lock()
 

@@ -18,7 +18,7 @@ from conversations import phrases, selectors
 from conversations.catalogue import Catalogue
 from conversations.jobs import Accept, Begin, Finish, Finished, SavePartial, TakeOver
 from conversations.responders.base import Ask, PipelineConfig, Responder, ResponderError, RouteConfig
-from conversations.store import Refused, Store, StoreClosed, StoreError, StoreFull
+from conversations.store import Refused, Store, StoreClosed, StoreError, StoreFull, Unstorable
 from conversations.types import (
     Accepted,
     ControlTopic,
@@ -81,11 +81,11 @@ class TurnRunner:
         """The number of turns running in this process."""
         return len(self._running)
 
-    def ask(self, question: Question) -> "asyncio.Task[Accepted]":
-        """Queue a question to be stored, in call order; the task ends once it is, its session told and its turn begun.
+    def ask(self, question: Question) -> "asyncio.Future[Accepted]":
+        """Queue a question to be stored, in call order; the future ends once it is, its session told, its turn begun.
 
-        The task belongs to the runner: leaving it does not undo the question. Raises PipelineMissing, Refused,
-        StoreFull or StoreClosed at once; the task raises Refused or a StoreError. Nothing is stored then, but for
+        The work belongs to the runner: cancelling the future does not undo the question. Raises PipelineMissing,
+        StoreFull or StoreClosed at once; the future raises Refused or a StoreError. Nothing is stored then, but for
         OutcomeUnknown.
         """
         pipeline = self._catalogue.get(question.session.pipeline)
@@ -99,7 +99,7 @@ class TurnRunner:
         task = asyncio.get_running_loop().create_task(self._accept(question, stored))
         self._accepting.add(task)
         task.add_done_callback(self._accepting.discard)
-        return task
+        return asyncio.shield(task)
 
     async def _accept(self, question: Question, stored: "asyncio.Future[Accepted]") -> Accepted:
         accepted = await stored
@@ -176,14 +176,14 @@ class TurnRunner:
         """Let the pipeline's routes fill `answer`; return how it ended."""
         if turn.begun:
             answer.add(turn.partial)
-            answer.add(_apart(turn.partial, phrases.BROKEN_OFF[turn.language]))
+            answer.end_with(phrases.BROKEN_OFF[turn.language])
             return Outcome.FAILED
         try:
             running.answering = True
             async with asyncio.timeout(self._limits.deadline):
                 return await self._respond(turn, answer)
         except TimeoutError:
-            answer.add(_apart(answer.text, phrases.CUT[turn.language]))
+            answer.end_with(phrases.CUT[turn.language])
             return Outcome.CUT
         except asyncio.CancelledError:
             task = asyncio.current_task()
@@ -191,7 +191,7 @@ class TurnRunner:
                 raise
             task.uncancel()
             if running.outcome is Outcome.CUT:
-                answer.add(_apart(answer.text, phrases.BROKEN_OFF[turn.language]))
+                answer.end_with(phrases.BROKEN_OFF[turn.language])
             return running.outcome
         finally:
             running.answering = False
@@ -220,11 +220,10 @@ class TurnRunner:
                 return Outcome.ANSWERED if reply.known else Outcome.UNKNOWN
             failed = True
             if answer.text:  # part of an answer was shown: another responder cannot go on from there
-                answer.add(_apart(answer.text, phrases.BROKEN_OFF[turn.language]))
+                answer.end_with(phrases.BROKEN_OFF[turn.language])
                 answer.responder = route.kind
                 return Outcome.FAILED
-        answer.lead("")
-        answer.add(pipeline.failure_text if pipeline and pipeline.failure_text else phrases.FAILURE[turn.language])
+        answer.end_with(pipeline.failure_text if pipeline and pipeline.failure_text else phrases.FAILURE[turn.language])
         return Outcome.FAILED
 
     async def _ask_responder(
@@ -267,7 +266,11 @@ class TurnRunner:
             except StoreClosed:
                 log.warning("turn.left", turn=turn.id)
                 return None
-            except StoreError:
+            except StoreError as error:
+                if isinstance(error, Unstorable):
+                    # The same text would fail for ever, and the session's next questions wait behind it.
+                    failure = phrases.FAILURE[turn.language]
+                    job = msgspec.structs.replace(job, text=failure, citations=(), outcome=Outcome.FAILED)
                 await asyncio.sleep(RETRY_END[min(tries, len(RETRY_END) - 1)])
                 tries += 1
             else:
@@ -334,6 +337,11 @@ class _Answer:
             else:
                 self._timer = self._loop.call_at(due, self._emit)
 
+    def end_with(self, sentence: str) -> None:
+        """Add a sentence of the gateway's own, set apart from what was said."""
+        self._lead = ""
+        self.add(f"\n\n{sentence}" if self.text else sentence)
+
     def close(self) -> None:
         """Send no more deltas."""
         if self._timer is not None:
@@ -351,8 +359,3 @@ class _Answer:
         if now - self._saved >= SAVE_EVERY:
             self._saved = now
             self._save(turn, self.text)
-
-
-def _apart(before: str, sentence: str) -> str:
-    """Return `sentence` set apart from the text `before` it."""
-    return f"\n\n{sentence}" if before else sentence

@@ -28,9 +28,8 @@ class EventStream:
 
     def feed(self, chunk: bytes) -> list[bytes]:
         """Return the data of the events that `chunk` completes; raise EventTooLarge."""
-        if chunk[:6] == b"data: " and chunk.find(b"\n") == len(chunk) - 2 and not self._rest and not self._data:
-            if chunk[-1:] == b"\n":  # one event, whole: so it nearly always comes
-                return [chunk[6:-2].removesuffix(b"\r")]
+        if _is_one_event(chunk) and not self._rest and not self._data:  # nearly always
+            return [chunk[6:-2].removesuffix(b"\r")]
         self._rest += chunk
         events: list[bytes] = []
         if b"\n" in chunk:
@@ -61,6 +60,10 @@ class EventStream:
         event = self._data[0] if len(self._data) == 1 else b"\n".join(self._data)
         self._data, self._size = [], 0
         return event
+
+
+def _is_one_event(chunk: bytes) -> bool:
+    return chunk.startswith(b"data: ") and chunk.find(b"\n") == len(chunk) - 2 and chunk.endswith(b"\n\n")
 
 
 _NOTHING = msgspec.Raw(b"null")

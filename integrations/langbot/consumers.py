@@ -228,7 +228,7 @@ class PipelineConsumer(GatewayConsumer):
             # The runner owns it: a question accepted is answered, whether this socket lives or not.
             accepting.add_done_callback(self._asked)
 
-    def _asked(self, accepting: "asyncio.Task[Accepted]") -> None:
+    def _asked(self, accepting: "asyncio.Future[Accepted]") -> None:
         if accepting.cancelled():
             return
         error = accepting.exception()

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import signal
 from collections.abc import Iterator
 from typing import Any
 
@@ -180,4 +181,4 @@ async def test_sigterm_closes_sockets_with_1012_and_ends_well(start_gateway: Gat
     async with await PipelineClient.connect(gateway) as client:
         status, code = await asyncio.gather(asyncio.to_thread(gateway.terminate), client.closed())
     assert code == 1012
-    assert status == 0
+    assert status in {0, -signal.SIGTERM}  # uvicorn ends by the signal it got, once all else is done

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Coroutine
+from itertools import pairwise
 from typing import Any, Protocol
 from uuid import UUID, uuid4
 
@@ -213,11 +214,9 @@ async def test_deltas_come_at_most_once_an_interval_and_grow(open_house: OpenHou
         for at, event in zip(house.audience.times, house.audience.events, strict=True)
         if isinstance(event, ReplyDelta)
     ]
-    assert min(later - earlier for earlier, later in zip(times, times[1:], strict=False)) > 0.045
+    assert min(later - earlier for earlier, later in pairwise(times)) > 0.045
     deltas = house.audience.deltas()
-    assert all(
-        later.startswith(earlier) and later != earlier for earlier, later in zip(deltas, deltas[1:], strict=False)
-    )
+    assert all(later.startswith(earlier) and later != earlier for earlier, later in pairwise(deltas))
     assert answer.text == "ha" * talker.said
     assert talker.said > len(deltas)
 

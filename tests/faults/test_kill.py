@@ -14,7 +14,7 @@ from websockets.exceptions import WebSocketException
 
 from tests.conftest import GatewayFactory
 from tests.faults.model import Mode, model_in_thread
-from tests.support.clients import PipelineClient
+from tests.support.clients import PipelineClient, is_final
 from tests.support.databases import PostgresServer
 from tests.support.rest import history
 from tests.support.server import DatabaseKind, GatewayProcess, manage
@@ -51,11 +51,13 @@ class Visitor:
                     )
                 )
                 self.acknowledged.append(frames[-1]["data"]["content"])
+                if len(self.acknowledged) % 2:  # every other question is asked before the last one is answered
+                    await client.until(is_final)
 
 
 async def _load_until_killed(gateway: GatewayProcess, visitors: list[Visitor], chance: random.Random) -> None:
     before = sum(len(visitor.acknowledged) for visitor in visitors)
-    wanted = before + chance.randint(10, 60)
+    wanted = before + chance.randint(8, 40)
     talking = [asyncio.create_task(visitor.talk(gateway)) for visitor in visitors]
     while sum(len(visitor.acknowledged) for visitor in visitors) < wanted:
         await asyncio.sleep(0.005)  # the visitors work in this loop; the moment of death is to be any moment

@@ -1,0 +1,95 @@
+"""What is set wrongly is one clear sentence for who started the gateway."""
+
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.support.environment import ROOT, plain_environment
+from tests.support.server import Templates
+from tests.support.waiting import free_port
+
+pytestmark = pytest.mark.timeout(60)
+
+
+def serve(data_dir: Path, **changes: str) -> str:
+    """Run `manage.py serve`, which must fail, and return its one sentence."""
+    done = subprocess.run(
+        [sys.executable, "manage.py", "serve"],
+        cwd=ROOT,
+        env=plain_environment(data_dir, **{"PORT": str(free_port()), **changes}),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=40,
+    )
+    assert done.returncode not in {0, None}
+    lines = (done.stdout + done.stderr).strip().splitlines()
+    assert len(lines) == 1, f"more than a sentence:\n{done.stdout}{done.stderr}"
+    assert lines[0].startswith("Configuration error: ")
+    assert lines[0].endswith(".")
+    return lines[0].removeprefix("Configuration error: ")
+
+
+def test_a_port_in_use(tmp_path: Path, templates: Templates) -> None:
+    templates.copy_sqlite(tmp_path)
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        sentence = serve(tmp_path, PORT=str(port))
+    assert sentence == f"Port {port} on 127.0.0.1 is already in use: set PORT (and HOST) to another."
+
+
+def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    folder = tmp_path / "file" / "data"
+    assert serve(folder) == f"DATA_DIR {folder} cannot be made: Not a directory."
+    assert "DATA_DIR" in serve(folder, SECRET_KEY="x" * 50)
+
+
+def test_a_database_that_is_not_set_up(tmp_path: Path) -> None:
+    assert "manage.py migrate" in serve(tmp_path)
+
+
+def test_a_database_that_is_no_database(tmp_path: Path) -> None:
+    (tmp_path / "gateway.sqlite3").write_text("these are not pages of a database " * 500)
+    assert f"The database {tmp_path / 'gateway.sqlite3'} cannot be opened" in serve(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        pytest.param({"DATABASE_URL": "mysql://u:p@h/n"}, "DATABASE_URL must look like", id="another kind of database"),
+        pytest.param({"DATABASE_URL": "nonsense"}, "DATABASE_URL must look like", id="no URL"),
+        pytest.param({"DATABASE_URL": "sqlite:"}, "DATABASE_URL must look like", id="no file"),
+        pytest.param({"DATABASE_URL": "postgres://u:p@h:port/n"}, "DATABASE_URL must look like", id="no port"),
+        pytest.param({"DATABASE_URL": "sqlite:////nowhere/at/all/x.sqlite3"}, "cannot be opened", id="no folder"),
+        pytest.param(
+            {"DATABASE_URL": "postgres://u:s3cret@127.0.0.1:1/n"},
+            "The database postgres://127.0.0.1:1/n cannot be opened",
+            id="nobody answers",
+        ),
+        pytest.param({"WORKERS": "2"}, "WORKERS=2 needs REDIS_URL", id="workers without Redis"),
+        pytest.param({"WORKERS": "0"}, "WORKERS must be a whole number of at least 1", id="no workers"),
+        pytest.param({"HOST": "0.0.0.0"}, "HOST is 0.0.0.0", id="open access for everybody"),
+        pytest.param({"HOST": "nowhere.invalid", "ACCESS_MODE": "token"}, "nowhere.invalid", id="no such host"),
+        pytest.param({"PORT": "abc"}, "PORT must be a whole number", id="port no number"),
+        pytest.param({"PORT": "0"}, "PORT must be a whole number of at least 1", id="port 0"),
+        pytest.param({"PORT": "99999"}, "PORT must be between 1 and 65535", id="port too great"),
+        pytest.param({"REDIS_URL": "http://127.0.0.1"}, "REDIS_URL must look like", id="Redis of another kind"),
+        pytest.param({"REDIS_URL": "redis://127.0.0.1:port/0"}, "REDIS_URL must look like", id="Redis without port"),
+        pytest.param({"OPENAI_BASE_URL": "http://127.0.0.1:1/v1"}, "must be set together", id="server without model"),
+        pytest.param({"OPENAI_MODEL": "m"}, "must be set together", id="model without server"),
+        pytest.param({"OPENAI_BASE_URL": "ftp://x", "OPENAI_MODEL": "m"}, "OPENAI_BASE_URL must look like", id="ftp"),
+        pytest.param({"ACCESS_MODE": "maybe"}, "ACCESS_MODE must be one of open, token", id="access mode"),
+        pytest.param({"DEBUG": "perhaps"}, "DEBUG must be true or false", id="switch"),
+        pytest.param({"MAX_FRAME_BYTES": "1"}, "MAX_FRAME_BYTES must be a whole number of at least", id="limit"),
+        pytest.param({"TIME_ZONE": "Nowhere/City"}, "TIME_ZONE", id="time zone"),
+    ],
+)
+def test_a_wrong_setting(tmp_path: Path, changes: dict[str, str], says: str) -> None:
+    sentence = serve(tmp_path, **changes)
+    assert says in sentence
+    assert "s3cret" not in sentence
