@@ -15,6 +15,7 @@ import httpcore2
 MAX_UNREAD = 64 * 1024  # bytes received and not read yet; past it the server is not read from
 MAX_UNSENT = 64 * 1024  # bytes of a request that are kept to leave in one piece
 
+_TOO_LATE = "the server said nothing more in time"
 _EXTRA_INFO = {"client_addr": "sockname", "server_addr": "peername"}
 
 
@@ -151,12 +152,14 @@ class Stream(asyncio.Protocol, httpcore2.AsyncNetworkStream):
                 raise httpcore2.WriteTimeout("the server did not take the request in time") from error
 
     async def _receive(self) -> None:
-        """Wait until something was received, the connection ended, or `read_by` is over."""
+        """Wait until something was received or the connection ended; raise ReadTimeout."""
+        if self._loop.time() >= self.read_by:
+            raise httpcore2.ReadTimeout(_TOO_LATE)  # or a server that never pauses would never be late
         self._set_alarm()
         self._reading = self._loop.create_future()
         try:
             if not await self._reading:
-                raise httpcore2.ReadTimeout("the server said nothing more in time")
+                raise httpcore2.ReadTimeout(_TOO_LATE)
         finally:
             self._reading = None
 
