@@ -4,6 +4,7 @@ import errno
 import socket
 from urllib.parse import urlsplit
 
+import psycopg
 import redis
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
@@ -32,7 +33,7 @@ def check_database() -> None:
     try:
         if connection.vendor == "postgresql":
             with connection.wrap_database_errors:  # not the pool's: it tries for seconds and keeps the reason
-                connection.Database.connect(**connection.get_connection_params()).close()
+                psycopg.connect(**connection.get_connection_params()).close()
         else:
             connection.ensure_connection()
     except DatabaseError as error:

@@ -35,7 +35,7 @@ def read_or_make_secret_key(folder: Path) -> str:
     path = folder / "secret_key"
     # Linked into place whole, so that two processes starting at once agree on one key.
     if not path.exists():
-        draft = folder / f".secret_key.{os.getpid()}"
+        draft = folder / f".secret_key.{secrets.token_hex(8)}"
         try:
             descriptor = os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
             with os.fdopen(descriptor, "w") as file:

@@ -97,8 +97,8 @@ class _Batch:
             connection_id=question.connection_id,
         )
         self.messages.append((
-            message.id, session.id, message.seq, session.epoch, Role.USER.value, question.text, question.components or None,
-            question.connection_id, "", "", question.client_msg_id, self._time,
+            message.id, session.id, message.seq, session.epoch, Role.USER.value, question.text,
+            question.components or None, question.connection_id, "", "", question.client_msg_id, self._time,
         ))  # fmt: skip
         return message
 

@@ -12,7 +12,9 @@ from websockets.exceptions import InvalidStatus
 
 from tests.conftest import GatewayFactory
 from tests.support.clients import DEFAULT_PIPELINE, PipelineClient, is_type
+from tests.support.databases import ValkeyServer
 from tests.support.server import GatewayProcess, Templates
+from tests.support.waiting import wait_until
 
 CONNECT = f"/api/v1/pipelines/{DEFAULT_PIPELINE}/ws/connect"
 FRAME_BYTES = 4096
@@ -182,3 +184,23 @@ async def test_sigterm_closes_sockets_with_1012_and_ends_well(start_gateway: Gat
         status, code = await asyncio.gather(asyncio.to_thread(gateway.terminate), client.closed())
     assert code == 1012
     assert status in {0, -signal.SIGTERM}  # uvicorn ends by the signal it got, once all else is done
+
+
+# --- Without its layer -------------------------------------------------------------------------
+
+
+async def test_a_layer_that_goes_away_is_named_in_the_log_without_a_traceback(start_gateway: GatewayFactory) -> None:
+    valkey = ValkeyServer()
+    valkey.start()
+    gateway = start_gateway(redis_url=valkey.url)
+    async with await PipelineClient.connect(gateway, "group") as client:
+        valkey.stop()
+        await asyncio.to_thread(
+            wait_until,
+            lambda: "Unexpected exception in receive task: " in gateway.log(),
+            timeout=15,
+            what="the layer's failure in the log",
+            detail=gateway.log,
+        )
+        assert (await client.ping())["type"] == "pong"
+    assert "Traceback" not in gateway.log()

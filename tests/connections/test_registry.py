@@ -84,6 +84,10 @@ class Deployment:
             await registry.stop()
         await self.store.stop()
 
+    async def write(self, job: Any) -> None:
+        """Write as another process would."""
+        await self.store.write(job)
+
     async def row(self, uuid: UUID) -> Connection:
         """Return a connection's row."""
         return await self.store.read(lambda: Connection.objects.get(uuid=uuid))
@@ -241,7 +245,7 @@ async def test_a_fenced_worker_begins_again_with_its_connections(
     registry.close(gone, 1000, "")
     assert isinstance(registry._writer, UnsteadyWriter)
     registry._writer._failures.update(failures)
-    await deployment.store.write(EndWorker(first))
+    await deployment.write(EndWorker(first))
     async with asyncio.timeout(PATIENCE):
         await fenced.wait()
 
@@ -266,7 +270,7 @@ async def test_a_worker_silent_for_longer_than_the_lease_is_ended_with_its_conne
 ) -> None:
     silent = await deployment.silent_worker()
     left = connection(silent)
-    await deployment.store.write(Open(left))
+    await deployment.write(Open(left))
     watcher = await deployment.start(QUICK)
     began = time.monotonic()
 
@@ -295,7 +299,7 @@ async def test_a_worker_that_beats_lives_however_slowly_it_is_looked_at(deployme
     other = await deployment.silent_worker()
     for _ in range(3):
         await watcher.scan()
-        await deployment.store.write(Beat(other))
+        await deployment.write(Beat(other))
     await watcher.scan()
     assert (await deployment.lease(other)).ended_at is None
     await watcher.scan()  # and now it has been silent for longer than the lease
@@ -321,9 +325,9 @@ async def test_a_killed_process_is_noticed_at_once_by_its_lock(
     deployment: Deployment, other_process: tuple["subprocess.Popen[str]", UUID]
 ) -> None:
     process, worker = other_process
-    await deployment.store.write(Register(worker, "here", process.pid))
+    await deployment.write(Register(worker, "here", process.pid))
     left = connection(worker)
-    await deployment.store.write(Open(left))
+    await deployment.write(Open(left))
     watcher = await deployment.start(NEVER)
     await watcher.scan()
     assert (await deployment.lease(worker)).ended_at is None

@@ -17,13 +17,14 @@ import uvloop
 
 from conversations.responders.network import MAX_UNREAD, MAX_UNSENT, Stream, StreamBackend
 from tests.faults.model import closed_port
+from tests.support.tls import self_signed
 
-Scenario = Callable[[], Coroutine[Any, Any, None]]
+Run = Callable[[Coroutine[Any, Any, None]], None]
 Respond = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 
 @pytest.fixture(params=[asyncio.run, uvloop.run], ids=["asyncio", "uvloop"])
-def run(request: pytest.FixtureRequest) -> Callable[[Coroutine[Any, Any, None]], None]:
+def run(request: pytest.FixtureRequest) -> Run:
     """Run a scenario to its end on one of the loops; one that hangs fails."""
 
     def bounded(scenario: Coroutine[Any, Any, None]) -> None:
@@ -32,38 +33,48 @@ def run(request: pytest.FixtureRequest) -> Callable[[Coroutine[Any, Any, None]],
     return bounded
 
 
-Run = Callable[[Coroutine[Any, Any, None]], None]
+@pytest.fixture(scope="module")
+def contexts(tmp_path_factory: pytest.TempPathFactory) -> tuple[ssl.SSLContext, ssl.SSLContext]:
+    """A server's and a client's TLS context for models.example."""
+    return self_signed("models.example", tmp_path_factory.mktemp("tls"))
+
+
+@asynccontextmanager
+async def served(respond: Respond, context: ssl.SSLContext | None = None) -> AsyncIterator[int]:
+    """Give the port of a server that runs `respond` for each connection and then hangs up."""
+    tasks: list[asyncio.Task[None]] = []
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            await respond(reader, writer)
+        finally:
+            writer.close()
+
+    def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        tasks.append(asyncio.ensure_future(answer(reader, writer)))
+
+    server = await asyncio.start_server(accept, "127.0.0.1", 0, ssl=context)
+    yield server.sockets[0].getsockname()[1]
+    server.close()
+    await asyncio.gather(*tasks)
+    await server.wait_closed()
 
 
 @asynccontextmanager
 async def connected(respond: Respond, context: ssl.SSLContext | None = None) -> AsyncIterator[Stream]:
-    """Connect a stream to a server that runs `respond` once and then hangs up."""
-    failures: list[BaseException] = []
-
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Connect a stream to a server that runs `respond` and then hangs up."""
+    async with served(respond, context) as port:
+        stream = cast(Stream, await StreamBackend().connect_tcp("127.0.0.1", port, timeout=5.0))
         try:
-            await respond(reader, writer)
-        except Exception as error:  # noqa: BLE001  raised below, where the test sees it
-            failures.append(error)
+            yield stream
         finally:
-            writer.close()
-
-    server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=context)
-    port = server.sockets[0].getsockname()[1]
-    stream = cast(Stream, await StreamBackend().connect_tcp("127.0.0.1", port, timeout=5.0))
-    try:
-        yield stream
-    finally:
-        await stream.aclose()
-        server.close()
-        await server.wait_closed()
-    assert not failures
+            await stream.aclose()
 
 
 async def until(condition: Callable[[], bool]) -> None:
     """Let the loop run until `condition()` holds."""
     async with asyncio.timeout(5):
-        while not condition():
+        while not condition():  # noqa: ASYNC110  the state of a stream, which sets no event
             await asyncio.sleep(0)
 
 
@@ -399,19 +410,16 @@ def test_server_that_accepts_nobody_is_a_connect_timeout(run: Run) -> None:
 
 def test_own_address_and_socket_options_are_used(run: Run) -> None:
     async def scenario() -> None:
-        server = await asyncio.start_server(silence, "127.0.0.1", 0)
-        port = server.sockets[0].getsockname()[1]
         keep_alive = (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        stream = await StreamBackend().connect_tcp(
-            "127.0.0.1", port, local_address="127.0.0.2", socket_options=[keep_alive]
-        )
-        assert stream.get_extra_info("client_addr")[0] == "127.0.0.2"
-        assert stream.get_extra_info("server_addr") == ("127.0.0.1", port)
-        assert stream.get_extra_info("socket").getsockopt(*keep_alive[:2]) == 1
-        assert stream.get_extra_info("ssl_object") is None
-        await stream.aclose()
-        server.close()
-        await server.wait_closed()
+        async with served(silence) as port:
+            stream = await StreamBackend().connect_tcp(
+                "127.0.0.1", port, local_address="127.0.0.2", socket_options=[keep_alive]
+            )
+            assert stream.get_extra_info("client_addr")[0] == "127.0.0.2"
+            assert stream.get_extra_info("server_addr") == ("127.0.0.1", port)
+            assert stream.get_extra_info("socket").getsockopt(*keep_alive[:2]) == 1
+            assert stream.get_extra_info("ssl_object") is None
+            await stream.aclose()
 
     run(scenario())
 
@@ -419,8 +427,8 @@ def test_own_address_and_socket_options_are_used(run: Run) -> None:
 # --- TLS -----------------------------------------------------------------------------------------
 
 
-def test_words_are_read_through_tls(run: Run, self_signed: tuple[ssl.SSLContext, ssl.SSLContext]) -> None:
-    serving, trusting = self_signed
+def test_words_are_read_through_tls(run: Run, contexts: tuple[ssl.SSLContext, ssl.SSLContext]) -> None:
+    serving, trusting = contexts
     body = os.urandom(3_000_000)
 
     async def scenario() -> None:
@@ -441,19 +449,19 @@ def test_words_are_read_through_tls(run: Run, self_signed: tuple[ssl.SSLContext,
 
 
 def test_server_that_shakes_no_hands_is_a_connect_timeout(
-    run: Run, self_signed: tuple[ssl.SSLContext, ssl.SSLContext]
+    run: Run, contexts: tuple[ssl.SSLContext, ssl.SSLContext]
 ) -> None:
     async def scenario() -> None:
         async with connected(silence) as stream:
             with pytest.raises(httpcore2.ConnectTimeout):
-                await stream.start_tls(self_signed[1], "models.example", timeout=0.05)
+                await stream.start_tls(contexts[1], "models.example", timeout=0.05)
 
     run(scenario())
 
 
 @pytest.mark.parametrize("words", [b"", b"HTTP/1.1 400 Bad Request\r\n\r\n"])
 def test_server_that_speaks_no_tls_is_a_connect_error(
-    words: bytes, run: Run, self_signed: tuple[ssl.SSLContext, ssl.SSLContext]
+    words: bytes, run: Run, contexts: tuple[ssl.SSLContext, ssl.SSLContext]
 ) -> None:
     async def scenario() -> None:
         async def respond(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -462,12 +470,12 @@ def test_server_that_speaks_no_tls_is_a_connect_error(
 
         async with connected(respond) as stream:
             with pytest.raises(httpcore2.ConnectError):
-                await stream.start_tls(self_signed[1], "models.example", timeout=5.0)
+                await stream.start_tls(contexts[1], "models.example", timeout=5.0)
 
     run(scenario())
 
 
-def test_cancelled_handshake_hangs_up(run: Run, self_signed: tuple[ssl.SSLContext, ssl.SSLContext]) -> None:
+def test_cancelled_handshake_hangs_up(run: Run, contexts: tuple[ssl.SSLContext, ssl.SSLContext]) -> None:
     async def scenario() -> None:
         shaking, left = asyncio.Event(), asyncio.Event()
 
@@ -478,7 +486,7 @@ def test_cancelled_handshake_hangs_up(run: Run, self_signed: tuple[ssl.SSLContex
             left.set()
 
         async with connected(respond) as stream:
-            task = asyncio.ensure_future(stream.start_tls(self_signed[1], "models.example", timeout=5.0))
+            task = asyncio.ensure_future(stream.start_tls(contexts[1], "models.example", timeout=5.0))
             await shaking.wait()
             task.cancel()
             with pytest.raises(asyncio.CancelledError):

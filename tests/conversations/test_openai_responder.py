@@ -11,9 +11,10 @@ from uuid import UUID, uuid4
 import httpx2
 import pytest
 import pytest_asyncio
+import uvloop
 
 from conversations.responders.base import Ask, PastMessage, PipelineConfig, Responder, ResponderError, RouteConfig
-from conversations.responders.openai import MAX_BODY_BYTES, Limits, OpenAIResponder
+from conversations.responders.openai import MAX_BODY_BYTES, RETRY_DELAY, Limits, OpenAIResponder
 from conversations.responders.openai_events import MAX_EVENT_BYTES
 from conversations.responders.openai_messages import estimate_tokens
 from conversations.responders.upstream import open_client
@@ -159,6 +160,55 @@ async def test_many_answers_at_once(model: FakeModel, client: httpx2.AsyncClient
     responder = make(client, model.base_url(Mode.SLOW))
     answers = await asyncio.gather(*(collect(responder, ask()) for _ in range(30)))
     assert {"".join(texts) for texts, _ in answers} == {ANSWER}
+
+
+@pytest.mark.parametrize(
+    ("mode", "limits", "outcome"),
+    [
+        (Mode.OK, PATIENT, (ANSWER, "")),
+        (Mode.SLOW, PATIENT, (ANSWER, "")),
+        (Mode.NO_END, PATIENT, (ANSWER, "")),
+        (Mode.CUT, PATIENT, (HALF, "the model's answer broke off")),
+        (Mode.STALL, HASTY, (HALF, "the model stalled in the middle of its answer")),
+        (Mode.SILENT, HASTY, ("", "the model gave no first token in time")),
+    ],
+)
+def test_loop_that_serves_gives_the_same(mode: Mode, limits: Limits, outcome: tuple[str, str]) -> None:
+    async def scenario() -> tuple[str, str]:
+        async with FakeModel() as server, open_client(allow_private=True) as opened:
+            responder = make(opened, server.base_url(mode), limits)
+            if outcome[1]:
+                return await fail(responder, ask())
+            texts, _ = await collect(responder, ask())
+            return "".join(texts), ""
+
+    assert uvloop.run(scenario()) == outcome
+
+
+async def test_idle_connections_of_a_burst_are_kept(model: FakeModel, client: httpx2.AsyncClient) -> None:
+    model.delay = 0.02
+    responder = make(client, model.base_url(Mode.SLOW))
+    for _ in range(2):
+        await asyncio.gather(*(collect(responder, ask()) for _ in range(100)))
+    assert (len(model.calls), model.connections) == (200, 100)
+
+
+async def test_connection_that_the_server_closed_meanwhile_costs_no_try(
+    model: FakeModel, client: httpx2.AsyncClient
+) -> None:
+    responder = make(client, model.base_url())
+    await collect(responder, ask())
+    transport: Any = client._transport
+    (kept,) = transport._pool.connections
+    for writer in model._open.values():
+        writer.transport.abort()
+    async with asyncio.timeout(5):
+        while not kept.has_expired():  # noqa: ASYNC110  the state of a connection, which sets no event
+            await asyncio.sleep(0)
+    began = asyncio.get_running_loop().time()
+    await collect(responder, ask())
+    assert asyncio.get_running_loop().time() - began < RETRY_DELAY
+    assert model.connections == 2
 
 
 async def test_model_in_another_thread_serves_too(client: httpx2.AsyncClient) -> None:

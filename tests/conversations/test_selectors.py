@@ -10,7 +10,7 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from conversations import selectors
+from conversations import selectors, services
 from conversations.jobs import Accept, Finish, Reset
 from conversations.models import ChatSession, Message, Pipeline, Route
 from conversations.responders.base import PastMessage
@@ -95,7 +95,7 @@ def test_a_session_exists_from_its_first_message_on(speaker: Speaker, pipeline: 
 
 
 def test_a_message_is_read_as_it_was_told(speaker: Speaker, session: SessionKey) -> None:
-    (asked,) = speaker.say(session, "问题", connection_id="c1")
+    (asked,) = speaker.say(session, "问题", connection_id="c1", components='[{"text":"问题"}]')
     answer = speaker.ask(session, "next", "答案", (Citation("d", "s", "t", "u", 1.5),))
     assert selectors.messages_after(session.uuid, 0, 10)[::2] == [asked, answer]
     assert answer.timestamp.tzinfo is UTC
@@ -192,6 +192,26 @@ def test_a_pipelines_history_takes_two_queries(speaker: Speaker, pipeline: Pipel
     with CaptureQueriesContext(connection) as queries:
         assert len(selectors.pipeline_history(pipeline.uuid, "person", limit=7)) == 7
     assert len(queries) == 2
+
+
+# --- Documents ---------------------------------------------------------------------------------
+
+
+def test_documents_are_listed_without_their_text_from_a_place_on(pipeline: Pipeline) -> None:
+    uuids = sorted(services.save_document(pipeline.uuid, title=title, text="Text.") for title in "abc")
+    services.save_document(Pipeline.objects.create(name="Other").uuid, title="foreign", text="Text.")
+    first = selectors.documents(pipeline.uuid, after=None, limit=2)
+    assert ([one.uuid for one in first], {one.text for one in first}) == (uuids[:2], {None})
+    assert [one.uuid for one in selectors.documents(pipeline.uuid, after=uuids[1], limit=2)] == uuids[2:]
+
+
+def test_a_document_is_found_in_its_own_pipeline_only(pipeline: Pipeline) -> None:
+    uuid = services.save_document(pipeline.uuid, title="标题", text="Text.", space="faq", url="https://a.test/")
+    found = selectors.document(pipeline.uuid, uuid)
+    assert found is not None
+    assert (found.title, found.space, found.url, found.text) == ("标题", "faq", "https://a.test/", "Text.")
+    assert found.created_at.tzinfo is UTC
+    assert selectors.document(uuid4(), uuid) is None
 
 
 # --- What a model is reminded of; who runs turns -----------------------------------------------

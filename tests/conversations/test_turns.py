@@ -586,11 +586,13 @@ async def test_drain_cuts_what_outlasts_its_patience(open_house: OpenHouse) -> N
 
 
 async def test_what_waited_behind_a_cut_answer_is_the_next_workers(open_house: OpenHouse) -> None:
-    stopping = await open_house(openai=ScriptedResponder("First", asyncio.Event()))
+    responder = ScriptedResponder("First", asyncio.Event())
+    stopping = await open_house(openai=responder)
     session = new_session(stopping.pipeline)
     await stopping.ask(session, "one")
     await stopping.ask(session, "two")
     await stopping.runner.drain(0.05)
+    assert len(responder.asked) == 1
     next_one = await open_house(beside=stopping, openai=Echo())
     await next_one.take_over(stopping.worker)
     assert texts(await next_one.audience.answers(2))[1] == "You said: two"

@@ -27,33 +27,38 @@ class Peer(DirectTransport):
     """A transport that takes `room` frames before it wants no more, and a Channels `send` that takes as many."""
 
     def __init__(self, room: int = 1000) -> None:
+        self.can_write = room > 0
         self.on_writable: Callable[[], None] | None = None
         self.got: list[bytes] = []
-        self.aborted = False
-        self._room = asyncio.Semaphore(room)
-
-    @property
-    def can_write(self) -> bool:
-        return not self._room.locked()
+        self._room = room
+        self._reads = asyncio.Event()
 
     def write(self, frame: bytes) -> None:
-        self._room._value -= 1
-        self.got.append(payload(frame))
+        self._take(payload(frame))
 
     def abort(self) -> None:
-        self.aborted = True
+        raise NotImplementedError
 
     async def send(self, message: dict[str, Any]) -> None:
-        await self._room.acquire()
+        while not self.can_write:
+            self._reads.clear()
+            await self._reads.wait()
         assert message["type"] == "websocket.send"
-        self.got.append(message["text"].encode())
+        self._take(message["text"].encode())
 
     def read(self, count: int) -> None:
         """Take `count` frames more."""
-        for _ in range(count):
-            self._room.release()
+        self._room += count
+        self.can_write = True
+        self._reads.set()
         if self.on_writable is not None:
             self.on_writable()
+
+    def _take(self, data: bytes) -> None:
+        assert self._room > 0
+        self._room -= 1
+        self.can_write = self._room > 0
+        self.got.append(data)
 
 
 class Told:
@@ -73,10 +78,9 @@ def payload(frame: bytes) -> bytes:
     reader.feed_data(frame)
     reader.feed_eof()
     parsing = WireFrame.parse(reader.read_exact, mask=False)
-    try:
+    with pytest.raises(StopIteration) as end:
         next(parsing)
-    except StopIteration as end:
-        parsed = end.value
+    parsed = end.value.value
     assert parsed.opcode is Opcode.TEXT
     assert parsed.fin
     assert reader.buffer == b""
