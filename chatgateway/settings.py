@@ -189,6 +189,7 @@ def _database(url: str) -> dict[str, Any]:
         }
     else:
         database["CONN_MAX_AGE"] = 0
+        database["CONN_HEALTH_CHECKS"] = True  # a pooled connection may have died with its server
         database["OPTIONS"] = {
             **database.get("OPTIONS", {}),
             "connect_timeout": 4,

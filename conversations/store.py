@@ -216,11 +216,21 @@ def commit(jobs: Sequence[Job]) -> list[Any]:
         return [error] * len(jobs)
     except Exception as error:
         if len(jobs) > 1:
-            return [commit([job])[0] for job in jobs]
+            return _one_by_one(jobs)
         log.exception("store.job_failed", job=type(jobs[0]).__name__)
         failed = Unstorable("This could not be stored.")
         failed.__cause__ = error
         return [failed]
+
+
+def _one_by_one(jobs: Sequence[Job]) -> list[Any]:
+    """Apply each job in a transaction of its own; once the database is away, the rest hear so without waiting."""
+    results: list[Any] = []
+    for job in jobs:
+        before = results[-1] if results else None
+        away = isinstance(before, StoreUnavailable) and not isinstance(before, Unstorable)
+        results += [before] if away else commit([job])
+    return results
 
 
 def _transaction(jobs: Sequence[Job], *, fresh: bool = False) -> list[Any]:

@@ -98,7 +98,7 @@ class _Batch:
         )
         self.messages.append((
             message.id, session.id, message.seq, session.epoch, Role.USER.value, question.text,
-            question.components or None, question.connection_id, "", "", question.client_msg_id, self._time,
+            question.components or None, question.connection_id, "", "", question.client_msg_id or None, self._time,
         ))  # fmt: skip
         return message
 

@@ -34,7 +34,7 @@ UNANSWERED = """
 class Visitor:
     """Somebody who keeps talking in one session, over every crash, and remembers what was acknowledged."""
 
-    session: dict[str, str] = field(default_factory=dict)
+    session: dict[str, Any] = field(default_factory=dict)
     acknowledged: list[str] = field(default_factory=list)
 
     async def talk(self, gateway: GatewayProcess) -> None:
@@ -86,7 +86,7 @@ async def test_nothing_acknowledged_is_lost_and_every_question_ends_once(
 
         def count(statement: str) -> int:
             if database == "postgres":
-                return int(postgres.query(gateway.database_url, statement)[0][0])  # type: ignore[arg-type]
+                return int(postgres.query(gateway.database_url, statement)[0][0])
             with contextlib.closing(sqlite3.connect(gateway.database_url.removeprefix("sqlite:///"))) as connection:
                 return int(connection.execute(statement).fetchone()[0])
 

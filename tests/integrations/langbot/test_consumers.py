@@ -1,5 +1,6 @@
 """The pipeline wire's socket, spoken to by a foreign client on a real server."""
 
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -135,7 +136,7 @@ async def test_a_session_is_reentered_and_what_was_missed_is_replayed(gateway: G
     async with await PipelineClient.connect(gateway) as client:
         for question in ("first question", "second question"):
             await client.ask(question)
-        session = {"session_id": client.session_id, "resume_token": client.resume_token}
+        session: dict[str, Any] = {"session_id": client.session_id, "resume_token": client.resume_token}
     async with await PipelineClient.connect(gateway, last_seq=1, **session) as client:
         assert client.connected["last_seq"] == 4
         assert await client.recv() == {"type": "resumed", "resumed": True, "last_seq": 4}
