@@ -17,7 +17,7 @@ from conversations.services import load_folder
 ADMIN = "admin"
 PASSWORD_FILE = "admin_password"  # noqa: S105  a file's name
 SPACES = {"product-zh": "docs/product/zh", "product-en": "docs/product/en"}
-NAME = "产品助手 · Product assistant"
+NAME = "网关助手 · Gateway assistant"
 DESCRIPTION = (
     "用产品自带的文档回答关于本聊天网关的问题。\n"
     "Answers questions about this chat gateway from the product's own documentation."

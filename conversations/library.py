@@ -7,6 +7,7 @@ loop or elsewhere, keeps the shelf it found.
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from functools import lru_cache
 from uuid import UUID
 
 import msgspec
@@ -52,6 +53,7 @@ class _Shelf(msgspec.Struct, frozen=True):
     """One pipeline's documents as of a revision; immutable."""
 
     pipeline_id: int
+    name: str
     revision: int = 0
     index: Index = msgspec.field(default_factory=Index)
     cards: dict[str, _Card] = msgspec.field(default_factory=dict)
@@ -71,11 +73,14 @@ class Library:
         with self._refreshing:
             known = self._shelves
             shelves: dict[UUID, _Shelf] = {}
-            for pipeline_id, uuid, revision in Pipeline.objects.values_list("id", "uuid", "knowledge_revision"):
+            rows = Pipeline.objects.values_list("id", "uuid", "name", "knowledge_revision")
+            for pipeline_id, uuid, name, revision in rows:
                 shelf = known.get(uuid)
                 if shelf is None or shelf.pipeline_id != pipeline_id or shelf.revision > revision:
                     # New here, or the database was put back: nothing that was read before counts.
-                    shelf = _Shelf(pipeline_id)
+                    shelf = _Shelf(pipeline_id, name)
+                elif shelf.name != name:
+                    shelf = msgspec.structs.replace(shelf, name=name)
                 shelves[uuid] = shelf if shelf.revision == revision else self._followed(shelf, revision)
             self._shelves = shelves
 
@@ -88,7 +93,8 @@ class Library:
         if shelf is None:
             return []
         hits = []
-        for match in shelf.index.search(question, language, limit):
+        # What the pipeline is called is what all of its documents are about.
+        for match in shelf.index.search(question, language, limit, subject=_subject(shelf.name)):
             card = shelf.cards[match.entry.document]
             hits.append(
                 Hit(
@@ -136,10 +142,16 @@ class Library:
         index = shelf.index.changed(changed(), gone)
         return _Shelf(
             pipeline_id=shelf.pipeline_id,
+            name=shelf.name,
             revision=revision,
             index=index,
             cards={key: card for key, card in cards.items() if key not in gone},
         )
+
+
+@lru_cache(maxsize=256)
+def _subject(name: str) -> frozenset[str]:
+    return frozenset(segment.terms(name))
 
 
 def _entries(document: str, title: str, text: str, language: Language | None) -> list[Entry]:

@@ -9,6 +9,7 @@ from array import array
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Set as AbstractSet
 from functools import lru_cache
 from heapq import nlargest
 from typing import NamedTuple
@@ -28,6 +29,7 @@ BACKGROUND = 100
 # The share of a question's information that a passage must hold to be about it.
 RELEVANT = 0.5
 SINGLE_CHARACTER = 0.5  # factor of what a term of one character is worth
+SUBJECT = 0.2  # factor of what a term is worth that names what all of the documents are about
 CANDIDATES = 200  # passages, best by their words, that are looked at more closely
 OTHER_LANGUAGE = 0.5  # factor of the score of a passage in another language than the question's
 
@@ -103,9 +105,20 @@ class Index:
             changed._add(document, entries, owned)
         return changed
 
-    def search(self, question: str, language: Language | None = None, limit: int = 3) -> list[Match]:
-        """Return the passages about a question, best first, at most `limit`; none where nothing is about it."""
-        wanted = self._wanted(question)
+    def search(
+        self,
+        question: str,
+        language: Language | None = None,
+        limit: int = 3,
+        *,
+        subject: AbstractSet[str] = frozenset(),
+    ) -> list[Match]:
+        """Return the passages about a question, best first, at most `limit`; none where nothing is about it.
+
+        `subject` holds the terms of what all of the documents are about: asked with them, a question means none of
+        the passages more than the others, however few of them name it.
+        """
+        wanted = self._wanted(question, subject)
         total = sum(unit.information for unit in wanted)
         needed = RELEVANT * total
         left = sum(unit.information for unit in wanted if unit.terms)
@@ -128,12 +141,12 @@ class Index:
         size = len(self._entries) + BACKGROUND
         return math.log(1 + (size - frequency + 0.5) / (frequency + 0.5))
 
-    def _wanted(self, question: str) -> list[_Wanted]:
+    def _wanted(self, question: str, subject: AbstractSet[str]) -> list[_Wanted]:
         """Return the question's units, rarest first."""
-        found = [self._weigh(unit) for unit in dict.fromkeys(segment.units(question))]
+        found = [self._weigh(unit, subject) for unit in dict.fromkeys(segment.units(question))]
         return sorted(found, key=lambda unit: -unit.information)
 
-    def _weigh(self, unit: segment.Unit) -> _Wanted:
+    def _weigh(self, unit: segment.Unit, subject: AbstractSet[str]) -> _Wanted:
         """Return what a unit of a question is worth; a part of it holds no more than its share of the letters."""
         whole = self._postings.get(unit.term)
         information = self._idf(len(whole.numbers) if whole else 0)
@@ -145,6 +158,7 @@ class Index:
                 terms.append((idf, min(idf, information) * len(part) / len(unit.term), postings))
         # A Chinese character by itself means many things, so it tells little.
         weight = SINGLE_CHARACTER if len(unit.term) == 1 else 1.0
+        weight *= SUBJECT if unit.term in subject else 1.0
         return _Wanted(information * weight, tuple((idf * weight, held * weight, found) for idf, held, found in terms))
 
     def _add(self, document: str, entries: Sequence[Entry], owned: dict[str, _Postings]) -> None:

@@ -133,3 +133,16 @@ def test_a_search_during_a_refresh_sees_the_old_documents(pipeline: UUID, save: 
     library.refresh()
     assert seen == [[], ["First"], ["First"]]
     assert len(titles(library, pipeline, "zebra")) == 3
+
+
+def test_what_the_pipeline_is_called_decides_nothing(pipeline: UUID, save: Save) -> None:
+    for title in ("Opening hours", "Open windows", "Open air"):
+        save(title, "Open from nine to five, also when it rains and on public holidays of the country.")
+    save("About", "The Aquarium is a house of fish.")
+    library = Library()
+    library.refresh()
+    assert titles(library, pipeline, "When does the aquarium open?")[0] == "About"
+    Pipeline.objects.filter(uuid=pipeline).update(name="Aquarium")
+    library.refresh()
+    assert titles(library, pipeline, "When does the aquarium open?")[0] == "Opening hours"
+    assert titles(library, pipeline, "What is the aquarium?") == ["About"]
