@@ -1,7 +1,11 @@
 """What must hold before the gateway serves; each failure is one sentence for who started it."""
 
 import errno
+import fcntl
+import os
 import socket
+from pathlib import Path
+from typing import IO
 from urllib.parse import urlsplit
 
 import psycopg
@@ -28,6 +32,26 @@ def check_settings(host: str, workers: int) -> None:
         raise ImproperlyConfigured(f"WORKERS={workers} needs REDIS_URL, through which the workers reach one another.")
 
 
+def claim_data_dir() -> IO[str]:
+    """Return the lock of a gateway without Redis on its data folder; raise ImproperlyConfigured where one runs.
+
+    Two of them would split the rooms between them: neither would hear what is said on the other.
+    """
+    path = settings.DATA_DIR / "serve.lock"
+    try:
+        lock = path.open("w")
+    except OSError as error:
+        raise ImproperlyConfigured(f"{path} cannot be written: {error.strerror}.") from error
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        lock.close()
+        raise ImproperlyConfigured(
+            f"Another gateway serves from {settings.DATA_DIR}: stop it, or set REDIS_URL for both, or another DATA_DIR."
+        ) from error
+    return lock
+
+
 def check_database() -> None:
     """Refuse a database that does not answer."""
     try:
@@ -40,6 +64,9 @@ def check_database() -> None:
         name = connection.settings_dict["NAME"] if connection.vendor == "sqlite" else _place(settings.DATABASE_URL)
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise ImproperlyConfigured(f"The database {name} cannot be opened: {reason}.") from error
+    file = Path(str(connection.settings_dict["NAME"]))
+    if connection.vendor == "sqlite" and not os.access(file, os.W_OK):
+        raise ImproperlyConfigured(f"The database {file} cannot be written by this user.")
 
 
 def check_migrations() -> None:

@@ -84,7 +84,9 @@ class Gateway:
             turns=self.turns,
             catalogue=self.catalogue,
             registry=self.registry,
-            authenticator=Authenticator("open" if settings.ACCESS_MODE == "open" else "token", self.store.read),
+            authenticator=Authenticator(
+                "open" if settings.ACCESS_MODE == "open" else "token", self.store.read, ttl=2.0
+            ),
             options=WireOptions(
                 open_access=settings.ACCESS_MODE == "open",
                 proxied_open_access=settings.ALLOW_OPEN_ACCESS,

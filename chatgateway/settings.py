@@ -14,7 +14,7 @@ import environ
 from django.core.exceptions import ImproperlyConfigured
 
 from chatgateway import logging as gateway_logging
-from chatgateway.environment import is_loopback, read_or_make_secret_key
+from chatgateway.environment import is_loopback, is_network, is_origin, read_env_file, read_or_make_secret_key
 from chatgateway.unfold import UNFOLD  # noqa: F401  a setting of the admin's theme
 
 env = environ.Env()
@@ -22,7 +22,7 @@ env = environ.Env()
 # --- Where things are ------------------------------------------------------------------------
 
 BASE_DIR = Path(__file__).resolve().parent.parent
-env.read_env(BASE_DIR / ".env")
+read_env_file(env, BASE_DIR / ".env")
 
 
 def _whole_number(name: str, default: int, least: int = 0) -> int:
@@ -92,6 +92,16 @@ ALLOW_OPEN_ACCESS = _switch("ALLOW_OPEN_ACCESS", default=False)
 ALLOW_PRIVATE_UPSTREAMS = _switch("ALLOW_PRIVATE_UPSTREAMS", default=ACCESS_MODE == "open")
 ALLOWED_ORIGINS = frozenset(env.list("ALLOWED_ORIGINS", default=[]))
 TRUSTED_PROXIES = tuple(env.list("TRUSTED_PROXIES", default=[]))
+for _proxy in TRUSTED_PROXIES:
+    if not is_network(_proxy):
+        raise ImproperlyConfigured(
+            f"TRUSTED_PROXIES must list addresses or networks such as 10.0.0.0/8, not {_proxy!r}."
+        )
+for _origin in ALLOWED_ORIGINS | ({PUBLIC_URL} if PUBLIC_URL else set()):
+    if not is_origin(_origin):
+        raise ImproperlyConfigured(
+            f"ALLOWED_ORIGINS and PUBLIC_URL must look like https://example.com, not {_origin!r}."
+        )
 ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=["localhost", "127.0.0.1", "[::1]"])
 if not is_loopback(HOST) and HOST not in {"0.0.0.0", "::"}:  # noqa: S104  compared, not bound
     ALLOWED_HOSTS = [*ALLOWED_HOSTS, HOST]
@@ -112,7 +122,8 @@ AUTH_PASSWORD_VALIDATORS = [
 # --- Applications ----------------------------------------------------------------------------
 
 INSTALLED_APPS = [
-    "daphne",  # first: its runserver replaces Django's
+    "chatgateway",  # before daphne: its runserver is Daphne's with HOST and PORT
+    "daphne",  # before staticfiles: its runserver replaces Django's
     "unfold",
     "django.contrib.admin",
     "django.contrib.auth",
@@ -126,7 +137,6 @@ INSTALLED_APPS = [
     "drf_spectacular",
     "drf_spectacular_sidecar",
     "django_structlog",
-    "chatgateway",
     "conversations",
     "connections",
     "integrations",
@@ -236,7 +246,7 @@ REST_FRAMEWORK = {
 }
 SPECTACULAR_SETTINGS = {
     "TITLE": "Chat gateway",
-    "DESCRIPTION": "One AI chat service that speaks five wire protocols.",
+    "DESCRIPTION": "One AI chat service for the clients that you have: REST calls beside its WebSocket.",
     "VERSION": "0.1.0",
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
@@ -273,6 +283,8 @@ AUTHENTICATE_TIMEOUT = _seconds("AUTHENTICATE_TIMEOUT", 10.0)
 BEAT = _seconds("BEAT", 5.0)
 LEASE = _seconds("LEASE", 20.0)
 SCAN = _seconds("SCAN", 2.0)
+if LEASE <= 2 * BEAT:
+    raise ImproperlyConfigured("LEASE must be more than twice BEAT, or a worker that is only busy counts as dead.")
 # Answers in flight get this long after SIGTERM (R14).
 DRAIN_TIMEOUT = _seconds("DRAIN_TIMEOUT", 25.0)
 DATA_UPLOAD_MAX_MEMORY_SIZE = MAX_FRAME_BYTES

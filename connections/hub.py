@@ -212,6 +212,7 @@ class Hub:
         self._rooms: dict[Topic, _Room] = {}
         self._groups: dict[str, _Room] = {}
         self._channel = ""
+        self._layer_away = False
         self._outgoing: asyncio.Queue[tuple[Topic, Event]] = asyncio.Queue(OUTGOING)
         self._joined: set[str] = set()
         self._unsettled: dict[str, None] = {}  # groups whose membership may have to change
@@ -299,6 +300,8 @@ class Hub:
             log.warning("hub.gap_not_filled", reason=str(error))
             missing = ()
         for event in missing:
+            # What the database does not have any more (a visitor erased) is not waited for.
+            room.last = max(room.last, (event.seq or 0) - 1)
             room.deliver(event)
         if room.early and room.timer is None:
             room.timer = asyncio.get_running_loop().call_later(LAYER_RETRY, self.fill_gap, room)
@@ -311,10 +314,11 @@ class Hub:
                 if not self._channel:
                     self._channel = await self._layer.new_channel()
                     self._changed.set()
+                    self._layer_answers()
                 message = await self._layer.receive(self._channel)
                 self._receive(message)
             except Exception as error:  # noqa: BLE001  the layer's clients raise many kinds; it is tried again
-                log.warning("hub.layer_failed", step="receive", error=type(error).__name__)
+                self._layer_failed("receive", error)
                 await asyncio.sleep(LAYER_RETRY)
 
     def _receive(self, message: dict[str, Any]) -> None:
@@ -346,7 +350,7 @@ class Hub:
                 while self._unsettled:
                     await self._settle_group(next(iter(self._unsettled)))
             except Exception as error:  # noqa: BLE001  the layer's clients raise many kinds; it is tried again
-                log.warning("hub.layer_failed", step="groups", error=type(error).__name__)
+                self._layer_failed("groups", error)
                 await asyncio.sleep(LAYER_RETRY)
                 self._changed.set()
             else:
@@ -357,6 +361,7 @@ class Hub:
         if wanted and group not in self._joined:
             await self._layer.group_add(group, self._channel)
             self._joined.add(group)
+            self._layer_answers()
         elif not wanted and group in self._joined:
             await self._layer.group_discard(group, self._channel)
             self._joined.discard(group)
@@ -368,9 +373,23 @@ class Hub:
             topic, event = await self._outgoing.get()
             try:
                 await self._layer.group_send(group_name(topic), envelope(self._codec, topic, event, self._channel))
+                self._layer_answers()
             except Exception as error:  # noqa: BLE001  the layer's clients raise many kinds; it is tried again
                 self.dropped += 1
-                log.warning("hub.layer_failed", step="send", error=type(error).__name__)
+                self._layer_failed("send", error)
+
+    def _layer_failed(self, step: str, error: Exception) -> None:
+        """Log that the layer is away, once until it is back: it is tried twice a second."""
+        if not self._layer_away:
+            self._layer_away = True
+            log.warning(
+                "hub.layer_away", step=step, error=type(error).__name__, means="workers do not reach one another"
+            )
+
+    def _layer_answers(self) -> None:
+        if self._layer_away:
+            self._layer_away = False
+            log.info("hub.layer_back")
 
     def _spawn(self, work: Any) -> None:
         task = asyncio.get_running_loop().create_task(work)

@@ -4,7 +4,7 @@ import hashlib
 import os
 from collections.abc import Collection, Iterable
 from pathlib import Path
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 from uuid import UUID
 
 import msgspec
@@ -99,6 +99,8 @@ def load_folder(pipeline: UUID, space: str, folder: Path, *, url_base: str = "")
         owner = _lock(pipeline)
         loaded = Document.objects.filter(pipeline=owner, space=space).exclude(path="")
         digests = dict(loaded.values_list("path", "digest"))
+        if digests and not drafts and not skipped:
+            raise DocumentError(f"{folder} holds no document, and {len(digests)} were loaded from it: is it mounted?")
         gone = digests.keys() - drafts.keys() - skipped.keys()
         changed = [path for path, draft in drafts.items() if path in digests and digests[path] != draft.digest]
         added = [draft for path, draft in drafts.items() if path not in digests]
@@ -158,6 +160,8 @@ def _fault(draft: _Draft) -> str:
         return "its title must have 1 to 300 characters"
     if len(draft.url) > 1000:
         return "its address is longer than 1000 characters"
+    if draft.url and urlsplit(draft.url).scheme not in {"", "http", "https"}:
+        return "its address must begin with http:// or https://, or be a path"
     if len(draft.path) > 500:
         return "its path is longer than 500 characters"
     if len(draft.text.encode()) > MAX_DOCUMENT_BYTES:
@@ -206,8 +210,12 @@ def _files(folder: Path) -> Iterable[Path]:
     for parent, folders, names in os.walk(folder, onerror=fail):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(names):
-            if not name.startswith(".") and name.lower().endswith(DOCUMENT_ENDINGS):
-                yield Path(parent, name)
+            file = Path(parent, name)
+            if name.startswith(".") or not name.lower().endswith(DOCUMENT_ENDINGS):
+                continue
+            # A link that leads out of the folder would publish whatever lies there.
+            if file.resolve().is_relative_to(folder.resolve()):
+                yield file
 
 
 def _read_file(file: Path, path: str, url_base: str) -> _Draft | str:

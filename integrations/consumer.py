@@ -22,7 +22,8 @@ from connections.auth import AccessMode, Principal, origin_allowed
 from connections.hub import Encoder, Membership, Topic
 from connections.jobs import ConnectionRow
 from connections.registry import LiveConnection
-from integrations.errors import POLICY, RESTARTING, TOO_SLOW, TRY_LATER, Fault, WireError, fault_of
+from conversations.store import StoreUnavailable
+from integrations.errors import NOT_AUTHENTICATED, POLICY, RESTARTING, TOO_SLOW, TRY_LATER, Fault, WireError, fault_of
 from integrations.outbound import EXTENSION, DirectTransport, Frame, Outbound
 from integrations.parts import Parts
 from integrations.peers import Peer
@@ -33,6 +34,7 @@ log = structlog.get_logger(__name__)
 REFUSED_FRAMES = 10  # so many refused frames within REFUSED_WITHIN seconds close the connection with 1008
 REFUSED_WITHIN = 60.0
 CLOSE_PATIENCE = 5.0  # seconds that a close frame may take to get through; then the transport is aborted
+RECHECK = 2.0  # seconds between two looks at a credential; with what is cached, a revoked one ends within 5 (S4)
 TASKS = 64  # long works that one connection may have going at once
 
 
@@ -100,6 +102,17 @@ class GatewayConsumer(AsyncWebsocketConsumer):
         task = asyncio.get_running_loop().create_task(self._guarded(work))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+    async def watch_credential(self, token: str) -> None:
+        """End the connection once its token is revoked, has expired, or its application is disabled."""
+        while True:
+            await asyncio.sleep(RECHECK)
+            try:
+                principal = await self.parts.authenticator.identify(token)
+            except StoreUnavailable:
+                continue  # the database is away: nothing is known to have changed
+            if principal is None:
+                raise WireError("Unauthorized", close_code=NOT_AUTHENTICATED)
 
     def join(self, topic: Topic, encode: Encoder) -> Membership:
         """Become a member of `topic` until the connection ends; paused until `go_live`."""
@@ -215,6 +228,7 @@ class GatewayConsumer(AsyncWebsocketConsumer):
         return principal is not None and peer.origin in principal.origins
 
     async def _refuse(self, status: int, text: str) -> None:
+        log.info("connection.refused", wire=self.wire, status=status, reason=text, address=self.peer.address)
         send: Any = self.base_send
         if "websocket.http.response" not in (self.scope.get("extensions") or {}):
             await send({"type": "websocket.close", "code": POLICY})

@@ -29,7 +29,8 @@ class Peer:
                 scope.get("query_string", b"").decode("latin-1"), keep_blank_values=True
             ).items()
         }
-        self.subprotocols: list[str] = list(scope.get("subprotocols") or ())
+        # One that is not ASCII cannot be echoed.
+        self.subprotocols = [offer for offer in scope.get("subprotocols") or () if offer.isascii()]
         client = scope.get("client")
         self.address = self._address(client[0] if client else "", tuple(trusted_proxies))
         self.scheme = {"ws": "http", "wss": "https"}.get(scope.get("scheme", "http"), scope.get("scheme", "http"))

@@ -57,6 +57,7 @@ class PipelineConsumer(GatewayConsumer):
 
     wire = "langbot"
     principal: Principal
+    credential: str | None = None
     pipeline: PipelineConfig
     session: SessionKey
     membership: Membership
@@ -94,6 +95,8 @@ class PipelineConsumer(GatewayConsumer):
             )
         )
         everybody.go_live()
+        if self.credential and self.principal.kind == "application":
+            self.spawn(self.watch_credential(self.credential))
         wanted = self.peer.query.get("last_seq")
         if wanted is not None and wanted.isascii() and wanted.isdigit() and len(wanted) < 19:
             await self._replay(int(wanted))
@@ -102,8 +105,9 @@ class PipelineConsumer(GatewayConsumer):
 
     async def _authenticate(self) -> Principal:
         """Return who is speaking: by the handshake's credential, else by a first frame in time."""
-        principal = await self.parts.authenticator.identify(self.peer.token)
-        if principal is None and self.peer.token is None:
+        self.credential = self.peer.token
+        principal = await self.parts.authenticator.identify(self.credential)
+        if principal is None and self.credential is None:
             principal = await self._visitor() or await self._first_frame()
         if principal is None:
             raise WireError("Unauthorized", close_code=NOT_AUTHENTICATED)
@@ -125,7 +129,10 @@ class PipelineConsumer(GatewayConsumer):
                 frame = parse(await self.next_message())
         except (TimeoutError, ProtocolError):
             return None
-        return await self.parts.authenticator.identify(frame.token) if isinstance(frame, Authenticate) else None
+        if not isinstance(frame, Authenticate):
+            return None
+        self.credential = frame.token
+        return await self.parts.authenticator.identify(frame.token)
 
     def _session_type(self) -> SessionType:
         match self.peer.query.get("session_type", "person"):
@@ -154,7 +161,7 @@ class PipelineConsumer(GatewayConsumer):
         asked = self.peer.query.get("session_id", "")
         if session_type == "group":
             if len(asked) > ROOM_NAME_LENGTH or "\0" in asked:
-                raise WireError("session_id is too long", close_code=NOT_ALLOWED)
+                raise WireError("session_id must have at most 100 characters, and no NUL", close_code=NOT_ALLOWED)
             self.session = room_key(self.pipeline.uuid, asked or DEFAULT_ROOM)
             return True
         if not asked:

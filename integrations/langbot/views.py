@@ -106,7 +106,7 @@ class ResetView(PipelineView):
         "reset_sessions",
         "Reset a session, or all",
         serializers.Done,
-        request=None,
+        request=serializers.ResetQuery,
         parameters=[PIPELINE_UUID, SESSION_TYPE, serializers.ResetQuery],
         tags=["chat"],
     )
@@ -114,7 +114,9 @@ class ResetView(PipelineView):
         """Begin history and model memory anew; sockets stay, and the old transcript stays for staff."""
         principal, pipeline = await self.pipeline_for(request, pipeline_uuid, Scope.WRITE)
         kind = _session_type(session_type)
-        query = _checked(serializers.ResetQuery, request.query_params)
+        # Who names a session in the body means that one, not all of them.
+        body = request.data if isinstance(request.data, dict) else {}
+        query = _checked(serializers.ResetQuery, {**body, **request.query_params.dict()})
         session = await self.session_for(principal, pipeline, kind, query)
         await self.parts.store.write(Reset(pipeline.id, kind, session.uuid if session else None))
         return success({"message": "Session reset successfully"})

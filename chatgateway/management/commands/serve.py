@@ -38,6 +38,7 @@ class Command(BaseCommand):
         host, port, workers = options["host"], options["port"], options["workers"]
         checks.check_settings(host, workers)
         checks.check_database()
+        claim = None if settings.REDIS_URL else checks.claim_data_dir()
         listeners = checks.listen(host, port, workers)
         bootstrapped = None
         if options["prepare"]:
@@ -50,6 +51,8 @@ class Command(BaseCommand):
         connections.close_all()
         if workers == 1:
             server.run(listeners[0])
+            if claim is not None:
+                claim.close()
         else:
             os.environ["WORKERS"] = str(workers)
             raise SystemExit(Supervisor(listeners).run())
@@ -62,6 +65,8 @@ class Command(BaseCommand):
             self.stdout.write(f"Chat gateway on {base}")
         if settings.ACCESS_MODE == "open":
             self.stdout.write("  Access     open to everybody on this machine; set ACCESS_MODE=token for production")
+        else:
+            self.stdout.write("  Access     by token: `manage.py create_application NAME --token` makes one")
         self.stdout.flush()
 
 
