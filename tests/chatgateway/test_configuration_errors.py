@@ -87,6 +87,10 @@ def test_a_database_that_is_no_database(tmp_path: Path) -> None:
         pytest.param({"DEBUG": "perhaps"}, "DEBUG must be true or false", id="switch"),
         pytest.param({"MAX_FRAME_BYTES": "1"}, "MAX_FRAME_BYTES must be a whole number of at least", id="limit"),
         pytest.param({"TIME_ZONE": "Nowhere/City"}, "TIME_ZONE", id="time zone"),
+        pytest.param({"TRUSTED_PROXIES": "nginx"}, "TRUSTED_PROXIES must list addresses", id="proxy without address"),
+        pytest.param({"ALLOWED_ORIGINS": "example.com"}, "must look like https://example.com", id="origin"),
+        pytest.param({"PUBLIC_URL": "foo"}, "must look like https://example.com", id="public URL"),
+        pytest.param({"LEASE": "1"}, "LEASE must be more than twice BEAT", id="lease shorter than its beat"),
     ],
 )
 def test_a_wrong_setting(tmp_path: Path, changes: dict[str, str], says: str) -> None:

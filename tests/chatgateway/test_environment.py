@@ -5,10 +5,11 @@ import stat
 import threading
 from pathlib import Path
 
+import environ
 import pytest
 from django.core.exceptions import ImproperlyConfigured
 
-from chatgateway.environment import is_loopback, make_data_dir, read_or_make_secret_key
+from chatgateway.environment import is_loopback, make_data_dir, read_env_file, read_or_make_secret_key
 
 
 @pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "127.8.8.8", "::1", "[::1]"])
@@ -76,3 +77,32 @@ def test_starts_at_the_same_time_agree_on_one_key(tmp_path: Path) -> None:
         thread.join()
     assert len(keys) == 8
     assert len(set(keys)) == 1
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (b"ACCESS_MODE token\n", "line 1, is not of the form NAME=value"),
+        ("# 注释\nPORT=1\n".encode("gbk"), "it is not UTF-8"),
+        (None, "Is a directory"),
+    ],
+)
+def test_an_env_file_that_cannot_be_read_is_not_passed_over(tmp_path: Path, content: bytes | None, says: str) -> None:
+    path = tmp_path / ".env"
+    if content is None:
+        path.mkdir()
+    else:
+        path.write_bytes(content)
+    with pytest.raises(ImproperlyConfigured, match=says):
+        read_env_file(environ.Env(), path)
+
+
+def test_an_env_file_gives_what_the_environment_has_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / ".env"
+    path.write_text("# a comment\n\nGATEWAY_TEST_A=file\nexport GATEWAY_TEST_B=file\n")
+    monkeypatch.setenv("GATEWAY_TEST_A", "environment")
+    monkeypatch.setenv("GATEWAY_TEST_B", "to be put back")
+    monkeypatch.delenv("GATEWAY_TEST_B")
+    read_env_file(environ.Env(), path)
+    assert (os.environ["GATEWAY_TEST_A"], os.environ["GATEWAY_TEST_B"]) == ("environment", "file")
+    read_env_file(environ.Env(), tmp_path / "none")

@@ -66,3 +66,11 @@ def test_killing_the_supervisor_ends_its_workers(start_gateway: GatewayFactory) 
     os.kill(gateway.pid, signal.SIGKILL)
     wait_gone(gateway, gateway.pid, *workers)
     assert get_status(f"{gateway.url}/healthz") == 0
+
+
+def test_two_gateways_without_redis_do_not_share_a_folder(start_gateway: GatewayFactory) -> None:
+    first = start_gateway()
+    second = GatewayProcess(first.data_dir, first.database_url)
+    with pytest.raises(AssertionError, match="Another gateway serves from"):
+        second.start()
+    assert get_status(f"{first.url}/readyz") == 200

@@ -120,12 +120,13 @@ def test_a_folder_is_loaded_and_then_only_what_changed(pipeline: UUID, folder: P
 def test_a_load_leaves_other_spaces_and_documents_by_hand_alone(pipeline: UUID, folder: Path, tmp_path: Path) -> None:
     services.save_document(pipeline, title="By hand", text="x", space="docs")
     services.load_folder(pipeline, "other", folder)
-    empty = tmp_path / "empty"
-    empty.mkdir()
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "other.md").write_text("other")
     load(pipeline, folder)
-    assert load(pipeline, empty) == FolderLoad(0, 0, 2, 0)
+    assert load(pipeline, other) == FolderLoad(1, 0, 2, 0)
     assert set(Document.objects.values_list("space", flat=True)) == {"docs", "other"}
-    assert Document.objects.get(space="docs").title == "By hand"
+    assert set(Document.objects.filter(space="docs").values_list("title", flat=True)) == {"By hand", "other"}
 
 
 def test_a_document_that_moves_to_another_space_leaves_its_folder(pipeline: UUID, folder: Path) -> None:
@@ -185,7 +186,33 @@ def test_many_documents(pipeline: UUID, tmp_path: Path) -> None:
     assert load(pipeline, tmp_path) == FolderLoad(0, count, 0, 0)
     for file in tmp_path.iterdir():
         file.unlink()
-    assert load(pipeline, tmp_path) == FolderLoad(0, 0, count, 0)
+    (tmp_path / "new.txt").write_text("all that is left")
+    assert load(pipeline, tmp_path) == FolderLoad(1, 0, count, 0)
+
+
+def test_an_empty_folder_is_taken_for_a_lost_mount(pipeline: UUID, folder: Path, tmp_path: Path) -> None:
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    load(pipeline, folder)
+    with pytest.raises(DocumentError, match="is it mounted"):
+        load(pipeline, empty)
+    assert Document.objects.filter(space="docs").count() == 2
+
+
+def test_a_link_out_of_the_folder_is_left_out(pipeline: UUID, folder: Path, tmp_path: Path) -> None:
+    secret = tmp_path / "secret.txt"
+    secret.write_text("not for everybody")
+    (folder / "link.txt").symlink_to(secret)
+    (folder / "inside.txt").symlink_to(folder / "hours.md")
+    load(pipeline, folder)
+    assert set(Document.objects.values_list("path", flat=True)) >= {"inside.txt", "hours.md"}
+    assert not Document.objects.filter(path="link.txt").exists()
+
+
+@pytest.mark.parametrize("url", ["javascript:alert(1)", "data:text/html,x"])
+def test_an_address_that_is_no_address_is_refused(pipeline: UUID, url: str) -> None:
+    with pytest.raises(DocumentError, match="address"):
+        services.save_document(pipeline, title="x", text="x", space="docs", url=url)
 
 
 def test_a_folder_that_is_none(pipeline: UUID, folder: Path) -> None:

@@ -1,5 +1,7 @@
 """One gateway in open mode and one in token mode for all tests of this wire; every test brings its own sessions."""
 
+import contextlib
+import sqlite3
 from collections.abc import Iterator
 
 import pytest
@@ -56,3 +58,9 @@ class TokenMaker:
             DATABASE_URL=self._gateway.database_url,
         )
         return next(line for line in printed.splitlines() if line.startswith("token:")).split()[1]
+
+    def revoke_all(self) -> None:
+        """Revoke every token there is, as the admin's action does."""
+        path = self._gateway.database_url.removeprefix("sqlite:///")
+        with contextlib.closing(sqlite3.connect(path)) as connection, connection:
+            connection.execute("UPDATE connections_accesstoken SET revoked_at = datetime('now')")

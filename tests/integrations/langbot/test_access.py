@@ -87,3 +87,17 @@ async def test_an_application_of_one_pipeline_sees_no_other(guarded: GatewayProc
     other = "00000000-0000-4000-8000-0000000000ff"
     headers = {"Authorization": f"Bearer {token}"}
     assert (await acall(guarded, "GET", below("connections", other), headers=headers))[0] == 404
+
+
+@pytest.mark.parametrize("way", ["query", "first frame"])
+async def test_an_open_socket_ends_with_its_token(guarded: GatewayProcess, make_token: TokenMaker, way: str) -> None:
+    token = make_token()
+    ways: dict[str, dict[str, Any]] = {
+        "query": {"token": token},
+        "first frame": {"first": {"type": "authenticate", "token": token}},
+    }
+    async with await PipelineClient.connect(guarded, **ways[way]) as client:
+        assert client.connected["type"] == "connected"
+        make_token.revoke_all()
+        assert await client.recv(5) == UNAUTHORIZED
+        assert await client.closed() == 4001

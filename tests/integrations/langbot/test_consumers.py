@@ -246,6 +246,19 @@ async def test_an_unknown_socket_path_is_404_before_the_upgrade(gateway: Gateway
     assert refused.value.response.status_code == 404
 
 
+async def test_a_handshake_that_is_too_long_is_refused(gateway: GatewayProcess) -> None:
+    with pytest.raises(InvalidStatus) as refused:
+        await PipelineClient.connect(gateway, token="x" * 9000)
+    assert refused.value.response.status_code == 400
+
+
+async def test_refusals_leave_no_fault_in_the_log(gateway: GatewayProcess) -> None:
+    for path, headers in (("/nowhere", {}), ("/", {"Origin": "https://evil.example"})):
+        with pytest.raises(InvalidStatus):
+            await connect(f"{gateway.ws_url}{path}", additional_headers=headers, proxy=None)
+    assert "error" not in gateway.log().lower()
+
+
 async def test_the_wire_answers_below_websocket_too(gateway: GatewayProcess) -> None:
     async with await PipelineClient.connect(f"{gateway.ws_url}/websocket") as client:
         assert client.connected["type"] == "connected"

@@ -1,5 +1,6 @@
 """The pipeline wire's REST calls on a real server."""
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -80,3 +81,28 @@ def test_pipelines_are_listed(gateway: GatewayProcess) -> None:
     assert status == 200
     assert {"uuid", "name", "description", "is_default"} == set(answer["data"]["pipelines"][0])
     assert DEFAULT_PIPELINE in {pipeline["uuid"] for pipeline in answer["data"]["pipelines"]}
+
+
+async def test_a_reset_narrowed_in_its_body_leaves_the_others_alone(gateway: GatewayProcess) -> None:
+    async with await PipelineClient.connect(gateway) as mine, await PipelineClient.connect(gateway) as other:
+        await mine.ask("What can you do?")
+        await other.ask("What can you do?")
+        status, _ = await acall(gateway, "POST", below("reset/person"), {"session_id": mine.session_id})
+        assert status == 200
+        assert history(gateway, query=f"?session_id={mine.session_id}") == []
+        assert len(history(gateway, query=f"?session_id={other.session_id}")) == 2
+
+
+async def test_a_body_in_chunks_is_read(gateway: GatewayProcess) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", int(gateway.url.rsplit(":", 1)[1]))
+    body = b'{"message":"in chunks"}'
+    head = (
+        f"POST /api/v1/pipelines{below('broadcast')} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n"
+        "Content-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
+    )
+    writer.write(head.encode() + b"%x\r\n%b\r\n0\r\n\r\n" % (len(body), body))
+    answer = await asyncio.wait_for(reader.read(), 15)
+    writer.close()
+    await writer.wait_closed()
+    assert answer.startswith(b"HTTP/1.1 200")
+    assert b"Broadcast sent successfully" in answer
