@@ -84,11 +84,11 @@ def envelope(codec: Codec, topic: Topic, event: Event, origin: str = "") -> dict
 class Membership:
     """One member's place in a topic; paused until `go_live`."""
 
-    __slots__ = ("after", "encode", "held", "member", "room")
+    __slots__ = ("after", "encode", "held", "push", "room")
 
     def __init__(self, room: "_Room", member: Member, encode: Encoder) -> None:
         self.room = room
-        self.member = member
+        self.push = member.push
         self.encode = encode
         self.after = 0
         self.held: list[tuple[int, Event]] | None = []
@@ -104,14 +104,14 @@ class Membership:
         self.after = after or 0
         for seq, event in held:
             if seq > self.after:
-                self._push(event)
+                self._tell(event)
         if after is not None:
             self.room.known(after)
 
-    def _push(self, event: Event) -> None:
+    def _tell(self, event: Event) -> None:
         frame = self.encode(event)
         if frame is not None:
-            self.member.push(frame)
+            self.push(frame)
 
 
 class _Room:
@@ -182,11 +182,11 @@ class _Room:
             if frame is None:
                 continue
             for membership in members:
-                if membership.held is not None:
-                    if seq is not None and len(membership.held) < HELD:
-                        membership.held.append((seq, event))
-                elif seq is None or seq > membership.after:
-                    membership.member.push(frame)
+                if membership.held is None:
+                    if seq is None or seq > membership.after:
+                        membership.push(frame)
+                elif seq is not None and len(membership.held) < HELD:
+                    membership.held.append((seq, event))
 
 
 class _Watcher:

@@ -34,6 +34,7 @@ class Frame:
 
     def __init__(self, payload: bytes, key: object = None) -> None:
         self.payload = payload
+        self.size = len(payload)
         self.key = key
 
     @cached_property
@@ -96,13 +97,15 @@ class Outbound:
         """Send a frame as soon as the peer takes it."""
         if self._closed:
             return
-        if self._direct is not None and not self._waiting and self._direct.can_write:
-            self._direct.write(frame.wire)
-            self.on_sent(len(frame.payload))
-            return
-        self._wait(frame)
-        if self._direct is None:
+        direct = self._direct
+        if direct is None:
+            self._wait(frame)
             self._wake_writer()
+        elif direct.can_write and not self._waiting:
+            direct.write(frame.wire)
+            self.on_sent(frame.size)
+        else:
+            self._wait(frame)
 
     async def flush(self) -> None:
         """Take no more frames, and wait until everything has been handed to the server."""

@@ -173,6 +173,35 @@ class Load:
             **milliseconds(waits),
         }
 
+    async def fanout(self, connections: int, rounds: int) -> dict[str, Any]:
+        """Let one socket of the floor speak to all, one round after another, each until the last one has it."""
+        peers = await self._open(connections)
+        missing = 0
+        complete = asyncio.Event()
+
+        def hear(_payload: bytes) -> None:
+            nonlocal missing
+            missing -= 1
+            if missing == 0:
+                complete.set()
+
+        for peer in peers:
+            peer.hear = hear
+        used = cpu_seconds(self._pids)
+        for _ in range(rounds):
+            missing = connections
+            complete.clear()
+            peers[0].send(QUESTION)
+            async with asyncio.timeout(PATIENCE):
+                await complete.wait()
+        used = cpu_seconds(self._pids) - used
+        await self._close(peers)
+        return {
+            "what": f"fan-out to {connections}, {rounds} rounds",
+            "deliveries_per_cpu_second": round(connections * rounds / used),
+            "cpu_us_per_delivery": round(used / connections / rounds * 1e6, 2),
+        }
+
     @staticmethod
     async def _broadcast(http: httpx2.AsyncClient) -> None:
         response = await http.post(f"{PATH}/broadcast", json={"message": "A notice of ordinary length."})

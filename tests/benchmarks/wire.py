@@ -20,7 +20,7 @@ from tests.benchmarks.load import Load
 from tests.benchmarks.measuring import report
 from tests.support.environment import ROOT
 from tests.support.server import GatewayProcess, get_status, manage
-from tests.support.waiting import free_port, wait_until
+from tests.support.waiting import free_port, is_listening, wait_until
 
 SERVER_CORE, LOAD_CORE = "1", 0
 
@@ -55,6 +55,27 @@ def start_gateway(stack: contextlib.ExitStack) -> GatewayProcess:
     return gateway
 
 
+def start_floor(stack: contextlib.ExitStack) -> Load:
+    """Start the bare server on the gateway's core until `stack` unwinds."""
+    port = free_port()
+    command = ["taskset", "-c", SERVER_CORE, sys.executable, "-m", "tests.benchmarks.floor", str(port)]
+    process = subprocess.Popen(command, cwd=ROOT)
+    stack.callback(process.wait)
+    stack.callback(process.kill)
+    wait_until(lambda: is_listening(port), timeout=20, what="the bare server")
+    return Load(f"http://127.0.0.1:{port}", [process.pid])
+
+
+async def run_floor(load: Load, only: set[str], seconds: float) -> list[dict[str, Any]]:
+    """Measure the bare server where the gateway is measured at the same."""
+    results = []
+    if "pings" in only:
+        results.append(await load.pings(50, seconds))
+    if "broadcasts" in only:
+        results.append(await load.fanout(500, 100))
+    return [{**result, "what": f"the floor, a bare server: {result['what']}"} for result in results]
+
+
 async def run(load: Load, only: set[str], seconds: float) -> list[dict[str, Any]]:
     """Run what `only` names, one after another."""
     runs: dict[str, Callable[[], Awaitable[dict[str, Any]]]] = {
@@ -87,7 +108,10 @@ def main() -> None:
         else:
             gateway = start_gateway(stack)
             load = Load(gateway.url, gateway.worker_pids())
-        runs = uvloop.run(run(load, set(options.only.split(",")), options.seconds))
+        only = set(options.only.split(","))
+        floor = start_floor(stack)
+        runs = uvloop.run(run_floor(floor, only, options.seconds))
+        runs += uvloop.run(run(load, only, options.seconds))
     report("pipeline wire on uvicorn, SQLite, stub model", runs)
 
 

@@ -26,6 +26,12 @@ async def eventually(condition: Callable[[], Awaitable[bool]], *, timeout: float
         await asyncio.sleep(0.05)  # between two looks at another process, which cannot tell us
 
 
+def is_listening(port: int) -> bool:
+    """Tell whether somebody listens on a loopback port."""
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
 def free_port() -> int:
     """Return a loopback port that nobody listens on now."""
     with socket.socket() as probe:
