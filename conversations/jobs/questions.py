@@ -131,12 +131,12 @@ class _Batch:
 
 def _lock_or_make_sessions(jobs: Sequence[Accept], now: datetime) -> dict[UUID, LockedSession]:
     wanted = {job.question.session.uuid: job for job in jobs}
-    locked = sessions.lock(uuid__in=wanted)
+    locked = sessions.lock(uuids=wanted)
     missing = wanted.keys() - locked.keys()
     if missing:
         # Another worker may be making the same room at this moment: then its row is the one to lock.
         rows.insert(ChatSession, _SESSION_FIELDS, [_new_session(wanted[uuid], now) for uuid in missing], ignore="uuid")
-        locked |= sessions.lock(uuid__in=missing)
+        locked |= sessions.lock(uuids=missing)
     return locked
 
 

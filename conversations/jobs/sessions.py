@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable
 from datetime import datetime
-from typing import Any
 from uuid import UUID
 
 import msgspec
@@ -28,15 +27,22 @@ class LockedSession(msgspec.Struct):
         return self.last_seq
 
 
-def lock(**which: Any) -> dict[UUID, LockedSession]:
-    """Lock the sessions that match, in the order of their ids."""
-    found = (
-        ChatSession.objects.select_for_update()
-        .filter(**which)
-        .order_by("id")
-        .values_list("id", "uuid", "epoch", "last_seq", "open_turns", "language")
+_FIELDS = ("id", "uuid", "epoch", "last_seq", "open_turns", "language")
+
+
+def lock(*, uuids: Iterable[UUID] = (), ids: Iterable[int] = ()) -> dict[UUID, LockedSession]:
+    """Lock the sessions of these UUIDs or of these ids, in the order of their ids."""
+    found = rows.lock(ChatSession, _FIELDS, where="uuid", values=[rows.adapt_uuid(uuid) for uuid in uuids])
+    found += rows.lock(ChatSession, _FIELDS, where="id", values=list(ids))
+    locked = (
+        LockedSession(id_, uuid if isinstance(uuid, UUID) else UUID(uuid), epoch, seq, turns, _language(language))
+        for id_, uuid, epoch, seq, turns, language in found
     )
-    return {row[1]: LockedSession(*row[:5], "en" if row[5] == "en" else "zh-hans") for row in found}
+    return {session.uuid: session for session in locked}
+
+
+def _language(text: str) -> Language:
+    return "en" if text == "en" else "zh-hans"
 
 
 def save(sessions: Iterable[LockedSession], now: datetime) -> None:

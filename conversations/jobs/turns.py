@@ -87,7 +87,7 @@ class Finish(Job, msgspec.Struct, frozen=True):
         """End all the turns under the locks of their sessions."""
         now = timezone.now()
         time = rows.adapt_time(now)
-        locked = sessions.lock(id__in={job.turn.session_id for job in jobs})
+        locked = sessions.lock(ids={job.turn.session_id for job in jobs})
         states = _lock_turns(jobs)
         results: list[Finished | Refused] = []
         messages: list[rows.Row] = []
