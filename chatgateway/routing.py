@@ -150,10 +150,11 @@ class Gateway:
         return responders
 
     async def _start(self) -> None:
-        await self.hub.start()
+        # What can fail first: a start that failed is tried again by the next request.
         await self.catalogue.refresh()
         await self.store.read(self.library.refresh)
         await self.registry.start(on_fenced=self.turns.abandon)
+        await self.hub.start()
         self.hub.watch(ControlTopic(), self.turns.on_control)
         loop = asyncio.get_running_loop()
         self._tasks = [

@@ -295,14 +295,15 @@ class Hub:
         if room.last is None or not room.early:
             return
         try:
-            missing = await self._fill(room.topic, room.last)
+            # What came early was committed: where the database has none of it, it has been erased since.
+            missing = await self._fill(room.topic, room.last) or [room.early[min(room.early)]]
         except Exception as error:  # noqa: BLE001  the database is away: try again, the early events wait
             log.warning("hub.gap_not_filled", reason=str(error))
-            missing = ()
+            missing = []
         for event in missing:
-            # What the database does not have any more (a visitor erased) is not waited for.
-            room.last = max(room.last, (event.seq or 0) - 1)
-            room.deliver(event)
+            if event.seq is not None and event.seq > room.last:
+                room.last = event.seq - 1  # what the database does not have any more is not waited for
+                room.deliver(event)
         if room.early and room.timer is None:
             room.timer = asyncio.get_running_loop().call_later(LAYER_RETRY, self.fill_gap, room)
 

@@ -80,6 +80,7 @@ class Registry:
         self._lock_dir = lock_dir
         self._lock: IO[str] | None = None
         self._live: dict[UUID, LiveConnection] = {}
+        self._scanned = 0.0
         self._seen: dict[UUID, tuple[int, float]] = {}  # worker → its beat and since when, by our clock
         self._beating: asyncio.Task[None] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
@@ -127,6 +128,10 @@ class Registry:
         now = time.monotonic()
         beats = await self._writer.read(selectors.live_workers)
         beats.pop(self.worker, None)
+        if now - self._scanned > 3 * self._limits.scan:
+            # We were away, or the database was: how long the others have been silent is not known.
+            self._seen = {}
+        self._scanned = now
         seen = {
             worker: before if (before := self._seen.get(worker)) and before[0] == beat else (beat, now)
             for worker, beat in beats.items()

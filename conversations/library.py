@@ -49,6 +49,9 @@ class _Card(msgspec.Struct, frozen=True):
     language: Language | None
 
 
+MAX_QUESTION = 2000  # characters of a question that are searched for; more only costs time
+
+
 class _Shelf(msgspec.Struct, frozen=True):
     """One pipeline's documents as of a revision; immutable."""
 
@@ -94,7 +97,7 @@ class Library:
             return []
         hits = []
         # What the pipeline is called is what all of its documents are about.
-        for match in shelf.index.search(question, language, limit, subject=_subject(shelf.name)):
+        for match in shelf.index.search(question[:MAX_QUESTION], language, limit, subject=_subject(shelf.name)):
             card = shelf.cards[match.entry.document]
             hits.append(
                 Hit(

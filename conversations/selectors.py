@@ -96,9 +96,14 @@ def messages_after(session: UUID, after_seq: int, limit: int) -> list[StoredMess
     return [stored_message(row) for row in found[:limit]]
 
 
-def session_history(session: UUID, *, after_seq: int | None, limit: int) -> list[StoredMessage]:
-    """Return the newest `limit` messages of a session's present epoch, oldest first."""
-    found = _messages().filter(session__uuid=session, epoch=F("session__epoch"))
+def session_history(session: SessionKey, *, after_seq: int | None, limit: int) -> list[StoredMessage]:
+    """Return the newest `limit` messages of a session's present epoch, oldest first; none of another pipeline's."""
+    found = _messages().filter(
+        session__uuid=session.uuid,
+        session__pipeline__uuid=session.pipeline,
+        session__session_type=session.session_type,
+        epoch=F("session__epoch"),
+    )
     if after_seq is not None:
         found = found.filter(seq__gt=after_seq)
     return [stored_message(row) for row in reversed(found.order_by("-seq")[:limit])]
@@ -148,6 +153,12 @@ def document(pipeline: UUID, uuid: UUID) -> StoredDocument | None:
     """Return a document of a pipeline with its text, or None."""
     row = Document.objects.filter(pipeline__uuid=pipeline, uuid=uuid).first()
     return None if row is None else _stored_document(row, row.text)
+
+
+def running_turns(worker: UUID) -> list[Turn]:
+    """Return the turns that run under a worker's lease, as the database has them."""
+    found = TurnRow.objects.select_related("question", "session__pipeline")
+    return [turn_value(row) for row in found.filter(state=TurnRow.State.RUNNING, worker=worker).order_by("id")]
 
 
 def workers_with_turns() -> set[UUID]:

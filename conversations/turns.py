@@ -73,6 +73,7 @@ class TurnRunner:
         self._worker = worker
         self._limits = limits
         self._running: dict[UUID, _Running] = {}
+        self._forgotten: set[int] = set()
         self._accepting: set[asyncio.Task[Accepted]] = set()
         self._closing = False
 
@@ -121,6 +122,8 @@ class TurnRunner:
     async def take_over(self, dead: Callable[[set[UUID]], Awaitable[set[UUID]]]) -> None:
         """Claim the turns of workers that `dead` picks out as dead, and run or end them."""
         workers = await self._store.read(selectors.workers_with_turns)
+        if self._worker() in workers:
+            await self._start_forgotten()
         workers.discard(self._worker())
         lost = await dead(workers) if workers else set()
         if not lost or self._closing:
@@ -129,6 +132,19 @@ class TurnRunner:
         for turn in turns:
             log.info("turn.taken_over", turn=turn.id, begun=turn.begun)
             self._start(turn)
+
+    async def _start_forgotten(self) -> None:
+        """Start turns of ours that nobody here runs: their COMMIT was cut off, and yet it happened.
+
+        Only those seen twice: the acknowledgement of the others may be on its way.
+        """
+        turns = await self._store.read(selectors.running_turns, self._worker())
+        forgotten = [turn for turn in turns if turn.session.uuid not in self._running]
+        seen_before, self._forgotten = self._forgotten, {turn.id for turn in forgotten}
+        for turn in forgotten:
+            if turn.id in seen_before and not self._closing:
+                log.warning("turn.forgotten", turn=turn.id)
+                self._start(turn)
 
     def abandon(self) -> None:
         """Drop every running turn: this worker's lease was lost, and others have taken them over."""
@@ -148,6 +164,8 @@ class TurnRunner:
                 running.end(outcome)
 
     def _start(self, turn: Turn) -> None:
+        if turn.session.uuid in self._running:
+            return  # a session runs one turn at a time: this one is running already
         running = _Running()
         self._running[turn.session.uuid] = running
         running.task = asyncio.get_running_loop().create_task(self._run(turn, running))
@@ -156,6 +174,7 @@ class TurnRunner:
         answer = _Answer(turn, self._limits.delta_interval, self._publish, self._save)
         try:
             outcome = await self._answer(turn, answer, running)
+            answer.close()
             finished = await self._end(turn, answer, outcome)
         except asyncio.CancelledError:
             if not running.dropped:
@@ -343,10 +362,10 @@ class _Answer:
         self.add(f"\n\n{sentence}" if self.text else sentence)
 
     def close(self) -> None:
-        """Send no more deltas."""
+        """Tell the last state where it is not told yet, and send no more deltas."""
         if self._timer is not None:
             self._timer.cancel()
-            self._timer = None
+            self._emit()
 
     def _emit(self) -> None:
         turn = self._turn

@@ -146,7 +146,7 @@ class GatewayConsumer(AsyncWebsocketConsumer):
         if message["type"] != "websocket.receive":
             self._peer_closed = True
             if self._closed is None:
-                self._closed = (message.get("code") or 1005, message.get("reason") or "")
+                self._closed = (message.get("code") or 1005, (message.get("reason") or "").replace("\0", ""))
             raise Disconnected
         data: str | bytes | None = message.get("text")
         if data is None:

@@ -32,10 +32,11 @@ EXTENSION = "chatgateway.direct"
 class Frame:
     """One text message, encoded once, for any number of sockets."""
 
-    def __init__(self, payload: bytes, key: object = None) -> None:
+    def __init__(self, payload: bytes, key: object = None, *, last: bool = False) -> None:
         self.payload = payload
         self.size = len(payload)
         self.key = key
+        self.last = last
 
     @cached_property
     def wire(self) -> bytes:
@@ -134,7 +135,10 @@ class Outbound:
         if key is None:
             self._number += 1
             key = self._number
-        elif (older := self._waiting.pop(key, None)) is not None:
+        elif (older := self._waiting.get(key)) is not None:
+            if older.last:
+                return  # the end of an answer is not taken back by a delta that comes late
+            del self._waiting[key]
             self._bytes -= len(older.payload)
         if self._bytes + len(frame.payload) > self._limit:
             self.close()

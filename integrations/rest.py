@@ -15,7 +15,7 @@ from rest_framework.parsers import BaseParser
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from connections.auth import Principal, Scope, may
+from connections.auth import AccessMode, Principal, Scope, may, origin_allowed
 from integrations.errors import WireError, fault_of
 from integrations.parts import Parts
 from integrations.peers import Peer
@@ -122,8 +122,19 @@ class WireView(APIView):  # type: ignore[misc]  # adrf ships no types
         # DRF hands Django's own attributes through; `scope` is the ASGI request's.
         peer = Peer(request.scope, self.parts.options.trusted_proxies)  # type: ignore[attr-defined]
         principal = await self.parts.authenticator.identify(peer.token)
+        if not self._origin_allowed(peer, principal):
+            raise WireError("Origin not allowed", status=403)
         if principal is None:
             raise WireError("No valid user token provided", status=401)
         if not may(principal, scope):
             raise WireError("Forbidden", status=403)
         return principal
+
+    def _origin_allowed(self, peer: Peer, principal: Principal | None) -> bool:
+        """Tell whether the page that calls may (S1): in open mode a stranger's page could otherwise do everything."""
+        options = self.parts.options
+        mode: AccessMode = "open" if options.open_access else "token"
+        # The host has passed HostGuard.
+        if origin_allowed(peer.origin, host=peer.host, scheme=peer.scheme, mode=mode, allowed=options.allowed_origins):
+            return True
+        return principal is not None and peer.origin in principal.origins

@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, Sequence
 import msgspec
 
 from conversations.knowledge import passages, segment
-from conversations.library import Hit, Library
+from conversations.library import MAX_QUESTION, Hit, Library
 from conversations.responders.base import Ask
 from conversations.types import Citation, Language, Reply
 
@@ -16,7 +16,6 @@ SECOND_BEST = 0.85  # share of the best score that another passage needs to be p
 MAX_ANSWER = 1600  # characters of passages; another one is added within it
 THREADED_SIZE = 20_000  # passages; beyond, a search takes too long for the event loop
 TITLES_NAMED = 8
-MAX_QUESTION = 2000  # characters that are searched for; more only costs time
 
 
 class _Phrases(msgspec.Struct, frozen=True):

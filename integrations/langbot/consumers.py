@@ -25,7 +25,7 @@ from conversations.types import (
 )
 from integrations import resume
 from integrations.consumer import GatewayConsumer
-from integrations.errors import NORMAL, NOT_ALLOWED, NOT_AUTHENTICATED, Fault, WireError
+from integrations.errors import NORMAL, NOT_ALLOWED, NOT_AUTHENTICATED, TRY_LATER, Fault, WireError
 from integrations.langbot.protocol import (
     Authenticate,
     ChatMessage,
@@ -58,6 +58,7 @@ class PipelineConsumer(GatewayConsumer):
     wire = "langbot"
     principal: Principal
     credential: str | None = None
+    replaying = False
     pipeline: PipelineConfig
     session: SessionKey
     membership: Membership
@@ -88,7 +89,7 @@ class PipelineConsumer(GatewayConsumer):
                         session_type=session_type,
                         timestamp=stamp(timezone.now()),
                         session_id=self.session.name if session_type == "group" else str(self.session.uuid),
-                        resume_token=resume.issue(self.pipeline.uuid, self.session.uuid),
+                        resume_token=resume.issue(self.session),
                         last_seq=last_seq,
                     )
                 )
@@ -172,7 +173,7 @@ class PipelineConsumer(GatewayConsumer):
         except ValueError:
             raise WireError(NO_SUCH_SESSION, close_code=NOT_ALLOWED) from None
         token = self.peer.query.get("resume_token", "")
-        if not resume.is_valid(token, key.pipeline, key.uuid) and not await self._is_own(key):
+        if not resume.is_valid(token, key) and not await self._is_own(key):
             raise WireError(NO_SUCH_SESSION, close_code=NOT_ALLOWED)
         self.session = key
         return True
@@ -201,6 +202,8 @@ class PipelineConsumer(GatewayConsumer):
             case ChatMessage():
                 self._ask(frame)
             case Stop():
+                if not may(self.principal, Scope.WRITE):
+                    raise WireError("Forbidden")
                 self.parts.turns.stop(self.session.uuid)
             case Resume():
                 self.spawn(self._replay(frame.last_seq))
@@ -249,15 +252,25 @@ class PipelineConsumer(GatewayConsumer):
 
     async def _replay(self, last_seq: int) -> None:
         """Replay what came after `last_seq`, then go live from there."""
+        if self.replaying:
+            raise WireError("A resume is going on already")
+        self.replaying = True
         self.membership.pause()
-        await self.parts.hub.ready()
-        replayed = await self.parts.store.read(selectors.replay, self.session.uuid, last_seq)
+        try:
+            await self.parts.hub.ready()
+            replayed = await self.parts.store.read(selectors.replay, self.session.uuid, last_seq)
+        except StoreError as error:
+            # Half resumed is worse than not connected: the client comes again.
+            self.fail(error)
+            self.end(TRY_LATER)
+            return
         self.push(Frame(serialise(Resumed(replayed.complete, replayed.last_seq))))
         for message in replayed.messages:
             frame = encode(MessageStored(message))
             if frame is not None:
                 self.push(frame)
         self.membership.go_live(replayed.last_seq)
+        self.replaying = False
 
     def error_frame(self, fault: Fault) -> Frame:
         """Return an error in this wire's shape."""

@@ -11,7 +11,9 @@ import msgspec
 from integrations.strict import ProtocolError, decode
 
 BOT = "websocketbot"
-CACHED_LENGTH = 128  # frames up to this length are parsed once: a ping is the same text every time
+# Frames up to this length are parsed once: a ping is the same text every time. Too short for a frame with a token.
+CACHED_LENGTH = 40
+COMPONENTS = 200  # a message has at most so many
 SessionType = Literal["person", "group"]
 
 
@@ -159,6 +161,8 @@ def _message(value: dict[str, Any]) -> ChatMessage:
     fields: _MessageFields = _convert(value, _MessageFields)
     if fields.client_msg_id is not None and not 0 < len(fields.client_msg_id) <= 128:
         raise ProtocolError("client_msg_id must have 1 to 128 characters")
+    if len(fields.message) > COMPONENTS:
+        raise ProtocolError(f"message must have at most {COMPONENTS} components")
     return ChatMessage(
         components=tuple(_component(item, f"message[{index}]") for index, item in enumerate(fields.message)),
         chain=_encode(fields.message).decode(),

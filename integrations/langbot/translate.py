@@ -31,7 +31,7 @@ def encode(event: Event) -> Frame | None:
             data = message_data(message)
             if message.role is Role.USER:
                 return Frame(serialise(UserMessage(message.session_type, data)))
-            return Frame(serialise(Response(message.session_type, data)), key=message.id)
+            return Frame(serialise(Response(message.session_type, data)), key=message.id, last=True)
         case ReplyDelta():
             chain = answer_chain(event.session_type, event.reply_to, event.text)
             data = MessageData(

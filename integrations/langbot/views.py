@@ -63,7 +63,7 @@ class PipelineView(WireView):
             key = SessionKey(UUID(name), pipeline.uuid, "person")
         except ValueError:
             raise WireError(NO_SUCH_SESSION, status=404) from None
-        if everything or resume.is_valid(query.get("resume_token", ""), key.pipeline, key.uuid):
+        if everything or resume.is_valid(query.get("resume_token", ""), key):
             return key
         state = await self.parts.store.read(selectors.session_state, key.uuid)
         if state is None or state.key != key or state.application != principal.application:
@@ -94,7 +94,7 @@ class MessagesView(PipelineView):
             found = await read(selectors.pipeline_history, pipeline.uuid, kind, limit=query["limit"])
         else:
             found = await read(
-                selectors.session_history, session.uuid, after_seq=query.get("after_seq"), limit=query["limit"]
+                selectors.session_history, session, after_seq=query.get("after_seq"), limit=query["limit"]
             )
         return success({"messages": [history_row(message) for message in found]})
 

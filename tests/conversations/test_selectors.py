@@ -152,12 +152,12 @@ def test_a_replay_after_what_was_never_said_is_incomplete(speaker: Speaker, sess
 def test_a_history_is_the_newest_of_the_present_epoch_oldest_first(speaker: Speaker, session: SessionKey) -> None:
     speaker.say(session, "1", "2")
     speaker.reset(session)
-    assert selectors.session_history(session.uuid, after_seq=None, limit=10) == []
+    assert selectors.session_history(session, after_seq=None, limit=10) == []
     speaker.say(session, "3", "4", "5")
-    assert seqs(selectors.session_history(session.uuid, after_seq=None, limit=10)) == [3, 4, 5]
-    assert seqs(selectors.session_history(session.uuid, after_seq=None, limit=2)) == [4, 5]
-    assert seqs(selectors.session_history(session.uuid, after_seq=3, limit=10)) == [4, 5]
-    assert seqs(selectors.session_history(session.uuid, after_seq=3, limit=1)) == [5]
+    assert seqs(selectors.session_history(session, after_seq=None, limit=10)) == [3, 4, 5]
+    assert seqs(selectors.session_history(session, after_seq=None, limit=2)) == [4, 5]
+    assert seqs(selectors.session_history(session, after_seq=3, limit=10)) == [4, 5]
+    assert seqs(selectors.session_history(session, after_seq=3, limit=1)) == [5]
 
 
 def test_a_pipelines_history_is_over_its_sessions_of_that_type(speaker: Speaker, pipeline: Pipeline) -> None:

@@ -1,38 +1,45 @@
 """Resume tokens: one session's, of one pipeline, by our key or an earlier one."""
 
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 import pytest
 from pytest_django import Settings
 
+from conversations.types import SessionKey, room_key
 from integrations import resume
 
-PIPELINE, SESSION = uuid4(), uuid4()
+PIPELINE, UUID_ = uuid4(), uuid4()
+SESSION = SessionKey(UUID_, PIPELINE, "person")
+ROOM = room_key(PIPELINE, "lobby")
 
 
 def test_a_session_is_entered_again_with_its_token() -> None:
-    assert resume.is_valid(resume.issue(PIPELINE, SESSION), PIPELINE, SESSION)
+    assert resume.is_valid(resume.issue(SESSION), SESSION)
 
 
 @pytest.mark.parametrize(
-    ("pipeline", "session"),
-    [(PIPELINE, uuid4()), (uuid4(), SESSION), (SESSION, PIPELINE)],
-    ids=["another session", "another pipeline", "the two exchanged"],
+    ("issued", "entered"),
+    [
+        pytest.param(SESSION, SessionKey(uuid4(), PIPELINE, "person"), id="another session"),
+        pytest.param(SESSION, SessionKey(UUID_, uuid4(), "person"), id="another pipeline"),
+        pytest.param(SESSION, SessionKey(PIPELINE, UUID_, "person"), id="the two exchanged"),
+        pytest.param(ROOM, SessionKey(ROOM.uuid, PIPELINE, "person"), id="a room as a person's session"),
+    ],
 )
-def test_a_token_opens_nothing_else(pipeline: UUID, session: UUID) -> None:
-    assert not resume.is_valid(resume.issue(PIPELINE, SESSION), pipeline, session)
+def test_a_token_opens_nothing_else(issued: SessionKey, entered: SessionKey) -> None:
+    assert not resume.is_valid(resume.issue(issued), entered)
 
 
 @pytest.mark.parametrize("token", ["", "0" * 64, "密码", "x" * 10_000])
 def test_what_is_no_token_opens_nothing(token: str) -> None:
-    assert not resume.is_valid(token, PIPELINE, SESSION)
+    assert not resume.is_valid(token, SESSION)
 
 
 def test_tokens_of_an_earlier_key_stay_good_until_it_is_forgotten(settings: Settings) -> None:
     settings.SECRET_KEY = "the earlier one"
-    token = resume.issue(PIPELINE, SESSION)
+    token = resume.issue(SESSION)
     settings.SECRET_KEY = "the present one"
     settings.SECRET_KEY_FALLBACKS = ["the earlier one"]
-    assert resume.is_valid(token, PIPELINE, SESSION)
+    assert resume.is_valid(token, SESSION)
     settings.SECRET_KEY_FALLBACKS = []
-    assert not resume.is_valid(token, PIPELINE, SESSION)
+    assert not resume.is_valid(token, SESSION)

@@ -1,12 +1,13 @@
 """The pipeline wire's socket, spoken to by a foreign client on a real server."""
 
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 
+from conversations.types import room_key
 from tests.support.clients import DEFAULT_PIPELINE, PipelineClient, answer, is_final, is_type
 from tests.support.rest import acall, below, history
 from tests.support.server import GatewayProcess
@@ -268,3 +269,13 @@ async def test_an_authenticate_frame_is_ignored_in_open_mode(gateway: GatewayPro
     async with await PipelineClient.connect(gateway) as client:
         await client.send({"type": "authenticate", "token": "x", "workspace_uuid": "w"})
         assert (await client.ping())["type"] == "pong"
+
+
+async def test_a_room_is_not_entered_as_a_persons_session(gateway: GatewayProcess) -> None:
+    room = uuid4().hex
+    async with await PipelineClient.connect(gateway, "group", session_id=room) as member:
+        key = room_key(UUID(DEFAULT_PIPELINE), room)
+        async with await PipelineClient.connect(
+            gateway, session_id=str(key.uuid), resume_token=member.resume_token
+        ) as stranger:
+            assert stranger.connected == {"type": "error", "message": "Session not found"}

@@ -106,3 +106,14 @@ async def test_a_body_in_chunks_is_read(gateway: GatewayProcess) -> None:
     await writer.wait_closed()
     assert answer.startswith(b"HTTP/1.1 200")
     assert b"Broadcast sent successfully" in answer
+
+
+def test_a_strangers_page_may_not_call(gateway: GatewayProcess) -> None:
+    for origin, status in (("https://evil.example", 403), ("null", 403), ("http://localhost:3000", 200), (None, 200)):
+        headers = {"Origin": origin} if origin else {}
+        assert call(gateway, "GET", "", headers=headers)[0] == status
+
+
+def test_a_body_that_is_far_too_large_is_refused_before_it_is_read(gateway: GatewayProcess) -> None:
+    status, answer = call(gateway, "POST", below("broadcast"), b"x", headers={"Content-Length": "999999999"})
+    assert (status, answer["msg"]) == (413, "The request body is too large")
