@@ -106,6 +106,17 @@ class GatewayProtocol(WebSocketsSansIOProtocol):
         if self.on_writable is not None:
             self.on_writable()
 
+    def handle_ping(self) -> None:
+        """Answer a ping, but not one who does not read: his pongs would pile up in memory."""
+        pong = b"".join(self.conn.data_to_send())
+        if self.can_write:
+            self.transport.write(pong)
+
+    def keepalive_timeout(self) -> None:
+        super().keepalive_timeout()
+        if not self.can_write:
+            self.transport.abort()  # closing would wait for ever for what the peer does not read
+
     # --- Reading ---------------------------------------------------------------------------------
 
     def send_receive_event_to_app(self) -> None:

@@ -154,9 +154,11 @@ class TurnRunner:
     async def drain(self, seconds: float) -> None:
         """Accept nothing more, give running turns `seconds` to end, then cut them."""
         self._closing = True
+        end = asyncio.get_running_loop().time() + seconds
         if self._accepting:
             await asyncio.wait(set(self._accepting), timeout=seconds)
-        for patience, outcome in ((seconds, Outcome.CUT), (5.0, None)):
+        left = max(0.0, end - asyncio.get_running_loop().time())
+        for patience, outcome in ((left, Outcome.CUT), (5.0, None)):
             tasks = [running.task for running in self._running.values()]
             if tasks:
                 await asyncio.wait(tasks, timeout=patience)

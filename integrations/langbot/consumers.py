@@ -217,7 +217,8 @@ class PipelineConsumer(GatewayConsumer):
     def _ask(self, frame: ChatMessage) -> None:
         if not may(self.principal, Scope.WRITE):
             raise WireError("Forbidden")
-        asked = prompt(frame, self.pipeline, group=self.session.session_type == "group")
+        pipeline = self.parts.catalogue.get(self.pipeline.uuid) or self.pipeline  # its settings may have changed
+        asked = prompt(frame, pipeline, group=self.session.session_type == "group")
         question = Question(
             session=self.session,
             wire=self.wire,

@@ -306,6 +306,15 @@ async def test_a_worker_that_beats_lives_however_slowly_it_is_looked_at(deployme
     assert (await deployment.lease(other)).ended_at is not None
 
 
+async def test_who_could_not_look_for_long_judges_nobody(deployment: Deployment) -> None:
+    # Every look comes later than three times `scan` after the last, as after an outage of the database.
+    watcher = await deployment.start(LeaseLimits(beat=3600, lease=0.0001, scan=0.0000001))
+    other = await deployment.silent_worker()
+    for _ in range(5):
+        await watcher.scan()
+    assert (await deployment.lease(other)).ended_at is None
+
+
 async def test_a_worker_does_not_judge_itself(deployment: Deployment) -> None:
     watcher = await deployment.start(LeaseLimits(beat=3600, lease=0.0001, scan=3600))
     for _ in range(3):

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from conversations import phrases
 from conversations.catalogue import Catalogue
-from conversations.jobs import Finish, SavePartial
+from conversations.jobs import Accept, Finish, SavePartial
 from conversations.models import ChatSession, Message, Pipeline, Route
 from conversations.models import Turn as TurnRow
 from conversations.responders.base import PastMessage, Responder, ResponderError
@@ -22,6 +22,7 @@ from conversations.types import (
     Accepted,
     Citation,
     MessageStored,
+    Question,
     Reply,
     ReplyDelta,
     Role,
@@ -647,3 +648,17 @@ def test_any_interleaving_gives_one_order_and_one_answer_each(
     assert len(told) == len(script) + len(wanted)
     assert not TurnRow.objects.filter(session__pipeline=pipeline).exclude(state="ended").exists()
     assert set(ChatSession.objects.filter(pipeline=pipeline).values_list("open_turns", flat=True)) == {0}
+
+
+async def test_a_turn_whose_commit_was_not_acknowledged_is_found_and_run(open_house: OpenHouse) -> None:
+    house = await open_house(openai=Echo())
+    question = Question(new_session(house.pipeline), "langbot", "Hello")
+    pipeline = await house.store.read(lambda: Pipeline.objects.get(uuid=house.pipeline))
+    accepted = await house.store.write(Accept(question, pipeline.pk, house.worker))  # the runner hears nothing
+    await house.take_over(uuid4())
+    assert not house.audience.deltas(), "its acknowledgement might still be on its way"
+    await house.take_over(uuid4())
+    (answer,) = await house.audience.answers()
+    assert (answer.id, answer.text) == (accepted.turn.id, "You said: Hello")
+    await house.take_over(uuid4())
+    assert await house.outcome(answer.id) == ("answered", "openai")

@@ -20,7 +20,7 @@ from tests.support.rest import history
 from tests.support.server import DatabaseKind, GatewayProcess, manage
 from tests.support.waiting import wait_until
 
-ROUNDS = int(os.environ.get("FAULT_ROUNDS", "6"))
+ROUNDS = int(os.environ.get("FAULT_ROUNDS", "4"))
 VISITORS = 8
 OPEN = "SELECT count(*) FROM conversations_turn WHERE state <> 'ended'"
 UNANSWERED = """
