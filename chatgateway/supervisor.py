@@ -19,6 +19,7 @@ log = structlog.get_logger(__name__)
 END_PATIENCE = 40.0  # seconds after SIGTERM before a worker is killed; its answers get 25 s
 RESPAWN_PAUSE = 1.0  # seconds between two starts of a worker that does not live LEAST_LIFE seconds
 LEAST_LIFE = 5.0
+LOOK = 0.05  # seconds between two looks at the workers, which cannot tell us more than that they ended
 
 
 class Supervisor:
@@ -39,7 +40,7 @@ class Supervisor:
             self._spawn(listener)
         while not self._signals:
             self._replace_ended()
-            time.sleep(0.1)
+            time.sleep(LOOK)
         return self._end()
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
@@ -74,5 +75,5 @@ class Supervisor:
             if self._signals > 1 or time.monotonic() > deadline:
                 for worker, _ in self._workers.values():
                     worker.kill()
-            time.sleep(0.05)
+            time.sleep(LOOK)
         return 0

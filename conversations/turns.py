@@ -139,7 +139,7 @@ class TurnRunner:
         Only those seen twice: the acknowledgement of the others may be on its way.
         """
         turns = await self._store.read(selectors.running_turns, self._worker())
-        forgotten = [turn for turn in turns if turn.session.uuid not in self._running]
+        forgotten = [turn for turn in turns if not self._is_running(turn.session.uuid)]
         seen_before, self._forgotten = self._forgotten, {turn.id for turn in forgotten}
         for turn in forgotten:
             if turn.id in seen_before and not self._closing:
@@ -165,9 +165,14 @@ class TurnRunner:
             for running in self._running.values():
                 running.end(outcome)
 
+    def _is_running(self, session: UUID) -> bool:
+        running = self._running.get(session)
+        # A task cancelled before its first step never came to take itself out.
+        return running is not None and not running.task.done()
+
     def _start(self, turn: Turn) -> None:
-        if turn.session.uuid in self._running:
-            return  # a session runs one turn at a time: this one is running already
+        if self._is_running(turn.session.uuid):
+            return  # a session runs one turn at a time; should this be the next one, it is found forgotten
         running = _Running()
         self._running[turn.session.uuid] = running
         running.task = asyncio.get_running_loop().create_task(self._run(turn, running))
@@ -176,7 +181,7 @@ class TurnRunner:
         answer = _Answer(turn, self._limits.delta_interval, self._publish, self._save)
         try:
             outcome = await self._answer(turn, answer, running)
-            answer.close()
+            answer.flush()
             finished = await self._end(turn, answer, outcome)
         except asyncio.CancelledError:
             if not running.dropped:
@@ -363,11 +368,17 @@ class _Answer:
         self._lead = ""
         self.add(f"\n\n{sentence}" if self.text else sentence)
 
-    def close(self) -> None:
-        """Tell the last state where it is not told yet, and send no more deltas."""
+    def flush(self) -> None:
+        """Tell the last state where it is not told yet."""
         if self._timer is not None:
             self._timer.cancel()
             self._emit()
+
+    def close(self) -> None:
+        """Send no more deltas."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
 
     def _emit(self) -> None:
         turn = self._turn

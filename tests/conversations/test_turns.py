@@ -650,6 +650,18 @@ def test_any_interleaving_gives_one_order_and_one_answer_each(
     assert set(ChatSession.objects.filter(pipeline=pipeline).values_list("open_turns", flat=True)) == {0}
 
 
+async def test_a_turn_dropped_before_its_first_step_does_not_block_its_session(open_house: OpenHouse) -> None:
+    house = await open_house(openai=Echo())
+    session = new_session(house.pipeline)
+    pipeline = await house.store.read(lambda: Pipeline.objects.get(uuid=house.pipeline))
+    accepted = await house.store.write(Accept(Question(session, "langbot", "Hello"), pipeline.pk, house.worker))
+    house.runner._start(accepted.turn)
+    house.runner.abandon()
+    await house.take_over(uuid4())
+    await house.take_over(uuid4())
+    assert texts(await house.audience.answers()) == ["You said: Hello"]
+
+
 async def test_a_turn_whose_commit_was_not_acknowledged_is_found_and_run(open_house: OpenHouse) -> None:
     house = await open_house(openai=Echo())
     question = Question(new_session(house.pipeline), "langbot", "Hello")
