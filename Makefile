@@ -48,10 +48,15 @@ run: .venv/base.stamp ## Install, migrate, bootstrap and serve (HOST, PORT, … 
 
 # --- Tests -------------------------------------------------------------------------------------
 
+# Much of a test's time is waiting, so processes need no core each. They share nothing: each has servers of its own.
+# What ARGS narrows runs in one, which starts faster and, given a seed, in the same order every time.
+PROCESSES ?= 2
+PARALLEL := --numprocesses $(PROCESSES) --dist worksteal
+
 .PHONY: test
 test: .venv/dev.stamp ## Run the whole suite and hold line coverage at 90 % (ARGS="-k name" narrows it)
 	@$(BIN)/python -m coverage erase
-	@$(BIN)/python -m coverage run -m pytest $(ARGS)
+	@$(BIN)/python -m coverage run -m pytest $(or $(ARGS),$(PARALLEL))
 	@$(BIN)/python -m coverage combine --quiet
 	@$(BIN)/python -m coverage report --fail-under=$(if $(ARGS),0,90) \
 		--include="$(subst $(space),$(comma),$(PACKAGES:%=%/*))"

@@ -14,6 +14,8 @@ from django.conf import settings
 from tests.support.environment import ROOT, defaults, plain_environment
 
 READERS = {"_whole_number", "_seconds", "_choice", "_switch"}
+# What a make that runs these tests leaves in the environment for the makes below it.
+OUTER_MAKE = {"ARGS", "MAKEFLAGS", "MAKELEVEL", "MAKEOVERRIDES", "MFLAGS"}
 COMPUTED = ""  # the example shows nothing where the default depends on other settings
 
 
@@ -42,6 +44,14 @@ def stated_default(call: ast.Call) -> str:
     if isinstance(value, list):
         return ",".join(value)
     return str(value).lower() if isinstance(value, bool) else f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def make(*arguments: str) -> str:
+    """Return what make prints when a person calls it."""
+    environment = {name: value for name, value in os.environ.items() if name not in OUTER_MAKE}
+    return subprocess.run(
+        ["make", *arguments], cwd=ROOT, env=environment, capture_output=True, text=True, check=True
+    ).stdout
 
 
 def test_the_example_lists_every_setting_and_no_other() -> None:
@@ -86,16 +96,24 @@ def test_the_example_says_what_each_setting_means() -> None:
 def test_help_lists_every_command_of_the_makefile() -> None:
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     commands = set(re.findall(r"^\.PHONY: (\S+)", makefile, flags=re.MULTILINE))
-    listed = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    assert commands == set(re.findall(r"^  make (\S+)", listed, flags=re.MULTILINE))
+    assert commands == set(re.findall(r"^  make (\S+)", make("help"), flags=re.MULTILINE))
     assert {"run", "test", "check", "lint", "types", "bench", "lock"} <= commands
 
 
-def test_coverage_is_held_over_the_whole_of_the_three_packages() -> None:
-    recipe = subprocess.run(["make", "-n", "test"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+def test_coverage_is_held_over_the_whole_of_the_three_packages(monkeypatch: pytest.MonkeyPatch) -> None:
+    # As under `make test ARGS="-k tooling"`.
+    monkeypatch.setenv("ARGS", "-k tooling")
+    monkeypatch.setenv("MAKEFLAGS", " -- ARGS=-k\\ tooling")
+    recipe = make("--dry-run", "test")
     # A pattern, not what a shell made of it: that would leave the packages inside them out.
     assert '--include="conversations/*,connections/*,integrations/*"' in recipe
     assert "--fail-under=90" in recipe
+
+
+def test_only_the_whole_suite_is_shared_out_over_processes() -> None:
+    assert "--numprocesses" in make("--dry-run", "test")
+    assert "--numprocesses" not in make("--dry-run", "test", "ARGS=-k tooling")
+    assert "--numprocesses" not in make("--dry-run", "faults")
 
 
 def test_every_wire_is_under_the_independence_contract() -> None:

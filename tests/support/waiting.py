@@ -1,9 +1,18 @@
 """What every harness of another process needs: a bounded wait, and a port that is free."""
 
 import asyncio
+import contextlib
+import itertools
+import os
 import socket
 import time
 from collections.abc import Awaitable, Callable
+
+# Not the ports that Linux hands out: one of those may go to somebody else before our server starts, or while it is
+# killed. Each process of a suite has its own, and two suites on one machine rarely begin at the same.
+FIRST_PORT = 20_000
+PORTS = 1_000
+_STEPS = itertools.count(os.getpid())
 
 
 def wait_until(
@@ -33,8 +42,11 @@ def is_listening(port: int) -> bool:
 
 
 def free_port() -> int:
-    """Return a loopback port that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """Return a loopback port that nobody listens on now, and that this suite has not given to anybody else."""
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    for step in itertools.islice(_STEPS, PORTS):
+        port = FIRST_PORT + worker * PORTS + step % PORTS
+        with contextlib.suppress(OSError), socket.socket() as probe:
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise AssertionError(f"none of {PORTS} ports is free")
