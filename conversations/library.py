@@ -4,6 +4,7 @@
 loop or elsewhere, keeps the shelf it found.
 """
 
+import asyncio
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -22,6 +23,7 @@ DOCUMENTS_AT_ONCE = 100
 # would otherwise wait for the interpreter at every step.
 REST_AFTER = 0.005
 REST = 0.0005
+THREADED_SIZE = 20_000  # passages; beyond, a search takes too long for the event loop
 
 
 class Hit(msgspec.Struct, frozen=True):
@@ -65,9 +67,16 @@ class _Shelf(msgspec.Struct, frozen=True):
 class Library:
     """The documents of every pipeline, searchable; a pipeline finds its own only."""
 
-    def __init__(self, *, rest: Callable[[float], None] = time.sleep, rest_after: float = REST_AFTER) -> None:
+    def __init__(
+        self,
+        *,
+        rest: Callable[[float], None] = time.sleep,
+        rest_after: float = REST_AFTER,
+        threaded_size: int = THREADED_SIZE,
+    ) -> None:
         self._rest = rest
         self._rest_after = rest_after
+        self._threaded_size = threaded_size
         self._shelves: dict[UUID, _Shelf] = {}
         self._refreshing = threading.Lock()
 
@@ -87,7 +96,15 @@ class Library:
                 shelves[uuid] = shelf if shelf.revision == revision else self._followed(shelf, revision)
             self._shelves = shelves
 
-    def search(self, pipeline: UUID, question: str, language: Language | None = None, limit: int = 3) -> list[Hit]:
+    async def search(
+        self, pipeline: UUID, question: str, language: Language | None = None, limit: int = 3
+    ) -> list[Hit]:
+        """Return what `search_now` does, without holding the event loop up where there are many passages."""
+        if self.size(pipeline) > self._threaded_size:
+            return await asyncio.to_thread(self.search_now, pipeline, question, language, limit)
+        return self.search_now(pipeline, question, language, limit)
+
+    def search_now(self, pipeline: UUID, question: str, language: Language | None = None, limit: int = 3) -> list[Hit]:
         """Return the passages of a pipeline that are about a question, best first, at most `limit`.
 
         Passages in `language` are preferred. It takes milliseconds, tens of them beyond 50,000 passages.

@@ -32,14 +32,16 @@ def update(model: type[models.Model], fields: tuple[str, ...], rows: Sequence[Ro
             cursor.executemany(_update_sql(model, fields, where), rows)
 
 
-def lock(model: type[models.Model], fields: tuple[str, ...], *, where: str, values: Sequence[Any]) -> list[Row]:
-    """Return `fields` of the rows whose field `where` is among `values`, locked in the order of their ids."""
+def select(
+    model: type[models.Model], fields: tuple[str, ...], *, where: str, values: Sequence[Any], lock: bool = False
+) -> list[Row]:
+    """Return `fields` of the rows whose field `where` is among `values`, by id; with `lock`, locked in that order."""
     if not values:
         return []
     columns = ", ".join(_column(model, field) for field in fields)
     marks = ", ".join(["%s"] * len(values))
     # SQLite's transaction is IMMEDIATE: it holds the whole database already.
-    tail = " FOR UPDATE" if connection.features.has_select_for_update else ""
+    tail = " FOR UPDATE" if lock and connection.features.has_select_for_update else ""
     sql = f"SELECT {columns} FROM {_table(model)} WHERE {_column(model, where)} IN ({marks}) ORDER BY id{tail}"  # noqa: S608
     with connection.cursor() as cursor:
         cursor.execute(sql, values)

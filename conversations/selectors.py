@@ -1,15 +1,17 @@
 """Every read of what was said. Synchronous; asynchronous callers go through `Store.read`."""
 
 import heapq
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from uuid import UUID
 
 import msgspec
-from django.db.models import F, QuerySet
+from django.db.models import F, Q, QuerySet
 
 from conversations.models import ChatSession, Document, Message, Pipeline, Route
 from conversations.models import Turn as TurnRow
 from conversations.responders.base import PastMessage, PipelineConfig, RouteConfig
+from conversations.store import unhurried
 from conversations.types import Citation, Role, Sender, SessionKey, SessionType, StoredMessage, Turn
 
 REPLAY_LIMIT = 300  # messages that a resume replays at most (R2); beyond it the client reloads the history
@@ -78,6 +80,11 @@ def session_state(session: UUID) -> SessionState | None:
     return SessionState(_session_key(row), row.last_seq, row.application, row.wire)
 
 
+def last_seqs(sessions: Sequence[UUID]) -> dict[UUID, int]:
+    """Return the newest `seq` of those of `sessions` that something was said in."""
+    return dict(ChatSession.objects.filter(uuid__in=sessions).values_list("uuid", "last_seq"))
+
+
 def replay(session: UUID, after_seq: int) -> Replay:
     """Return what was said in a session after `after_seq`, in order, over resets too."""
     state = session_state(session)
@@ -96,6 +103,7 @@ def messages_after(session: UUID, after_seq: int, limit: int) -> list[StoredMess
     return [stored_message(row) for row in found[:limit]]
 
 
+@unhurried
 def session_history(session: SessionKey, *, after_seq: int | None, limit: int) -> list[StoredMessage]:
     """Return the newest `limit` messages of a session's present epoch, oldest first; none of another pipeline's."""
     found = _messages().filter(
@@ -109,26 +117,50 @@ def session_history(session: SessionKey, *, after_seq: int | None, limit: int) -
     return [stored_message(row) for row in reversed(found.order_by("-seq")[:limit])]
 
 
+@unhurried
 def pipeline_history(pipeline: UUID, session_type: SessionType, *, limit: int) -> list[StoredMessage]:
     """Return the newest `limit` messages over all sessions of that type, oldest first, each session in its order.
 
-    The newest `limit` messages lie within the `limit` sessions spoken in last, which an index gives.
+    The newest `limit` messages lie within the `limit` sessions spoken in last, which an index gives. Of each an equal
+    share is read, and more only of those whose share was all new enough: few rounds, of at most twice `limit` rows.
     """
+    # Asked for on its own: joined to the pipeline, PostgreSQL would read and sort all of its sessions.
+    pipeline_id = Pipeline.objects.filter(uuid=pipeline).values_list("id", flat=True).first()
+    if pipeline_id is None:
+        return []
     recent = (
-        ChatSession.objects.filter(pipeline__uuid=pipeline, session_type=session_type)
+        ChatSession.objects.filter(pipeline_id=pipeline_id, session_type=session_type)
         .order_by("-last_message_at")
-        .values_list("id", flat=True)[: min(limit, SESSIONS_LISTED)]
+        .values_list("uuid", "id", "last_seq")[: min(limit, SESSIONS_LISTED)]
     )
-    found = (
-        _messages()
-        .filter(session_id__in=list(recent), epoch=F("session__epoch"), seq__gt=F("session__last_seq") - limit)
-        .order_by("session_id", "seq")
-    )
+    more = {uuid: (id_, last_seq) for uuid, id_, last_seq in recent}
     streams: dict[UUID, list[StoredMessage]] = {}
-    for row in found:
-        message = stored_message(row)
-        streams.setdefault(message.session, []).append(message)
-    return list(heapq.merge(*streams.values(), key=lambda message: message.timestamp))[-limit:]
+    newest: list[StoredMessage] = []
+    share = 0
+    while more:
+        share = max(limit // len(more), 2 * share)
+        streams |= _messages_from([(id_, last_seq - share) for id_, last_seq in more.values()])
+        newest = list(heapq.merge(*streams.values(), key=lambda message: message.timestamp))[-limit:]
+        told = {message.id for message in newest}
+        more = {
+            uuid: place
+            for uuid, place in more.items()
+            if share < limit and len(stream := streams.get(uuid, [])) >= share and stream[0].id in told
+        }
+    return newest
+
+
+def _messages_from(places: Sequence[tuple[int, int]]) -> dict[UUID, list[StoredMessage]]:
+    """Return of each session id what follows its `seq` in its present epoch, oldest first.
+
+    The places are told one by one: compared with a column of the session, `seq` would be looked for in no index.
+    """
+    after = (Q(session_id=id_, seq__gt=seq) for id_, seq in places)
+    found = _messages().filter(Q(*after, _connector=Q.OR), epoch=F("session__epoch"))
+    streams: dict[UUID, list[StoredMessage]] = {}
+    for row in found.order_by("session_id", "seq"):
+        streams.setdefault(row.session.uuid, []).append(stored_message(row))
+    return streams
 
 
 def past_messages(session_id: int, epoch: int, before_seq: int) -> list[PastMessage]:
@@ -141,6 +173,7 @@ def past_messages(session_id: int, epoch: int, before_seq: int) -> list[PastMess
     return [PastMessage(Role(role), text) for role, text in reversed(found)]
 
 
+@unhurried
 def documents(pipeline: UUID, *, after: UUID | None, limit: int) -> list[StoredDocument]:
     """Return at most `limit` documents of a pipeline, by UUID: a place that a deletion meanwhile does not move."""
     found = Document.objects.filter(pipeline__uuid=pipeline).order_by("uuid").defer("text")
@@ -149,6 +182,7 @@ def documents(pipeline: UUID, *, after: UUID | None, limit: int) -> list[StoredD
     return [_stored_document(row) for row in found[:limit]]
 
 
+@unhurried
 def document(pipeline: UUID, uuid: UUID) -> StoredDocument | None:
     """Return a document of a pipeline with its text, or None."""
     row = Document.objects.filter(pipeline__uuid=pipeline, uuid=uuid).first()

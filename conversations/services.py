@@ -12,6 +12,7 @@ from django.db import transaction
 
 from conversations.knowledge import passages
 from conversations.models import Document, Pipeline
+from conversations.store import unhurried
 
 DOCUMENT_ENDINGS = (".md", ".markdown", ".txt")
 MAX_DOCUMENT_BYTES = 5 * 1024 * 1024
@@ -52,6 +53,7 @@ class _Draft(msgspec.Struct, frozen=True):
 # --- Documents -----------------------------------------------------------------------------------
 
 
+@unhurried
 def save_document(
     pipeline: UUID, *, title: str, text: str, space: str = "default", url: str = "", document: UUID | None = None
 ) -> UUID:
@@ -77,6 +79,7 @@ def save_document(
     return row.uuid
 
 
+@unhurried
 def delete_documents(pipeline: UUID, documents: Collection[UUID]) -> int:
     """Delete documents of a pipeline and return how many there were."""
     with transaction.atomic():

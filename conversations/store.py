@@ -4,7 +4,8 @@ Everything that waits is taken together, written in one transaction, and acknowl
 knows no model: it takes jobs, and a job's class knows how to apply many of its kind at once.
 
 Bounds: `capacity` jobs wait at most (StoreFull at once beyond), `BATCH` of them share a transaction, and a job hears
-an error at the latest one lock time-out after the batch it was waiting behind.
+an error at the latest one lock time-out after the batch it was waiting behind. Reads run in threads, in two lanes, so
+that a flood of histories holds up nobody's lease; in each so many wait at most.
 """
 
 import asyncio
@@ -23,6 +24,10 @@ log = structlog.get_logger(__name__)
 BATCH = 500
 CAPACITY = 10_000
 READERS = 4
+WAITING_READS = 1000
+# Reads that are marked `unhurried` have a lane of their own: few threads, and few that wait.
+UNHURRIED_READERS = 2
+WAITING_UNHURRIED = 100
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -60,6 +65,7 @@ class Job:
     """Something to write. Subclasses are frozen msgspec structs or dataclasses.
 
     Jobs of one batch are applied by class, lower `rank` first; within a class in the order they were submitted.
+    Classes that inherit one `apply`, and whose ranks stand together, are handed to it together.
     """
 
     rank: ClassVar[int] = 50
@@ -71,6 +77,38 @@ class Job:
         Runs inside a transaction, perhaps more than once: it must have no effect outside the database.
         """
         raise NotImplementedError
+
+
+def unhurried(function: Callable[P, R]) -> Callable[P, R]:
+    """Mark a query as one that a client may ask for again and again and that nothing waits for but the client."""
+    vars(function)["unhurried"] = True
+    return function
+
+
+class _Lane:
+    """Threads that read, and how many reads may wait for them."""
+
+    def __init__(self, threads: int, waiting: int) -> None:
+        self._threads = ThreadPoolExecutor(threads, thread_name_prefix="reader")
+        self._room = threads + waiting
+
+    def run(self, function: Callable[[], R]) -> "asyncio.Future[R]":
+        """Run `function` in a thread; StoreFull where too many wait. Who cancels has left: it runs all the same."""
+        if not self._room:
+            raise StoreFull("The server is busy, please try again in a moment.")
+        self._room -= 1
+        future = asyncio.get_running_loop().run_in_executor(self._threads, function)
+        future.add_done_callback(self._leave)
+        return asyncio.shield(future)
+
+    def _leave(self, future: "asyncio.Future[Any]") -> None:
+        self._room += 1
+        if not future.cancelled():
+            future.exception()  # looked at: where the asker has left, nobody else will
+
+    def stop(self) -> None:
+        """Wait for what runs, and end the threads."""
+        self._threads.shutdown(wait=True)
 
 
 Waiting = tuple[Job, "asyncio.Future[Any] | None"]
@@ -86,7 +124,8 @@ class Store:
         self._closed = False
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="reader")
+        self._vital = _Lane(READERS, WAITING_READS)
+        self._unhurried = _Lane(UNHURRIED_READERS, WAITING_UNHURRIED)
 
     @property
     def waiting(self) -> int:
@@ -114,7 +153,7 @@ class Store:
         return await self.submit(job)
 
     async def read(self, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
-        """Run a synchronous query in a reader's thread."""
+        """Run a synchronous query in a thread; StoreFull at once where too many wait for one."""
         if self._closed:
             raise StoreClosed("The server is stopping, please try it again.")
 
@@ -128,7 +167,8 @@ class Store:
             finally:
                 close_old_connections()
 
-        return await asyncio.get_running_loop().run_in_executor(self._readers, run)
+        lane = self._unhurried if getattr(function, "unhurried", False) else self._vital
+        return await lane.run(run)
 
     async def stop(self) -> None:
         """Refuse new jobs, write everything that waits, and end the threads."""
@@ -139,7 +179,8 @@ class Store:
             self._thread = None
             # The last acknowledgements were handed to this loop just before the thread ended.
             await asyncio.sleep(0)
-        self._readers.shutdown(wait=True)
+        self._vital.stop()
+        self._unhurried.stop()
 
     def _put(self, job: Job, future: "asyncio.Future[Any] | None") -> None:
         if self._closed:
@@ -238,8 +279,9 @@ def _transaction(jobs: Sequence[Job], *, fresh: bool = False) -> list[Any]:
     applied = False
     try:
         with transaction.atomic():
-            for kind, group in groupby(jobs, key=_kind):
-                results.extend(kind.apply(list(group)))
+            for _, group in groupby(jobs, key=_applied_by):
+                together = list(group)
+                results.extend(together[0].apply(together))
             applied = True
     except (OperationalError, InterfaceError) as error:
         connection.close()
@@ -260,8 +302,10 @@ def _transaction(jobs: Sequence[Job], *, fresh: bool = False) -> list[Any]:
     return results
 
 
-def _kind(job: Job) -> type[Job]:
-    return type(job)
+def _applied_by(job: Job) -> Any:
+    """Return the function that applies the job, which is one for all classes that inherit it."""
+    apply: Any = job.apply
+    return apply.__func__
 
 
 # PostgreSQL's SQLSTATEs: serialisation failure and deadlock; lock_timeout.

@@ -1,8 +1,10 @@
 """The one strict JSON decoder. Pure.
 
 Refused: what is not JSON, NaN and Infinity (also as an overflowing number), duplicate keys, lone surrogates, NUL
-characters, nesting over MAX_DEPTH. The standard library's scanner is used because it shows every pair of an object;
-faster decoders keep the last of two equal keys without a word.
+characters, nesting over MAX_DEPTH, more than MAX_VALUES values, whole numbers of more than MAX_DIGITS digits: a frame
+of nothing but brackets or digits would hold the event loop for as long as a thousand frames do. The standard
+library's scanner is used because it shows every pair of an object; faster decoders keep the last of two equal keys
+without a word.
 """
 
 import json
@@ -10,6 +12,8 @@ import math
 from typing import Any, NoReturn
 
 MAX_DEPTH = 32
+MAX_VALUES = 10_000  # in one text; an object or a list counts as one more
+MAX_DIGITS = 309  # what a float can hold
 
 
 class ProtocolError(Exception):
@@ -22,6 +26,7 @@ def decode(data: str | bytes) -> Any:
         text = data if isinstance(data, str) else str(data, "utf-8")
         if not text.isascii():
             text.encode()  # a lone surrogate, which only a str can bring, is a ValueError too
+        _refuse_crowd(text)
         value = _DECODER.decode(text)
     except (ValueError, RecursionError) as error:
         raise ProtocolError("Invalid JSON format") from error
@@ -32,11 +37,34 @@ def decode(data: str | bytes) -> Any:
     return value
 
 
+def _refuse_crowd(text: str) -> None:
+    """Raise ValueError where more than MAX_VALUES values begin; a few passes over the text, none of them in Python."""
+    if _separators(text) <= MAX_VALUES:
+        return
+    if "\\" in text:
+        text = text.replace("\\\\", "").replace('\\"', "")
+    strings = text.count('"') // 2
+    # A value has two strings at most, its key and itself; so few can be cut out.
+    if strings > 2 * MAX_VALUES or _separators("".join(text.split('"')[::2])) > MAX_VALUES:
+        raise ValueError("too many values")
+
+
+def _separators(text: str) -> int:
+    """Return how many characters there are that a value begins after, or an object or list begins with."""
+    return text.count(",") + text.count("[") + text.count("{")
+
+
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     value = dict(pairs)
     if len(value) != len(pairs):
         raise ValueError("duplicate key")
     return value
+
+
+def _whole(text: str) -> int:
+    if len(text.lstrip("-")) > MAX_DIGITS:
+        raise ValueError("too many digits")
+    return int(text)
 
 
 def _finite(text: str) -> float:
@@ -50,7 +78,7 @@ def _refuse(constant: str) -> NoReturn:
     raise ValueError(constant)
 
 
-_DECODER = json.JSONDecoder(object_pairs_hook=_unique, parse_float=_finite, parse_constant=_refuse)
+_DECODER = json.JSONDecoder(object_pairs_hook=_unique, parse_int=_whole, parse_float=_finite, parse_constant=_refuse)
 
 
 def _too_deep(value: Any) -> bool:

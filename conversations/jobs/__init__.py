@@ -1,6 +1,7 @@
 """The writes of a conversation, as jobs of the store: each applies all of its kind in a few statements.
 
-Locks are taken in one order: sessions by id, then turns. Under the session's lock `seq` and ids only grow.
+Locks are taken in one order: all sessions of a transaction by id, then turns. Under the session's lock `seq` and ids
+only grow.
 """
 
 from conversations.jobs.questions import IDEMPOTENT_FOR, OPEN_TURNS, Accept

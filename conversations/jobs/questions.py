@@ -1,6 +1,6 @@
 """A question comes in: stored with its place in the session, its turn opened, once per client message id."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import Any, ClassVar
 from uuid import UUID
@@ -10,12 +10,12 @@ from django.utils import timezone
 
 from conversations import rows
 from conversations.jobs import sessions
-from conversations.jobs.sessions import LockedSession
+from conversations.jobs.sessions import ConversationJob, Locked, LockedSession
 from conversations.models import ChatSession, Message
 from conversations.models import Turn as TurnRow
 from conversations.phrases import language_of
 from conversations.selectors import stored_message
-from conversations.store import Job, Refused
+from conversations.store import Refused
 from conversations.types import Accepted, Question, Role, StoredMessage, Turn
 
 IDEMPOTENT_FOR = timedelta(hours=24)
@@ -35,7 +35,7 @@ _TURN_FIELDS = (
 )  # fmt: skip
 
 
-class Accept(Job, msgspec.Struct, frozen=True):
+class Accept(ConversationJob, msgspec.Struct, frozen=True):
     """Store a question and, where it wants an answer, open its turn; the result is an Accepted.
 
     Refused: the client message id was used for something else, or too many questions of the session are waiting.
@@ -47,15 +47,28 @@ class Accept(Job, msgspec.Struct, frozen=True):
     worker: UUID
 
     @classmethod
-    def apply(cls, jobs: Sequence["Accept"]) -> Sequence[Accepted | Refused]:
+    def sessions(cls, jobs: Sequence["Accept"]) -> Iterable[int]:
+        """Return the sessions' ids, those of new ones too.
+
+        They are made before any is locked: who waits for another worker to make the same room holds no lock.
+        """
+        wanted = {job.question.session.uuid: job for job in jobs}
+        found = sessions.find(wanted)
+        if missing := sorted(wanted.keys() - found.keys()):
+            now = timezone.now()
+            new = [_new_session(wanted[uuid], now) for uuid in missing]
+            rows.insert(ChatSession, _SESSION_FIELDS, new, ignore="uuid")
+            found |= sessions.find(missing)
+        return found.values()
+
+    @classmethod
+    def write(cls, jobs: Sequence["Accept"], locked: Locked) -> Sequence[Accepted | Refused]:
         """Store all `jobs` under the locks of their sessions."""
         now = timezone.now()
-        locked = _lock_or_make_sessions(jobs, now)
         batch = _Batch(now, _already_stored(jobs, locked, now), jobs)
         results = [batch.accept(job, locked[job.question.session.uuid]) for job in jobs]
         rows.insert(Message, _MESSAGE_FIELDS, batch.messages)
         rows.insert(TurnRow, _TURN_FIELDS, batch.turns)
-        sessions.save(locked.values(), now)
         return results
 
 
@@ -129,17 +142,6 @@ class _Batch:
         return turn if first else None
 
 
-def _lock_or_make_sessions(jobs: Sequence[Accept], now: datetime) -> dict[UUID, LockedSession]:
-    wanted = {job.question.session.uuid: job for job in jobs}
-    locked = sessions.lock(uuids=wanted)
-    missing = wanted.keys() - locked.keys()
-    if missing:
-        # Another worker may be making the same room at this moment: then its row is the one to lock.
-        rows.insert(ChatSession, _SESSION_FIELDS, [_new_session(wanted[uuid], now) for uuid in missing], ignore="uuid")
-        locked |= sessions.lock(uuids=missing)
-    return locked
-
-
 def _new_session(job: Accept, now: datetime) -> rows.Row:
     question, time = job.question, rows.adapt_time(now)
     key = question.session
@@ -149,9 +151,7 @@ def _new_session(job: Accept, now: datetime) -> rows.Row:
     )  # fmt: skip
 
 
-def _already_stored(
-    jobs: Sequence[Accept], locked: dict[UUID, LockedSession], now: datetime
-) -> dict[tuple[int, str], Accepted]:
+def _already_stored(jobs: Sequence[Accept], locked: Locked, now: datetime) -> dict[tuple[int, str], Accepted]:
     """Return what is stored under the client message ids of `jobs`; those of yesterday are set free."""
     named = [job.question for job in jobs if job.question.client_msg_id]
     if not named:

@@ -1,13 +1,16 @@
-"""Sessions as a batch of jobs holds them: locked, counted up in memory, saved together."""
+"""Sessions as a transaction holds them: locked before its first write, counted up in memory, saved together."""
 
-from collections.abc import Iterable
-from datetime import datetime
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import groupby
+from typing import Any
 from uuid import UUID
 
 import msgspec
+from django.utils import timezone
 
 from conversations import rows
 from conversations.models import ChatSession
+from conversations.store import Job
 from conversations.types import Language
 
 
@@ -20,9 +23,11 @@ class LockedSession(msgspec.Struct):
     last_seq: int
     open_turns: int
     language: Language
+    changed: bool = False
 
     def next_seq(self) -> int:
         """Count `seq` up and return it."""
+        self.changed = True
         self.last_seq += 1
         return self.last_seq
 
@@ -30,24 +35,63 @@ class LockedSession(msgspec.Struct):
 _FIELDS = ("id", "uuid", "epoch", "last_seq", "open_turns", "language")
 
 
-def lock(*, uuids: Iterable[UUID] = (), ids: Iterable[int] = ()) -> dict[UUID, LockedSession]:
-    """Lock the sessions of these UUIDs or of these ids, in the order of their ids."""
-    found = rows.lock(ChatSession, _FIELDS, where="uuid", values=[rows.adapt_uuid(uuid) for uuid in uuids])
-    found += rows.lock(ChatSession, _FIELDS, where="id", values=list(ids))
+Locked = Mapping[UUID, LockedSession]
+
+
+class ConversationJob(Job):
+    """A job of a conversation.
+
+    The sessions of all kinds in one transaction are locked at once, by id: locked kind after kind, two workers'
+    transactions would wait for each other.
+    """
+
+    @classmethod
+    def apply(cls, jobs: Sequence[Any]) -> Sequence[Any]:
+        """Lock what all `jobs` write in, then write them, kind after kind."""
+        kinds: list[tuple[type[ConversationJob], list[Any]]] = [
+            (kind, list(group)) for kind, group in groupby(jobs, key=type)
+        ]
+        locked = _lock(id_ for kind, group in kinds for id_ in kind.sessions(group))
+        results = [result for kind, group in kinds for result in kind.write(group, locked)]
+        _save(session for session in locked.values() if session.changed)
+        return results
+
+    @classmethod
+    def sessions(cls, jobs: Sequence[Any]) -> Iterable[int]:
+        """Return the ids of the sessions that `jobs` write in; what is missing is made."""
+        return ()
+
+    @classmethod
+    def write(cls, jobs: Sequence[Any], locked: Locked) -> Sequence[Any]:
+        """Write `jobs`, all of this kind, as `apply` does."""
+        raise NotImplementedError
+
+
+def find(uuids: Iterable[UUID]) -> dict[UUID, int]:
+    """Return the ids of those of these sessions that there are."""
+    found = rows.select(ChatSession, ("uuid", "id"), where="uuid", values=[rows.adapt_uuid(uuid) for uuid in uuids])
+    return {_uuid(uuid): id_ for uuid, id_ in found}
+
+
+def _lock(ids: Iterable[int]) -> Locked:
+    found = rows.select(ChatSession, _FIELDS, where="id", values=list(dict.fromkeys(ids)), lock=True)
     locked = (
-        LockedSession(id_, uuid if isinstance(uuid, UUID) else UUID(uuid), epoch, seq, turns, _language(language))
+        LockedSession(id_, _uuid(uuid), epoch, seq, turns, _language(language))
         for id_, uuid, epoch, seq, turns, language in found
     )
     return {session.uuid: session for session in locked}
+
+
+def _uuid(value: Any) -> UUID:
+    return value if isinstance(value, UUID) else UUID(value)
 
 
 def _language(text: str) -> Language:
     return "en" if text == "en" else "zh-hans"
 
 
-def save(sessions: Iterable[LockedSession], now: datetime) -> None:
-    """Write the counters of locked sessions back."""
-    time = rows.adapt_time(now)
+def _save(sessions: Iterable[LockedSession]) -> None:
+    time = rows.adapt_time(timezone.now())
     rows.update(
         ChatSession,
         ("last_seq", "open_turns", "last_message_at"),

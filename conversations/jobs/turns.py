@@ -1,6 +1,6 @@
 """A turn's life in the database: begun, growing, ended once, or taken over from a dead worker."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import ClassVar
 from uuid import UUID
 
@@ -8,12 +8,11 @@ import msgspec
 from django.utils import timezone
 
 from conversations import rows
-from conversations.jobs import sessions
-from conversations.jobs.sessions import LockedSession
+from conversations.jobs.sessions import ConversationJob, Locked, LockedSession
 from conversations.models import Message
 from conversations.models import Turn as TurnRow
 from conversations.selectors import stored_message, turn_value
-from conversations.store import Job, Refused
+from conversations.store import Refused
 from conversations.types import Citation, Outcome, Role, StoredMessage, Turn, Usage
 
 TAKEN_AT_ONCE = 500
@@ -27,7 +26,7 @@ _ENDED_FIELDS = (
 )  # fmt: skip
 
 
-class Begin(Job, msgspec.Struct, frozen=True):
+class Begin(ConversationJob, msgspec.Struct, frozen=True):
     """Note that a responder that must not be asked twice is about to begin."""
 
     rank: ClassVar[int] = 20
@@ -35,7 +34,7 @@ class Begin(Job, msgspec.Struct, frozen=True):
     worker: UUID
 
     @classmethod
-    def apply(cls, jobs: Sequence["Begin"]) -> Sequence[None]:
+    def write(cls, jobs: Sequence["Begin"], locked: Locked) -> Sequence[None]:
         """Set the time, where the turn is still this worker's."""
         time = rows.adapt_time(timezone.now())
         values = [(time, job.turn, rows.adapt_uuid(job.worker), TurnRow.State.RUNNING.value) for job in jobs]
@@ -43,7 +42,7 @@ class Begin(Job, msgspec.Struct, frozen=True):
         return [None] * len(jobs)
 
 
-class SavePartial(Job, msgspec.Struct, frozen=True):
+class SavePartial(ConversationJob, msgspec.Struct, frozen=True):
     """Keep what an answer has said so far, for the case that this process dies."""
 
     rank: ClassVar[int] = 25
@@ -52,7 +51,7 @@ class SavePartial(Job, msgspec.Struct, frozen=True):
     text: str
 
     @classmethod
-    def apply(cls, jobs: Sequence["SavePartial"]) -> Sequence[None]:
+    def write(cls, jobs: Sequence["SavePartial"], locked: Locked) -> Sequence[None]:
         """Set the text, where the turn is still this worker's."""
         values = [(job.text, job.turn, rows.adapt_uuid(job.worker), TurnRow.State.RUNNING.value) for job in jobs]
         rows.update(TurnRow, ("partial",), values, where=("id", "worker", "state"))
@@ -66,7 +65,7 @@ class Finished(msgspec.Struct, frozen=True):
     next_turn: Turn | None = None
 
 
-class Finish(Job, msgspec.Struct, frozen=True):
+class Finish(ConversationJob, msgspec.Struct, frozen=True):
     """Store a turn's answer and end the turn, once; the result is a Finished.
 
     Refused: the turn is not this worker's any more. Asked again after an unknown outcome, it returns the stored answer.
@@ -83,11 +82,14 @@ class Finish(Job, msgspec.Struct, frozen=True):
     first_text_ms: int | None = None
 
     @classmethod
-    def apply(cls, jobs: Sequence["Finish"]) -> Sequence[Finished | Refused]:
+    def sessions(cls, jobs: Sequence["Finish"]) -> Iterable[int]:
+        """Return the ids of the turns' sessions."""
+        return {job.turn.session_id for job in jobs}
+
+    @classmethod
+    def write(cls, jobs: Sequence["Finish"], locked: Locked) -> Sequence[Finished | Refused]:
         """End all the turns under the locks of their sessions."""
-        now = timezone.now()
-        time = rows.adapt_time(now)
-        locked = sessions.lock(ids={job.turn.session_id for job in jobs})
+        time = rows.adapt_time(timezone.now())
         states = _lock_turns(jobs)
         results: list[Finished | Refused] = []
         messages: list[rows.Row] = []
@@ -108,7 +110,6 @@ class Finish(Job, msgspec.Struct, frozen=True):
                 results.append(Finished(message, _claim_next(session, job.worker)))
         rows.insert(Message, _ANSWER_FIELDS, messages)
         rows.update(TurnRow, _ENDED_FIELDS, turns, where=("id",))
-        sessions.save(locked.values(), now)
         return results
 
     def answer(self, seq: int) -> StoredMessage:
@@ -143,7 +144,7 @@ class Finish(Job, msgspec.Struct, frozen=True):
         )  # fmt: skip
 
 
-class TakeOver(Job, msgspec.Struct, frozen=True):
+class TakeOver(ConversationJob, msgspec.Struct, frozen=True):
     """Make the running turns of dead workers this worker's; the result is the list of those it got."""
 
     rank: ClassVar[int] = 40
@@ -151,7 +152,7 @@ class TakeOver(Job, msgspec.Struct, frozen=True):
     dead: tuple[UUID, ...]
 
     @classmethod
-    def apply(cls, jobs: Sequence["TakeOver"]) -> Sequence[list[Turn]]:
+    def write(cls, jobs: Sequence["TakeOver"], locked: Locked) -> Sequence[list[Turn]]:
         """Take what no other worker is taking at this moment."""
         return [job.take() for job in jobs]
 
@@ -170,7 +171,7 @@ class TakeOver(Job, msgspec.Struct, frozen=True):
 
 
 def _lock_turns(jobs: Sequence[Finish]) -> dict[int, tuple[str, UUID | None]]:
-    found = TurnRow.objects.select_for_update().filter(id__in=[job.turn.id for job in jobs])
+    found = TurnRow.objects.select_for_update().filter(id__in=[job.turn.id for job in jobs]).order_by("id")
     return {id_: (state, worker) for id_, state, worker in found.values_list("id", "state", "worker")}
 
 

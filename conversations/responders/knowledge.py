@@ -1,6 +1,5 @@
 """Answers from the pipeline's documents, offline: the passages that are about the question, and where they stand."""
 
-import asyncio
 import re
 from collections.abc import AsyncGenerator, Sequence
 
@@ -14,7 +13,6 @@ from conversations.types import Citation, Language, Reply
 LOOKED_AT = 4  # passages that a search returns
 SECOND_BEST = 0.85  # share of the best score that another passage needs to be part of the answer
 MAX_ANSWER = 1600  # characters of passages; another one is added within it
-THREADED_SIZE = 20_000  # passages; beyond, a search takes too long for the event loop
 TITLES_NAMED = 8
 
 
@@ -71,9 +69,8 @@ class KnowledgeResponder:
     wants_history = False
     repeatable = True
 
-    def __init__(self, library: Library, *, threaded_size: int = THREADED_SIZE) -> None:
+    def __init__(self, library: Library) -> None:
         self._library = library
-        self._threaded_size = threaded_size
 
     async def answer(self, ask: Ask) -> AsyncGenerator[str | Reply, None]:
         """Yield the answer piece by piece, then the Reply with its citations."""
@@ -81,7 +78,7 @@ class KnowledgeResponder:
         language = segment.language_of(question) or ask.language
         phrases = _PHRASES[language]
         opening = _small_talk(question, phrases)
-        hits = [] if opening else await self._search(ask, question, language)
+        hits = [] if opening else await self._library.search(ask.pipeline.uuid, question, language, LOOKED_AT)
         if not hits:
             yield opening or phrases.unknown
             yield "\n\n" + self._topics(ask, language)
@@ -95,12 +92,6 @@ class KnowledgeResponder:
                 yield piece
             yield "\n\n" + _source(hit, phrases)
         yield Reply(citations=_citations(chosen))
-
-    async def _search(self, ask: Ask, question: str, language: Language) -> list[Hit]:
-        pipeline = ask.pipeline.uuid
-        if self._library.size(pipeline) > self._threaded_size:
-            return await asyncio.to_thread(self._library.search, pipeline, question, language, LOOKED_AT)
-        return self._library.search(pipeline, question, language, LOOKED_AT)
 
     def _topics(self, ask: Ask, language: Language) -> str:
         """Say what the documents are about."""

@@ -46,7 +46,9 @@ class Limits:
 class Recall(Protocol):
     """Finds at most `limit` passages of a pipeline's documents for a question, best first; none is an answer too."""
 
-    def __call__(self, pipeline_uuid: UUID, question: str, language: Language, limit: int, /) -> Sequence[Passage]: ...
+    async def __call__(
+        self, pipeline_uuid: UUID, question: str, language: Language, limit: int, /
+    ) -> Sequence[Passage]: ...
 
 
 class _Retriable(Exception):  # noqa: N818  names a state
@@ -88,7 +90,7 @@ class OpenAIResponder:
         first_by = min(asyncio.get_running_loop().time() + self._limits.first_token, ask.deadline)
         chosen: list[tuple[Passage, str]] = []
         if ask.route.recall:
-            passages = self._recall(ask.pipeline.uuid, ask.question, ask.language, self._limits.passages)
+            passages = await self._recall(ask.pipeline.uuid, ask.question, ask.language, self._limits.passages)
             chosen = choose_passages(passages, self._limits.context_tokens // 2)
         answer = Answer()
         length = 0

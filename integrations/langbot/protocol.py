@@ -262,10 +262,15 @@ def _quoted(origin: Sequence[Any]) -> list[Component]:
     """Return a quoted chain's components; what is amiss in a quotation is left out of its text, not refused."""
     components: list[Component] = []
     for item in origin:
-        try:
-            components.append(_component(item, "origin"))
-        except ProtocolError:
+        kind = item.get("type") if isinstance(item, dict) else None
+        if not isinstance(kind, str) or kind not in _COMPONENTS:
             continue
+        try:
+            component: Component = msgspec.convert(item, _COMPONENTS[kind])
+        except msgspec.ValidationError:  # `_component` would put it into words, for nobody
+            continue
+        if not isinstance(component, Attachment) or not component.base64:
+            components.append(component)
     return components
 
 

@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 from uuid import UUID, uuid4
@@ -23,6 +24,7 @@ from conversations.jobs import (
     SavePartial,
     TakeOver,
 )
+from conversations.jobs.sessions import ConversationJob
 from conversations.models import ChatSession, Message, Pipeline
 from conversations.models import Turn as TurnRow
 from conversations.store import Job, Refused, commit
@@ -475,9 +477,78 @@ def test_a_batch_of_every_kind_is_applied_in_its_order(writer: Writer, session: 
     assert ChatSession.objects.get(uuid=session.uuid).open_turns == 1
 
 
+@dataclass(frozen=True)
+class Tries(Job):
+    """Counts the transactions that its batch took."""
+
+    rank = 1
+    counted: list[int] = field(default_factory=list)
+
+    @classmethod
+    def apply(cls, jobs: Sequence["Tries"]) -> Sequence[None]:
+        jobs[0].counted.append(1)
+        return [None] * len(jobs)
+
+
+@postgres_only
+def test_batches_that_want_each_other_s_sessions_do_not_deadlock(pipeline: Pipeline, database: Database) -> None:
+    first, second = Writer(pipeline), Writer(pipeline)
+    halls = [room_key(pipeline.uuid, name) for name in ("one", "two")]
+    ended = [first.ask(halls[0]), second.ask(halls[1])]
+    begun = [first.ask(new_session(pipeline)), second.ask(new_session(pipeline))]
+    tries = Tries()
+
+    def batch(one: Writer, number: int) -> list[Any]:
+        # Locked kind after kind, each would hold the session that it speaks in and want the one that it ends.
+        speaks = Accept(question(halls[1 - number]), pipeline.pk, one.uuid)
+        ends = Finish(ended[number], one.uuid, "An answer.", Outcome.ANSWERED)
+        return commit([tries, speaks, Begin(begun[number].id, one.uuid), ends])
+
+    with ThreadPoolExecutor(1) as thread, database.connect() as other, database.connect() as watching:
+        with other.transaction():
+            turns = [turn.id for turn in begun]
+            other.execute("SELECT 1 FROM conversations_turn WHERE id = ANY(%s) FOR UPDATE", (turns,))
+            both = thread.submit(
+                at_once,
+                *(lambda one=one, number=number: batch(one, number) for number, one in enumerate((first, second))),
+            )
+            wait_until(lambda: lock_waiters(watching) == 2, timeout=10, what="both batches")
+        results = both.result(10)
+    assert [[type(result) for result in batch[1:]] for batch in results] == [[Accepted, type(None), Finished]] * 2
+    assert len(tries.counted) == 2
+
+
+@postgres_only
+def test_workers_that_make_the_same_rooms_at_once_do_not_deadlock(pipeline: Pipeline) -> None:
+    keys = [room_key(pipeline.uuid, str(number)) for number in range(60)]
+    tries = Tries()
+
+    def ask(one: Writer, number: int) -> list[Any]:
+        asked = [Accept(question(key), pipeline.pk, one.uuid) for key in keys[number * 10 :] + keys[: number * 10]]
+        return commit([tries, *asked])[1:]
+
+    writers = [Writer(pipeline) for _ in range(4)]
+    results = at_once(*(lambda one=one, number=number: ask(one, number) for number, one in enumerate(writers)))
+    assert sorted(accepted.message.seq for batch in results for accepted in batch) == sorted([1, 2, 3, 4] * len(keys))
+    assert len(tries.counted) == len(writers)
+
+
+def test_the_kinds_of_a_conversation_stand_together() -> None:
+    # Another kind's rank between theirs would part them, and each part would lock for itself.
+    ranks = [kind.rank for kind in ConversationJob.__subclasses__()]
+    others = [kind.rank for kind in Job.__subclasses__() if kind is not ConversationJob and hasattr(kind, "rank")]
+    assert not [rank for rank in others if min(ranks) <= rank <= max(ranks)]
+
+
 def has_lock_waiter(other: Any) -> bool:
     """Tell whether a connection to this PostgreSQL database waits for another's transaction."""
+    return lock_waiters(other) > 0
+
+
+def lock_waiters(other: Any) -> int:
+    """Return how many connections to this PostgreSQL database wait for another's transaction."""
     found = other.execute(
         "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
     )
-    return bool(found.fetchone()[0])
+    count: int = found.fetchone()[0]
+    return count

@@ -146,11 +146,6 @@ async def test_passages_nearly_as_good_are_told_too_and_a_document_is_cited_once
     assert sorted(citation.title for citation in reply.citations) == ["A", "B"]
 
 
-async def test_a_large_library_is_searched_in_a_thread(library: Library, pipeline: UUID) -> None:
-    _, reply = await collect(KnowledgeResponder(library, threaded_size=0), ask(pipeline, "怎么启动服务？"))
-    assert reply.citations
-
-
 async def test_a_very_long_question_is_no_trouble(library: Library, pipeline: UUID) -> None:
     _, reply = await collect(KnowledgeResponder(library), ask(pipeline, "天气和足球" * 100_000))
     assert not reply.known

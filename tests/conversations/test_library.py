@@ -1,5 +1,7 @@
 """What a process knows of the documents follows the database."""
 
+import asyncio
+import threading
 from collections.abc import Callable
 from typing import Any
 from uuid import UUID, uuid4
@@ -9,7 +11,7 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
 from conversations import services
-from conversations.library import Library
+from conversations.library import Hit, Library
 from conversations.models import Document, Pipeline
 
 pytestmark = pytest.mark.django_db
@@ -31,14 +33,14 @@ def save(pipeline: UUID) -> Save:
 
 
 def titles(library: Library, pipeline: UUID, question: str) -> list[str]:
-    return [hit.title for hit in library.search(pipeline, question)]
+    return [hit.title for hit in library.search_now(pipeline, question)]
 
 
 def test_a_hit_says_where_it_stands(pipeline: UUID, save: Save) -> None:
     uuid = save("Shop", "# Shop\n\n## Hours\n\n### Weekdays\n\nOpen at nine.", space="faq", url="https://a.test/x")
     library = Library()
     library.refresh()
-    (hit,) = library.search(pipeline, "weekdays hours", "en")
+    (hit,) = library.search_now(pipeline, "weekdays hours", "en")
     assert (hit.doc_id, hit.space_id, hit.title, hit.url) == (str(uuid), "faq", "Shop", "https://a.test/x")
     assert (hit.headings, hit.heading, hit.text) == (("Hours", "Weekdays"), "Hours › Weekdays", "Open at nine.")
     assert hit.score > 0
@@ -146,3 +148,22 @@ def test_what_the_pipeline_is_called_decides_nothing(pipeline: UUID, save: Save)
     library.refresh()
     assert titles(library, pipeline, "When does the aquarium open?")[0] == "Opening hours"
     assert titles(library, pipeline, "What is the aquarium?") == ["About"]
+
+
+@pytest.mark.parametrize(("threaded_size", "elsewhere"), [(1, True), (2, False)])
+def test_many_passages_are_searched_beside_the_event_loop(
+    pipeline: UUID, save: Save, threaded_size: int, elsewhere: bool
+) -> None:
+    seen: list[threading.Thread] = []
+
+    class Watched(Library):
+        def search_now(self, *args: Any) -> list[Hit]:
+            seen.append(threading.current_thread())
+            return super().search_now(*args)
+
+    save("First", "zebra")
+    save("Second", "zebra")
+    library = Watched(threaded_size=threaded_size)
+    library.refresh()
+    assert len(asyncio.run(library.search(pipeline, "zebra", "en", 4))) == 2
+    assert (seen != [threading.current_thread()]) == elsewhere

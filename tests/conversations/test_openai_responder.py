@@ -51,7 +51,7 @@ class Library:
         self.hits = hits
         self.asked: list[tuple[UUID, str, Language, int]] = []
 
-    def search(self, pipeline_uuid: UUID, question: str, language: Language, limit: int) -> Sequence[Hit]:
+    async def search(self, pipeline_uuid: UUID, question: str, language: Language, limit: int) -> Sequence[Hit]:
         self.asked.append((pipeline_uuid, question, language, limit))
         return self.hits[:limit]
 

@@ -1,12 +1,14 @@
 """Every read of what was said: right rows, right order, within its bound."""
 
+import random
+import re
 from collections.abc import Sequence
 from datetime import UTC, timedelta
 from typing import Any
 from uuid import uuid4
 
 import pytest
-from django.db import connection
+from django.db import connection, transaction
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
@@ -186,12 +188,80 @@ def test_a_pipelines_history_keeps_each_sessions_order(speaker: Speaker, pipelin
     assert texts(found) == ["one", "two", "three"]
 
 
-def test_a_pipelines_history_takes_two_queries(speaker: Speaker, pipeline: Pipeline) -> None:
-    for _ in range(5):
-        speaker.say(new_session(pipeline), "one", "two")
+def test_a_pipelines_history_reads_little_more_than_it_tells(speaker: Speaker, pipeline: Pipeline) -> None:
+    sessions = [new_session(pipeline) for _ in range(20)]
+    for number in range(20):
+        for session in sessions:
+            speaker.say(session, str(number))
+    for number in range(60):  # most of the newest are of one session
+        speaker.say(sessions[0], f"more {number}")
     with CaptureQueriesContext(connection) as queries:
-        assert len(selectors.pipeline_history(pipeline.uuid, "person", limit=7)) == 7
-    assert len(queries) == 2
+        found = selectors.pipeline_history(pipeline.uuid, "person", limit=70)
+    assert texts(found) == ["19"] * 10 + [f"more {number}" for number in range(60)]
+    told = [query["sql"] for query in queries.captured_queries]
+    assert sum(rows_read(sql) for sql in told) <= 4 * 70
+    assert len(told) == 5
+
+
+@pytest.mark.parametrize("limit", [1, 2, 7, 30, 100])
+def test_a_pipelines_history_is_the_same_however_it_is_spread(speaker: Speaker, pipeline: Pipeline, limit: int) -> None:
+    chance = random.Random(limit)
+    sessions = [new_session(pipeline) for _ in range(6)]
+    said: list[StoredMessage] = []
+    for number in range(80):
+        session = sessions[min(int(chance.expovariate(0.8)), 5)]
+        if chance.random() < 0.05:
+            speaker.reset(session)
+            said = [message for message in said if message.session != session.uuid]
+        said += speaker.say(session, str(number))
+    assert selectors.pipeline_history(pipeline.uuid, "person", limit=limit) == said[-limit:]
+
+
+def test_a_pipelines_history_goes_by_indexes(speaker: Speaker, pipeline: Pipeline) -> None:
+    with transaction.atomic():
+        fill(pipeline, sessions=500, messages=30)
+        with CaptureQueriesContext(connection) as queries:
+            assert len(selectors.pipeline_history(pipeline.uuid, "person", limit=100)) == 100
+        _, sessions, messages, *_ = (plan(query["sql"]) for query in queries.captured_queries)
+        transaction.set_rollback(True)
+    assert re.search("session_(recent|latest)", sessions)
+    assert "Sort" not in sessions
+    assert "TEMP B-TREE" not in sessions
+    assert re.search(r"\(session_id=\? AND seq>\?\)|Index Cond: [^\n]*seq > ", messages)
+
+
+def fill(pipeline: Pipeline, *, sessions: int, messages: int) -> None:
+    """Store so many sessions with so many messages each, and let the database look at them."""
+    now = timezone.now()
+    made = ChatSession.objects.bulk_create(
+        ChatSession(uuid=uuid4(), pipeline=pipeline, session_type="person", last_seq=messages + number, created_at=now,
+                    last_message_at=now + timedelta(seconds=number))
+        for number in range(sessions)
+    )  # fmt: skip
+    Message.objects.bulk_create(
+        (
+            Message(session=one, seq=one.last_seq - number, role="user", created_at=now)
+            for one in made
+            for number in range(messages)
+        ),
+        batch_size=5000,
+    )
+    with connection.cursor() as cursor:
+        cursor.execute("ANALYZE")
+
+
+def rows_read(sql: str) -> int:
+    """Return how many rows a statement gives."""
+    with connection.cursor() as cursor:
+        cursor.execute(sql)
+        return len(cursor.fetchall())
+
+
+def plan(sql: str) -> str:
+    """Return how the database answers a statement."""
+    with connection.cursor() as cursor:
+        cursor.execute(f"EXPLAIN {'QUERY PLAN' if connection.vendor == 'sqlite' else ''} {sql}")
+        return "\n".join(str(row) for row in cursor.fetchall())
 
 
 # --- Documents ---------------------------------------------------------------------------------

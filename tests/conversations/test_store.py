@@ -15,6 +15,10 @@ from django.db import OperationalError, connection
 from conversations.models import Pipeline
 from conversations.store import (
     BATCH,
+    READERS,
+    UNHURRIED_READERS,
+    WAITING_READS,
+    WAITING_UNHURRIED,
     Job,
     OutcomeUnknown,
     Refused,
@@ -23,6 +27,7 @@ from conversations.store import (
     StoreFull,
     StoreUnavailable,
     Unstorable,
+    unhurried,
 )
 from tests.conversations.conftest import Database
 from tests.support.waiting import wait_until
@@ -315,6 +320,46 @@ async def test_a_killed_reader_recovers(store: Store, database: Database) -> Non
 
     with pytest.raises(StoreUnavailable):
         await store.read(killed)
+    assert await store.read(Pipeline.objects.count)
+
+
+async def test_a_flood_of_histories_holds_up_no_lease_and_is_refused_at_once(store: Store, database: Database) -> None:
+    go, began = threading.Event(), threading.Semaphore(0)
+
+    @unhurried
+    def history() -> str:
+        began.release()
+        assert go.wait(10)
+        return "history"
+
+    try:
+        asked = [asyncio.ensure_future(store.read(history)) for _ in range(UNHURRIED_READERS + WAITING_UNHURRIED)]
+        for _ in range(UNHURRIED_READERS):
+            await asyncio.to_thread(began.acquire, True, 10)
+        with pytest.raises(StoreFull):
+            await store.read(history)
+        # Those who leave make no room: what they asked for is still done, and counts until it is.
+        asked[-1].cancel()
+        await asyncio.wait([asked[-1]])
+        with pytest.raises(StoreFull):
+            await store.read(history)
+        assert await store.read(Pipeline.objects.count)
+    finally:
+        go.set()
+    assert await asyncio.gather(*asked[:-1]) == ["history"] * (len(asked) - 1)
+    assert await store.read(history) == "history"
+
+
+async def test_reads_that_wait_are_bounded(store: Store, database: Database) -> None:
+    go = threading.Event()
+    try:
+        asked = [asyncio.ensure_future(store.read(go.wait, 10)) for _ in range(READERS + WAITING_READS)]
+        await asyncio.sleep(0)
+        with pytest.raises(StoreFull):
+            await store.read(Pipeline.objects.count)
+    finally:
+        go.set()
+    assert all(await asyncio.gather(*asked))
     assert await store.read(Pipeline.objects.count)
 
 

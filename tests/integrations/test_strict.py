@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from integrations.strict import MAX_DEPTH, ProtocolError, decode
+from integrations.strict import MAX_DEPTH, MAX_DIGITS, MAX_VALUES, ProtocolError, decode
 
 scalars = (
     st.none()
@@ -55,7 +55,12 @@ def test_only_a_protocol_error_comes_out_of_anything(data: str | bytes) -> None:
         pytest.param("[-Infinity]", id="-Infinity"),
         pytest.param("1e999", id="a number that overflows"),
         pytest.param("-1e999", id="a negative number that overflows"),
-        pytest.param("9" * 5000, id="a whole number of 5000 digits"),
+        pytest.param("9" * (MAX_DIGITS + 1), id="a whole number that overflows"),
+        pytest.param("[" + ",".join("1" * (MAX_VALUES + 1)) + "]", id="too many numbers"),
+        pytest.param("[" + ",".join(["{}"] * (MAX_VALUES // 2 + 1)) + "]", id="too many objects"),
+        pytest.param(json.dumps(dict.fromkeys(map(str, range(MAX_VALUES + 1)), "")), id="too many keys"),
+        pytest.param(json.dumps(["\\"] * (MAX_VALUES + 1)), id="too many strings that end with a backslash"),
+        pytest.param(json.dumps(['",'] * (MAX_VALUES + 1)), id="too many strings that hold a quote"),
         pytest.param('{"a": 1, "a": 2}', id="the same key twice"),
         pytest.param('{"a": 1, "\\u0061": 2}', id="the same key twice, once escaped"),
         pytest.param('[{"b": {"a": 1, "a": 1}}]', id="the same key twice, deep inside"),
@@ -94,6 +99,23 @@ def test_many_shallow_lists_are_no_depth() -> None:
 
 def test_brackets_in_a_string_are_no_depth() -> None:
     assert decode(json.dumps("[" * 1000)) == "[" * 1000
+
+
+@given(st.lists(st.text('\\",[{a', max_size=20), min_size=1))
+def test_values_are_counted_outside_of_strings(strings: list[str]) -> None:
+    said = strings * (MAX_VALUES // len(strings) // 2)
+    assert decode(json.dumps(said)) == said
+    with pytest.raises(ProtocolError):
+        decode(json.dumps([*said, *"x" * (MAX_VALUES + 1 - len(said))]))
+
+
+def test_as_many_values_as_may_be_are_taken() -> None:
+    assert len(decode(json.dumps(list(range(MAX_VALUES - 1))))) == MAX_VALUES - 1
+    assert len(decode(json.dumps({str(key): "," for key in range(MAX_VALUES - 1)}))) == MAX_VALUES - 1
+
+
+def test_a_text_of_brackets_and_commas_is_no_crowd() -> None:
+    assert decode(json.dumps('[{"a\\\\",' * 100_000)) == '[{"a\\\\",' * 100_000
 
 
 def test_a_whole_surrogate_pair_is_one_character() -> None:
