@@ -18,7 +18,7 @@ from django.conf import settings
 from django.urls import path
 
 from connections.auth import Authenticator
-from connections.hub import Hub
+from connections.hub import Hub, Topic
 from connections.registry import LeaseLimits, Registry
 from conversations import selectors
 from conversations.catalogue import Catalogue
@@ -69,7 +69,7 @@ class Gateway:
             lock_dir=settings.DATA_DIR / "workers",
         )
         layer: Any = get_channel_layer()
-        self.hub = Hub(layer, EventCodec(), shared=bool(settings.REDIS_URL), fill=self._fill)
+        self.hub = Hub(layer, EventCodec(), shared=bool(settings.REDIS_URL), fill=self._fill, latest=self._latest)
         self.turns = TurnRunner(
             store=self.store,
             catalogue=self.catalogue,
@@ -185,6 +185,11 @@ class Gateway:
             return ()
         missing = await self.store.read(selectors.messages_after, topic.session, after, REPLAYED)
         return [MessageStored(message) for message in missing]
+
+    async def _latest(self, topics: Sequence[Topic]) -> dict[Topic, int]:
+        sessions = [topic.session for topic in topics if isinstance(topic, SessionTopic)]
+        latest = await self.store.read(selectors.last_seqs, sessions)
+        return {SessionTopic(session): seq for session, seq in latest.items()}
 
 
 gateway = Gateway()

@@ -88,7 +88,7 @@ class Outbound:
         self._bytes = 0
         self._number = 0
         self._closed = False
-        self._drained: asyncio.Future[None] | None = None
+        self._drained: asyncio.Event | None = None
         self._wake: asyncio.Event | None = None
         self._task: asyncio.Task[None] | None = None
         if direct is not None:
@@ -116,9 +116,21 @@ class Outbound:
             await asyncio.wait([self._task])
             if not self._task.cancelled():
                 self._task.result()
-        elif self._direct is not None and self._waiting:
-            self._drained = asyncio.get_running_loop().create_future()
-            await self._drained
+        else:
+            await self.drained()
+
+    async def drained(self) -> None:
+        """Wait until nothing waits here, or the buffer is closed."""
+        if self._waiting:
+            if self._drained is None:
+                self._drained = asyncio.Event()
+            await self._drained.wait()
+
+    def lost(self) -> None:
+        """End the connection as too slow: something for it could not be kept."""
+        if not self._closed:
+            self.close()
+            self._too_slow()
 
     def close(self) -> None:
         """Take no more frames and forget those that wait."""
@@ -126,7 +138,7 @@ class Outbound:
         self._waiting.clear()
         if self._direct is not None:
             self._direct.on_writable = None
-            self._tell_drained()
+        self._tell_drained()
         if self._task is not None:
             self._task.cancel()
 
@@ -141,8 +153,7 @@ class Outbound:
             del self._waiting[key]
             self._bytes -= len(older.payload)
         if self._bytes + len(frame.payload) > self._limit:
-            self.close()
-            self._too_slow()
+            self.lost()
             return
         self._waiting[key] = frame
         self._bytes += len(frame.payload)
@@ -162,8 +173,9 @@ class Outbound:
         self._tell_drained()
 
     def _tell_drained(self) -> None:
-        if self._drained is not None and not self._drained.done() and not self._waiting:
-            self._drained.set_result(None)
+        if self._drained is not None and not self._waiting:
+            self._drained.set()
+            self._drained = None
 
     def _wake_writer(self) -> None:
         if self._task is None:
@@ -179,6 +191,7 @@ class Outbound:
                 frame = self._take()
                 await self._send({"type": "websocket.send", "text": frame.payload.decode()})
                 self.on_sent(len(frame.payload))
+            self._tell_drained()
             self._wake.clear()
             if not self._closed:
                 await self._wake.wait()

@@ -1,12 +1,14 @@
 """The pipeline wire's socket: frame → service → frames."""
 
 import asyncio
+import math
+import time
 from typing import assert_never
 from uuid import UUID, uuid4
 
 from django.utils import timezone
 
-from connections.auth import Principal, Scope, may
+from connections.auth import Principal, Scope, may, visitor_of
 from connections.hub import Membership
 from conversations import selectors
 from conversations.responders.base import PipelineConfig
@@ -48,6 +50,9 @@ from integrations.outbound import Frame
 from integrations.strict import ProtocolError
 
 ROOM_NAME_LENGTH = 100
+REPLAY_PATIENCE = 10.0  # seconds that the peer may take to read what waits before the next replayed message
+RESUME_INTERVAL = 0.2  # seconds between two resumes of one connection; the next waits
+STOP_INTERVAL = 0.2  # seconds in which a second stop of one connection says nothing new, unless it asked in between
 BAD_SESSION_TYPE = "session_type must be person or group"
 NO_SUCH_SESSION = "Session not found"
 
@@ -56,9 +61,11 @@ class PipelineConsumer(GatewayConsumer):
     """One client of one pipeline."""
 
     wire = "langbot"
-    principal: Principal
     credential: str | None = None
     replaying = False
+    replay_patience = REPLAY_PATIENCE
+    resumed_at = -math.inf
+    stopped_at = -math.inf
     pipeline: PipelineConfig
     session: SessionKey
     membership: Membership
@@ -100,7 +107,7 @@ class PipelineConsumer(GatewayConsumer):
             self.spawn(self.watch_credential(self.credential))
         wanted = self.peer.query.get("last_seq")
         if wanted is not None and wanted.isascii() and wanted.isdigit() and len(wanted) < 19:
-            await self._replay(int(wanted))
+            self.spawn(self._replay(int(wanted)))
         else:
             self.membership.go_live(last_seq)
 
@@ -117,12 +124,12 @@ class PipelineConsumer(GatewayConsumer):
         return principal
 
     async def _visitor(self) -> Principal | None:
-        """Return a visitor where the pipeline is public and the page's origin is on the allow-list."""
+        """Return a visitor where the pipeline is public and a page asks, whose origin has been found allowed."""
         uuid = self._pipeline_uuid()
         pipeline = await self.parts.catalogue.find(uuid) if uuid else None
-        if pipeline is None or not pipeline.public or self.peer.origin not in self.parts.options.allowed_origins:
+        if pipeline is None or not pipeline.public or self.peer.origin is None:
             return None
-        return Principal(kind="visitor", scopes=frozenset({Scope.READ, Scope.WRITE}), pipeline=pipeline.uuid)
+        return visitor_of(pipeline.uuid)
 
     async def _first_frame(self) -> Principal | None:
         try:
@@ -204,7 +211,7 @@ class PipelineConsumer(GatewayConsumer):
             case Stop():
                 if not may(self.principal, Scope.WRITE):
                     raise WireError("Forbidden")
-                self.parts.turns.stop(self.session.uuid)
+                self._stop()
             case Resume():
                 self.spawn(self._replay(frame.last_seq))
             case Disconnect():
@@ -214,9 +221,16 @@ class PipelineConsumer(GatewayConsumer):
             case _:
                 assert_never(frame)
 
+    def _stop(self) -> None:
+        now = time.monotonic()
+        if now - self.stopped_at >= STOP_INTERVAL:
+            self.stopped_at = now
+            self.parts.turns.stop(self.session.uuid)
+
     def _ask(self, frame: ChatMessage) -> None:
         if not may(self.principal, Scope.WRITE):
             raise WireError("Forbidden")
+        self.stopped_at = -math.inf
         pipeline = self.parts.catalogue.get(self.pipeline.uuid) or self.pipeline  # its settings may have changed
         asked = prompt(frame, pipeline, group=self.session.session_type == "group")
         question = Question(
@@ -252,26 +266,38 @@ class PipelineConsumer(GatewayConsumer):
                     self.push(told)
 
     async def _replay(self, last_seq: int) -> None:
-        """Replay what came after `last_seq`, then go live from there."""
+        """Replay what came after `last_seq`, as fast as the peer reads, then go live from there."""
         if self.replaying:
             raise WireError("A resume is going on already")
         self.replaying = True
         self.membership.pause()
         try:
+            await asyncio.sleep(self.resumed_at + RESUME_INTERVAL - time.monotonic())
+            self.resumed_at = time.monotonic()
             await self.parts.hub.ready()
             replayed = await self.parts.store.read(selectors.replay, self.session.uuid, last_seq)
-        except StoreError as error:
+            self.push(Frame(serialise(Resumed(replayed.complete, replayed.last_seq))))
+            for message in replayed.messages:
+                frame = encode(MessageStored(message))
+                if frame is not None:
+                    await self._read_by_peer()
+                    self.push(frame)
+            self.membership.go_live(replayed.last_seq)
+        except Exception as error:  # noqa: BLE001  `fail` looks it up in the one table
             # Half resumed is worse than not connected: the client comes again.
             self.fail(error)
             self.end(TRY_LATER)
-            return
-        self.push(Frame(serialise(Resumed(replayed.complete, replayed.last_seq))))
-        for message in replayed.messages:
-            frame = encode(MessageStored(message))
-            if frame is not None:
-                self.push(frame)
-        self.membership.go_live(replayed.last_seq)
-        self.replaying = False
+        finally:
+            self.replaying = False
+
+    async def _read_by_peer(self) -> None:
+        """Wait until nothing waits for the peer, who is too slow where that takes too long."""
+        await asyncio.sleep(0)  # a long replay lets others have their turn
+        try:
+            async with asyncio.timeout(self.replay_patience):
+                await self.outbound.drained()
+        except TimeoutError:
+            self.outbound.lost()
 
     def error_frame(self, fault: Fault) -> Frame:
         """Return an error in this wire's shape."""

@@ -213,8 +213,9 @@ def _no_attempts() -> Iterator[None]:
     cache.clear()
 
 
-def log_in(password: str, *, address: str = "192.0.2.1", name: str = "ann") -> LoginForm:
-    request = RequestFactory().post("/admin/login/", REMOTE_ADDR=address)
+def log_in(password: str, *, address: str = "192.0.2.1", name: str = "ann", via: str = "") -> LoginForm:
+    hops: dict[str, Any] = {"REMOTE_ADDR": via, "HTTP_X_FORWARDED_FOR": address} if via else {"REMOTE_ADDR": address}
+    request = RequestFactory().post("/admin/login/", **hops)
     return LoginForm(request, data={"username": name, "password": password})
 
 
@@ -225,6 +226,17 @@ def test_guessing_is_stopped_and_the_owner_elsewhere_is_not() -> None:
         assert "correct username and password" in str(log_in("wrong").errors)
     assert "Too many failed attempts" in str(log_in("right-password").errors)
     assert log_in("right-password", address="192.0.2.2").is_valid()
+
+
+@pytest.mark.usefixtures("_no_attempts")
+@pytest.mark.parametrize("trusted", [True, False])
+def test_behind_a_trusted_proxy_guesses_count_by_the_clients_address(settings: Any, trusted: bool) -> None:
+    settings.TRUSTED_PROXIES = ("10.0.0.0/8",) if trusted else ()
+    User.objects.create_user("ann", password="right-password", is_staff=True)
+    for _ in range(ATTEMPTS):
+        assert not log_in("wrong", via="10.0.0.1").is_valid()
+    assert not log_in("right-password", via="10.0.0.2" if trusted else "10.0.0.1").is_valid()
+    assert log_in("right-password", via="10.0.0.1", address="192.0.2.2").is_valid() == trusted
 
 
 @pytest.mark.usefixtures("_no_attempts")

@@ -211,6 +211,18 @@ async def test_an_end_that_could_not_be_stored_is_tried_again(deployment: Deploy
     await eventually(ended)
 
 
+async def test_an_end_that_can_never_be_stored_is_given_up(
+    deployment: Deployment, caplog: pytest.LogCaptureFixture
+) -> None:
+    registry = await deployment.start()
+    live = await registry.open(connection(registry.worker))
+    registry.close(live, 2**70, "no such code")
+    async with asyncio.timeout(PATIENCE):
+        await asyncio.gather(*registry._tasks)
+    assert sum("connection.end_lost" in record.getMessage() for record in caplog.records) == 1
+    assert (await deployment.row(live.row.uuid)).ended_at is None
+
+
 # --- Our own lease -----------------------------------------------------------------------------
 
 

@@ -230,6 +230,48 @@ async def test_a_closed_buffer_takes_and_sends_nothing(direct: bool) -> None:
     assert peer.on_writable is None
 
 
+@both
+async def test_what_waits_has_drained_when_the_peer_has_taken_it(direct: bool) -> None:
+    peer = Peer(room=1)
+    outbound = buffer(peer, Told(), direct=direct)
+    await outbound.drained()
+    for number in range(4):
+        outbound.push(Frame(b"%d" % number))
+    waiting = [asyncio.create_task(outbound.drained()) for _ in range(2)]
+    await asyncio.sleep(0)
+    waiting.pop().cancel()  # who gives up waiting does not end it for the others
+    peer.read(2)
+    await asyncio.sleep(0)
+    assert not waiting[0].done()
+    peer.read(1)
+    await asyncio.wait_for(waiting[0], 5)
+    assert peer.got == [b"0", b"1", b"2", b"3"]
+    outbound.close()
+
+
+@both
+async def test_nobody_waits_for_a_closed_buffer(direct: bool) -> None:
+    outbound = buffer(Peer(room=0), Told(), direct=direct)
+    outbound.push(Frame(b"waits"))
+    outbound.push(Frame(b"waits too"))
+    waiting = asyncio.create_task(outbound.drained())
+    await asyncio.sleep(0)
+    outbound.close()
+    await asyncio.wait_for(waiting, 5)
+
+
+@both
+async def test_who_lost_something_is_too_slow_once(direct: bool) -> None:
+    peer, told = Peer(room=0), Told()
+    outbound = buffer(peer, told, direct=direct)
+    outbound.push(Frame(b"waits"))
+    outbound.lost()
+    outbound.lost()
+    peer.read(5)
+    outbound.push(Frame(b"more"))
+    assert (peer.got, told.slow) == ([], 1)
+
+
 # --- Slow readers at a real server -------------------------------------------------------------
 
 

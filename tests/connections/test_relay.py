@@ -1,0 +1,186 @@
+"""The relay: events cross between processes over a real layer, which may be away."""
+
+import asyncio
+from typing import Any
+
+from channels.layers import InMemoryChannelLayer
+
+from connections.hub import Hub
+from connections.relay import LAYER_PATIENCE, OUTGOING, envelope, group_name
+from tests.connections.conftest import Start
+from tests.connections.doubles import PATIENCE, Database, JsonCodec, Recorder, Said, StubbornLayer, Talk, as_text, enter
+from tests.support.databases import ValkeyServer
+
+
+async def test_events_cross_in_order_and_own_events_are_not_doubled(start: Start, new_layer: Any) -> None:
+    here, there = await start(new_layer(), shared=True), await start(new_layer(), shared=True)
+    near, far = Recorder(), Recorder()
+    enter(here, near)
+    enter(there, far)
+    await here.ready()
+    await there.ready()
+    for seq in range(1, 51):
+        here.publish(Talk(), Said(seq))
+        here.publish(Talk(), Said(None, f"delta {seq}"))
+    told = [frame for seq in range(1, 51) for frame in (seq, f"delta {seq}")]
+    await far.until(*told)
+    there.publish(Talk(), Said(51))
+    await near.until(*told, 51)
+    assert far.told == [*told, 51]
+
+
+async def test_two_processes_publish_into_one_order(start: Start, new_layer: Any) -> None:
+    here, there = await start(new_layer(), shared=True), await start(new_layer(), shared=True)
+    near, far = Recorder(), Recorder()
+    enter(here, near)
+    enter(there, far)
+    await here.ready()
+    await there.ready()
+    for seq in range(1, 101):
+        (here if seq % 2 else there).publish(Talk(), Said(seq))
+    await near.until(*range(1, 101))
+    await far.until(*range(1, 101))
+
+
+async def test_group_send_from_ordinary_code_reaches_every_member(start: Start, new_layer: Any) -> None:
+    here, there = await start(new_layer(), shared=True), await start(new_layer(), shared=True)
+    near, far = Recorder(), Recorder()
+    enter(here, near, after=None)
+    enter(there, far, after=None)
+    await here.ready()
+    await there.ready()
+    event = Said(None, "to all")
+    await new_layer().group_send(group_name(Talk()), envelope(JsonCodec(), Talk(), event))
+    await near.until("to all")
+    await far.until("to all")
+
+
+async def test_a_process_hears_only_of_topics_that_it_has_members_of(start: Start, new_layer: Any) -> None:
+    here, there = await start(new_layer(), shared=True), await start(new_layer(), shared=True)
+    member, other = Recorder(), Recorder()
+    membership = enter(there, member, after=None)
+    elsewhere = there.join(Talk("elsewhere"), other, as_text)
+    elsewhere.go_live()
+    await there.ready()
+    there.leave(membership)
+    await there.ready()
+    here.publish(Talk(), Said(None, "nobody is there"))
+    here.publish(Talk("elsewhere"), Said(None, "later"))
+    await other.until("later")
+    assert member.told == []
+
+
+async def test_what_is_no_event_is_passed_over(start: Start, new_layer: Any) -> None:
+    hub, member, layer = await start(new_layer(), shared=True), Recorder(), new_layer()
+    enter(hub, member, after=None)
+    await hub.ready()
+    group = group_name(Talk())
+    for rubbish in (
+        {"type": "gateway.event"},
+        {"type": "x", "group": group},
+        {"type": "gateway.event", "group": group, "event": b"\xff"},
+        {"type": "gateway.event", "group": group, "event": 7},
+        {"type": "gateway.event", "group": ["x"], "event": b"{}"},
+    ):
+        await layer.group_send(group, rubbish)
+    await layer.group_send(group, envelope(JsonCodec(), Talk(), Said(None, "good")))
+    await member.until("good")
+
+
+async def test_a_restarted_layer_is_entered_again_and_what_was_lost_is_read(start: Start, new_layer: Any) -> None:
+    server = ValkeyServer()
+    server.start()
+    try:
+        stored = Database()
+        here = await start(new_layer(server), shared=True)
+        there = await start(new_layer(server), stored, shared=True, look=60)  # only what comes shows the gap
+        near, far = Recorder(), Recorder()
+        enter(here, near)
+        enter(there, far)
+        await here.ready()
+        await there.ready()
+        here.publish(Talk(), Said(1))
+        await far.until(1)
+
+        server.stop()
+        here.publish(Talk(), Said(2))
+        assert near.told == [1, 2]  # in its own process nothing waits for the layer
+        there.join(Talk("entered meanwhile"), Recorder(), as_text)
+        await there.ready()
+        server.start()
+
+        # Once the layer carries again, what was lost shows as a gap.
+        stored.events = [Said(seq) for seq in range(1, 1000)]
+        for seq in range(3, 60):
+            here.publish(Talk(), Said(seq))
+            if await far.within(0.3, lambda: len(far.told) > 2):
+                break
+        assert far.told[:3] == [1, 2, 3]
+
+        late = Recorder()
+        there.join(Talk("entered meanwhile"), late, as_text).go_live()
+        await there.ready()
+        here.publish(Talk("entered meanwhile"), Said(None, "heard"))
+        await late.until("heard")
+    finally:
+        server.stop()
+
+
+async def test_without_its_layer_a_process_goes_on_alone(start: Start, new_layer: Any) -> None:
+    server = ValkeyServer()  # never started
+    hub, member = await start(new_layer(server), shared=True), Recorder()
+    enter(hub, member)
+    before = asyncio.get_running_loop().time()
+    await hub.ready()
+    assert asyncio.get_running_loop().time() - before < LAYER_PATIENCE + 1
+    hub.publish(Talk(), Said(1))
+    assert member.told == [1]
+    server.start()
+    try:
+        async with asyncio.timeout(PATIENCE):
+            while not hub._relay.in_step.is_set():
+                await hub.ready()
+    finally:
+        server.stop()
+
+
+async def test_a_layer_that_refuses_a_group_is_asked_again(start: Start) -> None:
+    layer = StubbornLayer()
+    hub, member = await start(layer, shared=True), Recorder()
+    enter(hub, member, after=None)
+    async with asyncio.timeout(PATIENCE):
+        await layer.refused.wait()
+    layer.open.set()
+    await hub.ready()
+    await layer.group_send(group_name(Talk()), envelope(JsonCodec(), Talk(), Said(None, "in")))
+    await member.until("in")
+
+
+async def test_what_the_layer_cannot_take_in_time_is_dropped_and_counted() -> None:
+    stored = Database()
+    hub = Hub(InMemoryChannelLayer(), JsonCodec(), shared=True, fill=stored.fill, latest=stored.latest)  # not started
+    for _ in range(OUTGOING + 3):
+        hub.publish(Talk(), Said(None, "x"))
+    assert hub.counts.dropped == 3
+
+
+async def test_group_send_reaches_members_over_the_layer_in_memory_too(start: Start) -> None:
+    layer = InMemoryChannelLayer()
+    here, there = await start(layer, shared=True), await start(layer, shared=True)
+    near, far = Recorder(), Recorder()
+    enter(here, near)
+    enter(there, far)
+    await here.ready()
+    await there.ready()
+    here.publish(Talk(), Said(1))
+    await far.until(1)
+    await layer.group_send(group_name(Talk()), envelope(JsonCodec(), Talk(), Said(2)))
+    await near.until(1, 2)
+    await far.until(1, 2)
+
+
+async def test_groups_have_names_that_a_layer_takes() -> None:
+    name = group_name(Talk("客服/" + "长" * 500))
+    assert len(name) < 100
+    InMemoryChannelLayer().require_valid_group_name(name)
+    assert name != group_name(Talk("客服/"))
