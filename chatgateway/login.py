@@ -3,9 +3,13 @@
 import hashlib
 from typing import Any
 
+from django.conf import settings
 from django.core.cache import cache
 from django.core.exceptions import ValidationError
+from django.http import HttpRequest
 from unfold.forms import AuthenticationForm
+
+from integrations.peers import client_address
 
 WINDOW = 15 * 60  # seconds that a failed attempt counts
 # Of one name from one address: whoever guesses is stopped, and the owner elsewhere is not locked out.
@@ -19,7 +23,7 @@ class LoginForm(AuthenticationForm):  # type: ignore[misc]  # unfold ships no ty
 
     def clean(self) -> dict[str, Any]:
         """Check name and password, unless too many were wrong before."""
-        address = self.request.META.get("REMOTE_ADDR", "") if self.request else ""
+        address = _address(self.request) if self.request else ""
         name = str(self.cleaned_data.get("username", ""))
         counters = ((_key(address, name), ATTEMPTS), (_key(address), ATTEMPTS_OF_ADDRESS))
         if any(cache.get(key, 0) >= most for key, most in counters):
@@ -33,6 +37,12 @@ class LoginForm(AuthenticationForm):  # type: ignore[misc]  # unfold ships no ty
             raise
         cache.delete(counters[0][0])
         return cleaned
+
+
+def _address(request: HttpRequest) -> str:
+    """Return the client's address, which behind our proxies is not the connection's."""
+    forwarded_for = request.META.get("HTTP_X_FORWARDED_FOR", "")
+    return client_address(request.META.get("REMOTE_ADDR", ""), forwarded_for, settings.TRUSTED_PROXIES)
 
 
 def _key(*parts: str) -> str:

@@ -2,11 +2,12 @@
 
 What the protocol class adds to uvicorn's: frames written by reference without a task in between (`write`), a transport
 that can be aborted when a peer no longer reads, invalid UTF-8 that closes with 1007 without a traceback, reading that
-pauses only while many messages wait, and a log without query strings, which hold tokens.
+pauses only while much waits, and a log without query strings, which hold tokens.
 """
 
 import asyncio
 import gc
+import resource
 import socket
 import sys
 from collections import deque
@@ -14,22 +15,29 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Any
 
+import structlog
 import uvicorn
 from django.conf import settings
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
+from chatgateway.http_protocol import GatewayHTTPProtocol
 from integrations.outbound import EXTENSION
 
+log = structlog.get_logger(__name__)
+
 INBOX = 32  # messages that wait for the app before reading from the peer pauses
+INBOX_FRAMES = 2  # or so many of the largest size, counted in bytes
+OTHER_DESCRIPTORS = 500  # files, databases, models and whatever else a process has open beside its connections
 WRITE_BUFFER = 64 * 1024  # bytes in the transport's buffer above which frames wait with the consumer
 
 
 class _Inbox:
     """The messages for the app, in place of uvicorn's queue: one reader, no lock, no task."""
 
-    __slots__ = ("_items", "_waiter")
+    __slots__ = ("_items", "_waiter", "size")
 
     def __init__(self) -> None:
+        self.size = 0  # bytes put in since it was last empty
         self._items: deque[Any] = deque()
         self._waiter: asyncio.Future[None] | None = None
 
@@ -51,18 +59,24 @@ class _Inbox:
                 await self._waiter
             finally:
                 self._waiter = None
-        return self._items.popleft()
+        item = self._items.popleft()
+        if not self._items:
+            self.size = 0
+        return item
 
 
 class GatewayProtocol(WebSocketsSansIOProtocol):
     """One WebSocket connection; also the DirectTransport that its consumer writes to."""
 
+    hang_up_patience = 5.0  # seconds that a peer may take to read the rest once the application is done with him
     can_write = True
     on_writable: Callable[[], None] | None = None
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.queue = _Inbox()  # type: ignore[assignment]  # the part of a queue that this class uses
+        self._inbox = _Inbox()
+        self._inbox_bytes = INBOX_FRAMES * settings.MAX_FRAME_BYTES
+        self.queue = self._inbox  # type: ignore[assignment]  # the part of a queue that this class uses
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
@@ -79,6 +93,11 @@ class GatewayProtocol(WebSocketsSansIOProtocol):
             # Too long or not HTTP: uvicorn would leave the peer waiting.
             self.transport.write(b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: 0\r\n\r\n")
             self.transport.close()
+
+    async def run_asgi(self) -> None:
+        await super().run_asgi()
+        # Closing waits for what is unsent, and who reads no more would hold his place for ever.
+        self.loop.call_later(self.hang_up_patience, self.transport.abort)
 
     async def send(self, message: Any) -> None:
         await super().send(message)
@@ -119,8 +138,17 @@ class GatewayProtocol(WebSocketsSansIOProtocol):
 
     # --- Reading ---------------------------------------------------------------------------------
 
+    def handle_cont(self, event: Any) -> None:
+        """Keep fragments in one buffer: a list of ever so many empty ones would grow without end."""
+        parts: list[Any] = self.frames
+        if not isinstance(parts[0], bytearray):
+            parts[0] = bytearray(parts[0])
+        parts[0] += event.data
+        if event.fin:
+            self.send_receive_event_to_app()
+
     def send_receive_event_to_app(self) -> None:
-        data = self.frames[0] if len(self.frames) == 1 else b"".join(self.frames)
+        data = self.frames[0]
         self.frames = []
         if self.close_sent:
             return
@@ -133,7 +161,8 @@ class GatewayProtocol(WebSocketsSansIOProtocol):
                 return
         else:
             self.queue.put_nowait({"type": "websocket.receive", "bytes": bytes(data)})
-        if not self.read_paused and len(self.queue) >= INBOX:  # type: ignore[arg-type]
+        self._inbox.size += len(data)
+        if not self.read_paused and (len(self._inbox) >= INBOX or self._inbox.size >= self._inbox_bytes):
             self.read_paused = True
             self.transport.pause_reading()
 
@@ -172,6 +201,22 @@ class GatewayServer(uvicorn.Server):
         await super().shutdown(sockets=sockets)
 
 
+def _raise_descriptor_limit() -> None:
+    """Let this process open as many sockets as its bound on connections and the system allow."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = settings.MAX_CONNECTIONS + OTHER_DESCRIPTORS
+    most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    if most > soft:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+    if most < wanted:
+        log.warning(
+            "server.few_descriptors",
+            limit=most,
+            wanted=wanted,
+            means="raise the limit (ulimit -n) or lower MAX_CONNECTIONS",
+        )
+
+
 def run(listener: socket.socket, *, until: int | None = None) -> None:
     """Serve on `listener` until a signal, or until the other end of the pipe `until` is closed."""
     from chatgateway.asgi import application  # noqa: PLC0415  builds the gateway: only where it is served
@@ -180,7 +225,7 @@ def run(listener: socket.socket, *, until: int | None = None) -> None:
     config = uvicorn.Config(
         application,
         loop="uvloop",
-        http="httptools",
+        http=GatewayHTTPProtocol,
         ws=GatewayProtocol,
         ws_max_size=settings.MAX_FRAME_BYTES,
         ws_per_message_deflate=False,
@@ -195,6 +240,7 @@ def run(listener: socket.socket, *, until: int | None = None) -> None:
     async def drain() -> None:
         await gateway.turns.drain(settings.DRAIN_TIMEOUT)
 
+    _raise_descriptor_limit()
     server = GatewayServer(config, drain, until)
     # The writer's thread and the loop take turns often, or each statement would wait up to 5 ms for the interpreter.
     sys.setswitchinterval(0.0005)

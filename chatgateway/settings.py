@@ -278,6 +278,8 @@ MAX_FRAME_BYTES = _whole_number("MAX_FRAME_BYTES", 1024 * 1024, least=1024)
 MAX_CONNECTIONS = _whole_number("MAX_CONNECTIONS", 20_000, least=1)
 MAX_OUTBOUND_BYTES = _whole_number("MAX_OUTBOUND_BYTES", 1024 * 1024, least=1024)
 DELTA_INTERVAL = _seconds("DELTA_INTERVAL", 0.05)
+# For the whole head of an HTTP request or handshake, also for a connection that says nothing.
+REQUEST_TIMEOUT = _seconds("REQUEST_TIMEOUT", 10.0)
 AUTHENTICATE_TIMEOUT = _seconds("AUTHENTICATE_TIMEOUT", 10.0)
 # A worker's lease: it counts up every BEAT seconds and is dead after LEASE seconds without change.
 BEAT = _seconds("BEAT", 5.0)

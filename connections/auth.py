@@ -52,6 +52,11 @@ class Principal(msgspec.Struct, frozen=True):
 EVERYBODY = Principal(kind="open", scopes=frozenset(Scope))
 
 
+def visitor_of(pipeline: UUID) -> Principal:
+    """Return a visitor of a public pipeline."""
+    return Principal(kind="visitor", scopes=frozenset({Scope.READ, Scope.WRITE}), pipeline=pipeline)
+
+
 def may(principal: Principal, scope: Scope) -> bool:
     """Tell whether `principal` has `scope`; admin includes every other."""
     return scope in principal.scopes or Scope.ADMIN in principal.scopes

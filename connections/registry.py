@@ -18,6 +18,7 @@ from uuid import UUID, uuid4
 
 import msgspec
 import structlog
+from django.db import InterfaceError, OperationalError
 
 from connections import selectors
 from connections.jobs import Activity, Beat, Close, ConnectionRow, EndWorker, Open, Register, Reopen, Touch
@@ -195,6 +196,10 @@ class Registry:
             try:
                 await self._writer.submit(close)
             except Exception as error:  # noqa: BLE001  whatever it was, the row must get its end
+                if _is_hopeless(error):
+                    # Without its traceback: the store has logged that.
+                    log.error("connection.end_lost", connection_id=str(close.activity.uuid), reason=str(error))  # noqa: TRY400
+                    return
                 log.warning("connection.end_not_stored", reason=str(error))
                 await asyncio.sleep(RETRY_CLOSE)
             else:
@@ -229,3 +234,9 @@ class Registry:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+
+def _is_hopeless(error: Exception) -> bool:
+    """Tell whether the database works and refuses the job itself, as it would whenever it is sent."""
+    cause = error.__cause__
+    return cause is not None and not isinstance(cause, (OperationalError, InterfaceError))

@@ -18,12 +18,22 @@ from channels.generic.websocket import AsyncWebsocketConsumer
 from django.http.request import split_domain_port, validate_host
 from django.utils import timezone
 
-from connections.auth import AccessMode, Principal, origin_allowed
+from connections.auth import AccessMode, Principal, Scope, may, origin_allowed
 from connections.hub import Encoder, Membership, Topic
 from connections.jobs import ConnectionRow
 from connections.registry import LiveConnection
-from conversations.store import StoreUnavailable
-from integrations.errors import NOT_AUTHENTICATED, POLICY, RESTARTING, TOO_SLOW, TRY_LATER, Fault, WireError, fault_of
+from conversations.store import OutcomeUnknown, StoreFull, StoreUnavailable
+from integrations.errors import (
+    NOT_ALLOWED,
+    NOT_AUTHENTICATED,
+    POLICY,
+    RESTARTING,
+    TOO_SLOW,
+    TRY_LATER,
+    Fault,
+    WireError,
+    fault_of,
+)
 from integrations.outbound import EXTENSION, DirectTransport, Frame, Outbound
 from integrations.parts import Parts
 from integrations.peers import Peer
@@ -34,7 +44,7 @@ log = structlog.get_logger(__name__)
 REFUSED_FRAMES = 10  # so many refused frames within REFUSED_WITHIN seconds close the connection with 1008
 REFUSED_WITHIN = 60.0
 CLOSE_PATIENCE = 5.0  # seconds that a close frame may take to get through; then the transport is aborted
-RECHECK = 2.0  # seconds between two looks at a credential; with what is cached, a revoked one ends within 5 (S4)
+RECHECK = 2.0  # seconds between two looks at a credential; with what is cached, a change takes hold within 5 (S4)
 TASKS = 64  # long works that one connection may have going at once
 
 
@@ -46,6 +56,7 @@ class GatewayConsumer(AsyncWebsocketConsumer):
     """A socket of one wire. Subclasses parse frames and act on them."""
 
     wire: ClassVar[str]
+    principal: Principal  # set by `opened`
 
     def __init__(self, *, parts: Parts) -> None:
         super().__init__()
@@ -104,15 +115,18 @@ class GatewayConsumer(AsyncWebsocketConsumer):
         task.add_done_callback(self._tasks.discard)
 
     async def watch_credential(self, token: str) -> None:
-        """End the connection once its token is revoked, has expired, or its application is disabled."""
+        """Follow the token: end the connection with it or with its right to read, take over its other scopes."""
         while True:
             await asyncio.sleep(RECHECK)
             try:
                 principal = await self.parts.authenticator.identify(token)
-            except StoreUnavailable:
-                continue  # the database is away: nothing is known to have changed
+            except (StoreFull, StoreUnavailable):
+                continue  # the database is away or overrun: nothing is known to have changed
             if principal is None:
                 raise WireError("Unauthorized", close_code=NOT_AUTHENTICATED)
+            if not may(principal, Scope.READ):
+                raise WireError("Forbidden", close_code=NOT_ALLOWED)
+            self.principal = principal
 
     def join(self, topic: Topic, encode: Encoder) -> Membership:
         """Become a member of `topic` until the connection ends; paused until `go_live`."""
@@ -124,20 +138,24 @@ class GatewayConsumer(AsyncWebsocketConsumer):
         self, *, principal: Principal, pipeline: UUID | None, session: UUID | None, session_type: str
     ) -> None:
         """Store this connection among the live ones."""
-        self.live = await self.parts.registry.open(
-            ConnectionRow(
-                uuid=UUID(self.connection_id),
-                worker=self.parts.registry.worker,
-                wire=self.wire,
-                pipeline=pipeline,
-                session=session,
-                session_type=session_type,
-                application=principal.application,
-                address=self.peer.address,
-                user_agent=self.peer.user_agent,
-                connected_at=timezone.now(),
-            )
+        row = ConnectionRow(
+            uuid=UUID(self.connection_id),
+            worker=self.parts.registry.worker,
+            wire=self.wire,
+            pipeline=pipeline,
+            session=session,
+            session_type=session_type,
+            application=principal.application,
+            address=self.peer.address,
+            user_agent=self.peer.user_agent,
+            connected_at=timezone.now(),
         )
+        try:
+            self.live = await self.parts.registry.open(row)
+        except (OutcomeUnknown, asyncio.CancelledError):
+            # The row may be there, and would count as live until this worker ends.
+            self.parts.registry.close(LiveConnection(row), TRY_LATER, "not opened")
+            raise
         self.outbound.on_sent = self.live.sent
 
     async def next_message(self) -> str | bytes:
@@ -169,10 +187,9 @@ class GatewayConsumer(AsyncWebsocketConsumer):
         self.outbound = Outbound(send, direct, limit=options.outbound_bytes, too_slow=self._too_slow)
         if (await receive())["type"] != "websocket.connect":
             return
-        await self.parts.ready()
         refusal = await self._refusal()
         if refusal is not None:
-            await self._refuse(*refusal)
+            await self._refuse(refusal)
             return
         await send({"type": "websocket.accept", "subprotocol": self.peer.bearer_subprotocol})
         try:
@@ -204,16 +221,26 @@ class GatewayConsumer(AsyncWebsocketConsumer):
         except Disconnected:
             pass
 
-    async def _refusal(self) -> tuple[int, str] | None:
-        """Return status and text of a refusal before the upgrade, or None."""
+    async def _refusal(self) -> Fault | None:
+        """Return why there is no upgrade, or None."""
+        try:
+            await self.parts.ready()
+            return await self._objection()
+        except Exception as error:
+            fault = fault_of(error)
+            if not fault.expected:
+                log.exception("connection.error", wire=self.wire, connection_id=self.connection_id)
+            return fault
+
+    async def _objection(self) -> Fault | None:
         options, peer = self.parts.options, self.peer
         if options.open_access and peer.proxied and not options.proxied_open_access:
-            return 403, "Open access is not served through a proxy"
+            return Fault("Open access is not served through a proxy", status=403)
         if not await self._origin_allowed():
             log.warning("connection.origin_refused", wire=self.wire, origin=(peer.origin or "")[:200])
-            return 403, "Origin not allowed"
+            return Fault("Origin not allowed", status=403)
         if self.parts.registry.live >= options.connections:
-            return 503, "Connection limit reached"
+            return Fault("Connection limit reached", status=503, retry_after=5)
         return None
 
     async def _origin_allowed(self) -> bool:
@@ -227,17 +254,23 @@ class GatewayConsumer(AsyncWebsocketConsumer):
         principal = await self.parts.authenticator.identify(peer.token) if peer.token else None
         return principal is not None and peer.origin in principal.origins
 
-    async def _refuse(self, status: int, text: str) -> None:
-        log.info("connection.refused", wire=self.wire, status=status, reason=text, address=self.peer.address)
+    async def _refuse(self, fault: Fault) -> None:
+        log.info(
+            "connection.refused",
+            wire=self.wire,
+            status=fault.status,
+            reason=fault.message,
+            address=self.peer.address,
+        )
         send: Any = self.base_send
         if "websocket.http.response" not in (self.scope.get("extensions") or {}):
             await send({"type": "websocket.close", "code": POLICY})
             return
         headers = [(b"content-type", b"text/plain; charset=utf-8")]
-        if status == 503:
-            headers.append((b"retry-after", b"5"))
-        await send({"type": "websocket.http.response.start", "status": status, "headers": headers})
-        await send({"type": "websocket.http.response.body", "body": text.encode()})
+        if fault.retry_after is not None:
+            headers.append((b"retry-after", str(fault.retry_after).encode()))
+        await send({"type": "websocket.http.response.start", "status": fault.status, "headers": headers})
+        await send({"type": "websocket.http.response.body", "body": fault.message.encode()})
 
     def _refuse_frame(self, error: ProtocolError) -> None:
         now = time.monotonic()

@@ -32,13 +32,20 @@ class Peer:
         # One that is not ASCII cannot be echoed.
         self.subprotocols = [offer for offer in scope.get("subprotocols") or () if offer.isascii()]
         client = scope.get("client")
-        self.address = self._address(client[0] if client else "", tuple(trusted_proxies))
+        self.address = client_address(
+            client[0] if client else "", self.headers.get("x-forwarded-for", ""), tuple(trusted_proxies)
+        )
         self.scheme = {"ws": "http", "wss": "https"}.get(scope.get("scheme", "http"), scope.get("scheme", "http"))
 
     @property
     def origin(self) -> str | None:
         """The browser's origin, or None where no browser speaks."""
         return self.headers.get("origin")
+
+    @property
+    def is_own_page(self) -> bool:
+        """Whether a browser says that a page of ours asks: it leaves the origin out where it only reads."""
+        return self.headers.get("sec-fetch-site") == "same-origin"
 
     @property
     def host(self) -> str:
@@ -66,18 +73,19 @@ class Peer:
         offer = self.bearer_subprotocol
         return offer[len(SUBPROTOCOL) :] if offer else None
 
-    def _address(self, address: str, trusted: tuple[str, ...]) -> str:
-        """Return the client's address: behind proxies we trust, the last hop that is none of them."""
-        if not trusted or not _within(address, trusted):
-            return address
-        for hop in reversed(self.headers.get("x-forwarded-for", "").split(",")):
-            found = _hop_address(hop.strip())
-            if found is None:  # nobody behind it can be believed
-                break
-            address = found
-            if not _within(address, trusted):
-                break
+
+def client_address(address: str, forwarded_for: str, trusted: tuple[str, ...]) -> str:
+    """Return the client's address: behind proxies we trust, the last hop that is none of them."""
+    if not trusted or not _within(address, trusted):
         return address
+    for hop in reversed(forwarded_for.split(",")):
+        found = _hop_address(hop.strip())
+        if found is None:  # nobody behind it can be believed
+            break
+        address = found
+        if not _within(address, trusted):
+            break
+    return address
 
 
 def _hop_address(hop: str) -> str | None:

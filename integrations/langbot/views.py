@@ -12,7 +12,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from connections import selectors as connection_selectors
-from connections.auth import Principal, Scope, may
+from connections.auth import Principal, Scope, may, visitor_of
 from conversations import selectors
 from conversations.jobs import Reset
 from conversations.responders.base import PipelineConfig
@@ -24,6 +24,7 @@ from integrations.langbot import serializers
 from integrations.langbot.consumers import BAD_SESSION_TYPE, NO_SUCH_SESSION
 from integrations.langbot.protocol import stamp
 from integrations.langbot.translate import history_row
+from integrations.peers import Peer
 from integrations.rest import PIPELINE_UUID, WireView, operation, success
 
 SESSION_TYPE = OpenApiParameter(
@@ -47,6 +48,20 @@ class PipelineView(WireView):
             raise PipelineMissing
         return principal, pipeline
 
+    async def visitor_for(self, request: Request, pipeline_uuid: str) -> tuple[Principal, PipelineConfig] | None:
+        """Return a visitor and his pipeline where it is public and an allowed page asks without a credential."""
+        await self.parts.ready()
+        peer = Peer(request.scope, self.parts.options.trusted_proxies)  # type: ignore[attr-defined]
+        if peer.token is not None or self.parts.options.open_access:
+            return None
+        if not (peer.is_own_page if peer.origin is None else self._origin_allowed(peer, None)):
+            return None
+        try:
+            pipeline = await self.parts.catalogue.find(UUID(pipeline_uuid))
+        except ValueError:
+            return None
+        return (visitor_of(pipeline.uuid), pipeline) if pipeline is not None and pipeline.public else None
+
     async def session_for(
         self, principal: Principal, pipeline: PipelineConfig, session_type: SessionType, query: dict[str, Any]
     ) -> SessionKey | None:
@@ -57,14 +72,20 @@ class PipelineView(WireView):
             if not everything:
                 raise WireError("Forbidden", status=403)
             return None
+        token = query.get("resume_token", "")
         if session_type == "group":
-            return room_key(pipeline.uuid, name)
+            room = room_key(pipeline.uuid, name)
+            if principal.kind == "visitor" and not resume.is_valid(token, room):
+                raise WireError(NO_SUCH_SESSION, status=404)
+            return room
         try:
             key = SessionKey(UUID(name), pipeline.uuid, "person")
         except ValueError:
             raise WireError(NO_SUCH_SESSION, status=404) from None
-        if everything or resume.is_valid(query.get("resume_token", ""), key):
+        if everything or resume.is_valid(token, key):
             return key
+        if principal.application is None:  # as are the sessions of all visitors
+            raise WireError(NO_SUCH_SESSION, status=404)
         state = await self.parts.store.read(selectors.session_state, key.uuid)
         if state is None or state.key != key or state.application != principal.application:
             raise WireError(NO_SUCH_SESSION, status=404)
@@ -83,7 +104,8 @@ class MessagesView(PipelineView):
     )
     async def get(self, request: Request, pipeline_uuid: str, session_type: str) -> Response:
         """Return the newest messages, oldest first."""
-        principal, pipeline = await self.pipeline_for(request, pipeline_uuid, Scope.READ)
+        visitor = await self.visitor_for(request, pipeline_uuid)
+        principal, pipeline = visitor or await self.pipeline_for(request, pipeline_uuid, Scope.READ)
         kind = _session_type(session_type)
         query = _checked(serializers.HistoryQuery, request.query_params)
         session = await self.session_for(principal, pipeline, kind, query)

@@ -3,13 +3,18 @@
 import asyncio
 import json
 import signal
+import socket
 from collections.abc import Iterator
 from typing import Any
 
+import psycopg
 import pytest
+import uvicorn
+from uvicorn.server import ServerState
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import InvalidStatus
 
+from chatgateway.server import GatewayProtocol
 from tests.conftest import GatewayFactory
 from tests.support.clients import DEFAULT_PIPELINE, PipelineClient, is_type
 from tests.support.databases import ValkeyServer
@@ -129,6 +134,29 @@ async def test_a_client_that_drops_its_socket_harms_nobody(gateway: GatewayProce
         assert (await other.ping())["type"] == "pong"
 
 
+@pytest.mark.usefixtures("postgres")
+async def test_what_is_read_ahead_of_an_app_that_waits_is_bounded_in_bytes(start_gateway: GatewayFactory) -> None:
+    size = 8 * 1024 * 1024
+    environment = {"MAX_FRAME_BYTES": str(size), "LOCK_TIMEOUT": "30"}
+    gateway = start_gateway(database="postgres", environment=environment)
+    frame = json.dumps({"type": "nothing"}).ljust(size)
+    with psycopg.connect(gateway.database_url) as connection:
+        connection.execute("LOCK TABLE connections_connection")  # the app waits until it has stored its connection
+        async with await open_socket(gateway, CONNECT) as socket:
+            sending = asyncio.create_task(send_all(socket, [frame] * 15))
+            # Two frames are kept, and what the kernel's buffers hold.
+            assert not (await asyncio.wait([sending], timeout=3))[0]
+            connection.rollback()
+            await sending
+            await socket.send('{"type": "ping"}')
+            assert [json.loads(await socket.recv())["type"] for _ in range(2)] == ["connected", "pong"]
+
+
+async def send_all(socket: ClientConnection, frames: list[str]) -> None:
+    for frame in frames:
+        await socket.send(frame)
+
+
 # --- Handshakes --------------------------------------------------------------------------------
 
 
@@ -204,3 +232,47 @@ async def test_a_layer_that_goes_away_is_named_in_the_log_without_a_traceback(st
         )
         assert (await client.ping())["type"] == "pong"
     assert "Traceback" not in gateway.log()
+
+
+# --- Without a server --------------------------------------------------------------------------
+
+
+class Impatient(GatewayProtocol):
+    """Waits hardly at all for a peer that does not read, and tells when it is rid of him."""
+
+    hang_up_patience = 0.1
+
+    def __init__(self, *args: Any, lost: asyncio.Event, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.lost = lost
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        self.lost.set()
+
+
+async def test_who_does_not_read_the_last_frames_does_not_keep_his_place() -> None:
+    async def fill(_scope: Any, receive: Any, send: Any) -> None:
+        await receive()
+        await send({"type": "websocket.accept"})
+        protocol = made[0]
+        while not protocol.transport.get_write_buffer_size():
+            await send({"type": "websocket.send", "bytes": bytes(1024)})
+
+    loop, lost, made = asyncio.get_running_loop(), asyncio.Event(), []
+    config = uvicorn.Config(fill, lifespan="off", log_config=None)
+    config.load()
+
+    def make() -> Impatient:
+        made.append(Impatient(config=config, server_state=ServerState(), app_state={}, lost=lost))
+        return made[-1]
+
+    server = await loop.create_server(make, "127.0.0.1", 0)
+    async with server:
+        client = socket.create_connection(server.sockets[0].getsockname())
+        with client:
+            client.sendall(
+                b"GET / HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+                b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
+            )
+            await asyncio.wait_for(lost.wait(), 10)

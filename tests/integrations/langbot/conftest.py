@@ -1,6 +1,8 @@
 """One gateway in open mode and one in token mode for all tests of this wire; every test brings its own sessions."""
 
 import contextlib
+import hashlib
+import json
 import sqlite3
 from collections.abc import Iterator
 
@@ -26,7 +28,7 @@ def guarded(templates: Templates, tmp_path_factory: pytest.TempPathFactory) -> I
     environment = {
         "ACCESS_MODE": "token",
         "AUTHENTICATE_TIMEOUT": "1",
-        "ALLOWED_ORIGINS": "https://shop.example",
+        "ALLOWED_ORIGINS": "https://SHOP.example:443/",
     }
     gateway = GatewayProcess(folder, templates.copy_sqlite(folder), environment=environment)
     gateway.start()
@@ -61,6 +63,17 @@ class TokenMaker:
 
     def revoke_all(self) -> None:
         """Revoke every token there is, as the admin's action does."""
-        path = self._gateway.database_url.removeprefix("sqlite:///")
-        with contextlib.closing(sqlite3.connect(path)) as connection, connection:
-            connection.execute("UPDATE connections_accesstoken SET revoked_at = datetime('now')")
+        change(self._gateway, "UPDATE connections_accesstoken SET revoked_at = datetime('now')")
+
+    def narrow(self, token: str, *scopes: str) -> None:
+        """Leave a token these scopes."""
+        digest = hashlib.sha256(token.encode()).hexdigest()
+        words = json.dumps(scopes)
+        change(self._gateway, "UPDATE connections_accesstoken SET scopes = ? WHERE digest = ?", words, digest)
+
+
+def change(gateway: GatewayProcess, statement: str, *values: str) -> None:
+    """Change the database of a gateway that runs, as the admin does."""
+    path = gateway.database_url.removeprefix("sqlite:///")
+    with contextlib.closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute(statement, values)

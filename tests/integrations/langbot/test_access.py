@@ -1,15 +1,19 @@
 """The pipeline wire in token mode: four ways to say who one is, and nothing for strangers."""
 
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 
-from tests.integrations.langbot.conftest import TokenMaker
+from tests.integrations.langbot.conftest import TokenMaker, change
 from tests.support.clients import PipelineClient
 from tests.support.rest import acall, below
 from tests.support.server import GatewayProcess
+from tests.support.waiting import eventually
 
 UNAUTHORIZED = {"type": "error", "message": "Unauthorized"}
+FORBIDDEN = {"type": "error", "message": "Forbidden"}
+SHOP = {"Origin": "https://shop.example"}
 
 
 @pytest.mark.parametrize("way", ["header", "query", "subprotocol", "first frame"])
@@ -101,3 +105,71 @@ async def test_an_open_socket_ends_with_its_token(guarded: GatewayProcess, make_
         make_token.revoke_all()
         assert await client.recv(5) == UNAUTHORIZED
         assert await client.closed() == 4001
+
+
+async def test_an_open_socket_follows_the_scopes_of_its_token(guarded: GatewayProcess, make_token: TokenMaker) -> None:
+    token = make_token()
+    async with await PipelineClient.connect(guarded, token=token) as client:
+        await client.ask("What can you do?")
+        make_token.narrow(token, "read")
+
+        async def may_not_write() -> bool:
+            await client.send({"type": "stop"})
+            return FORBIDDEN in await client.recv_after_ping()
+
+        await eventually(may_not_write, timeout=5, what="refusal to write")
+        await client.say("May I still?")
+        assert await client.recv() == FORBIDDEN
+        make_token.narrow(token, "write")
+        await client.until(lambda frame: frame == FORBIDDEN, 5)
+        assert await client.closed() == 4003
+
+
+# --- Visitors ----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+async def public(guarded: GatewayProcess) -> AsyncIterator[GatewayProcess]:
+    """The gateway that wants tokens, while its pipeline is public."""
+
+    async def is_public() -> bool:
+        async with await PipelineClient.connect(guarded, headers=SHOP) as client:
+            return bool(client.connected["type"] == "connected")
+
+    change(guarded, "UPDATE conversations_pipeline SET public = 1")
+    await eventually(is_public, timeout=10, what="a public pipeline")
+    yield guarded
+    change(guarded, "UPDATE conversations_pipeline SET public = 0")
+
+
+@pytest.mark.parametrize("own", [True, False], ids=["our page", "a listed page"])
+async def test_a_visitor_reads_his_own_session_and_no_other(public: GatewayProcess, own: bool) -> None:
+    page = {"Origin": public.url} if own else SHOP
+    async with await PipelineClient.connect(public, headers=page) as client:
+        said = await client.ask("What can you do?")
+        session, token = client.session_id, client.resume_token
+    async with await PipelineClient.connect(public, headers=page) as client:
+        await client.ask("What can you do?")
+        foreign = client.session_id
+    call = f"messages/person?session_id={session}&resume_token={token}"
+    # A browser names no origin where a page only reads from where it came.
+    for headers in (page, {"Sec-Fetch-Site": "same-origin"}):
+        status, answer = await acall(public, "GET", below(call), headers=headers)
+        assert (status, answer["data"]["messages"]) == (200, [said[0]["data"], said[-1]["data"]])
+    missing = "00000000-0000-4000-8000-0000000000ff"
+    for query in (f"{session}", f"{foreign}", f"{foreign}&resume_token={token}", missing, f"{missing}&resume_token=x"):
+        answers = await acall(public, "GET", below(f"messages/person?session_id={query}"), headers=page)
+        assert answers == (404, {"code": -1, "msg": "Session not found"})
+    assert (await acall(public, "GET", below("messages/person"), headers=page))[0] == 403
+    assert (await acall(public, "GET", below("messages/group?session_id=default"), headers=page))[0] == 404
+    assert (await acall(public, "GET", below("connections"), headers=page))[0] == 401
+    for headers, status in (({}, 401), ({"Origin": "https://evil.example"}, 403)):
+        assert (await acall(public, "GET", below(call), headers=headers))[0] == status
+    assert (await acall(public, "GET", below(call, pipeline=missing), headers=page))[0] == 401
+
+
+async def test_a_visitor_of_a_pipeline_that_is_not_public_is_a_stranger(guarded: GatewayProcess) -> None:
+    async with await PipelineClient.connect(guarded, headers=SHOP) as client:
+        assert client.connected["type"] == "error"
+    call = "messages/person?session_id=00000000-0000-4000-8000-0000000000ff"
+    assert (await acall(guarded, "GET", below(call), headers=SHOP))[0] == 401

@@ -1,0 +1,106 @@
+"""What every socket has in common: how it is refused, and that nothing of it stays."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, ParamSpec, TypeVar, cast
+from uuid import UUID
+
+import pytest
+from websockets.exceptions import InvalidStatus
+
+from connections.auth import EVERYBODY
+from connections.jobs import Open
+from connections.models import Connection
+from connections.registry import LeaseLimits, Registry
+from connections.writer import Writer
+from conversations.store import OutcomeUnknown, Store
+from integrations.consumer import GatewayConsumer
+from integrations.errors import TRY_LATER
+from integrations.parts import Parts
+from integrations.peers import Peer
+from tests.chatgateway.test_health import allow_connections
+from tests.conftest import GatewayFactory
+from tests.support.clients import PipelineClient
+from tests.support.waiting import eventually
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+# --- Refusing ----------------------------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("postgres")
+async def test_a_handshake_that_needs_a_database_that_is_away_is_503(start_gateway: GatewayFactory) -> None:
+    gateway = start_gateway(database="postgres", environment={"ACCESS_MODE": "token"})
+    allow_connections(gateway.database_url, allowed=False)
+    logged = len(gateway.log())
+    # A page that only its application's token can allow.
+    with pytest.raises(InvalidStatus) as refused:
+        await PipelineClient.connect(gateway, token="unknown", headers={"Origin": "https://shop.example"})
+    assert refused.value.response.status_code == 503
+    assert int(refused.value.response.headers["Retry-After"]) > 0
+    assert gateway.log()[logged:].count("connection.refused") == 1
+    allow_connections(gateway.database_url, allowed=True)
+
+
+# --- Opening -----------------------------------------------------------------------------------
+
+
+class CutOff(Writer):
+    """A store whose first Open is written, and its acknowledgement lost."""
+
+    def __init__(self, store: Store, error: type[BaseException]) -> None:
+        self._store = store
+        self._error = error
+
+    def submit(self, job: Any) -> "asyncio.Future[Any]":
+        written = self._store.submit(job)
+        return asyncio.ensure_future(self._lose(written)) if isinstance(job, Open) else written
+
+    async def _lose(self, written: "asyncio.Future[Any]") -> None:
+        await written
+        raise self._error
+
+    def read(self, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> Awaitable[R]:
+        return self._store.read(function, *args, **kwargs)
+
+
+class Silent(GatewayConsumer):
+    """A wire without words."""
+
+    wire = "silent"
+
+    async def opened(self) -> None: ...
+
+    async def received(self, data: str | bytes) -> None: ...
+
+    def error_frame(self, fault: Any) -> Any: ...
+
+
+@pytest.fixture
+async def store() -> AsyncIterator[Store]:
+    made = Store()
+    yield made
+    await made.stop()
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("error", [OutcomeUnknown, asyncio.CancelledError])
+async def test_a_connection_that_may_have_been_stored_does_not_stay_live(
+    store: Store, tmp_path: Path, error: type[BaseException]
+) -> None:
+    registry = Registry(CutOff(store, error), limits=LeaseLimits(), lock_dir=tmp_path)
+    consumer = Silent(parts=cast("Parts", SimpleNamespace(registry=registry)))
+    consumer.peer = Peer({"headers": []})
+    with pytest.raises(error):
+        await consumer.register(principal=EVERYBODY, pipeline=None, session=None, session_type="person")
+    assert registry.live == 0
+
+    async def ended() -> bool:
+        row = await store.read(lambda: Connection.objects.get(uuid=UUID(consumer.connection_id)))
+        return row.ended_at is not None and row.close_code == TRY_LATER
+
+    await eventually(ended, timeout=5, what="the end of the connection")
