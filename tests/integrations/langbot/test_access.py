@@ -141,6 +141,11 @@ async def public(guarded: GatewayProcess) -> AsyncIterator[GatewayProcess]:
     yield guarded
     change(guarded, "UPDATE conversations_pipeline SET public = 0")
 
+    async def is_closed() -> bool:
+        return not await is_public()
+
+    await eventually(is_closed, timeout=10, what="a pipeline that is not public any more")
+
 
 @pytest.mark.parametrize("own", [True, False], ids=["our page", "a listed page"])
 async def test_a_visitor_reads_his_own_session_and_no_other(public: GatewayProcess, own: bool) -> None:
