@@ -47,9 +47,13 @@ class Visitor:
                 await client.say(text, client_msg_id=text)
                 frames = await client.until(
                     lambda frame, text=text: (  # type: ignore[misc]  # bound now, as the loop's variable moves on
-                        frame.get("type") == "user_message" and frame["data"]["content"] == text
+                        frame["type"] == "error"
+                        or (frame["type"] == "user_message" and frame["data"]["content"] == text)
                     )
                 )
+                if frames[-1]["type"] == "error":  # too many of his questions wait: not taken, and not acknowledged
+                    await client.until(is_final)
+                    continue
                 self.acknowledged.append(frames[-1]["data"]["content"])
                 if len(self.acknowledged) % 2:  # every other question is asked before the last one is answered
                     await client.until(is_final)
