@@ -18,11 +18,14 @@ from django.conf import settings
 from django.urls import path
 
 from connections.auth import Authenticator
+from connections.events import ClientEvent
 from connections.hub import Hub, Topic
+from connections.limits import Limiter
 from connections.registry import LeaseLimits, Registry
 from conversations import selectors
 from conversations.catalogue import Catalogue
 from conversations.library import Library
+from conversations.outbox import Deliver, Outbox
 from conversations.responders.base import Responder
 from conversations.responders.knowledge import KnowledgeResponder
 from conversations.responders.openai import Limits, OpenAIResponder
@@ -31,24 +34,25 @@ from conversations.store import Store
 from conversations.turns import TurnLimits, TurnRunner
 from conversations.types import ControlTopic, Event, MessageStored, SessionTopic
 from integrations.langbot import routing as langbot
-from integrations.parts import Parts, WireOptions
+from integrations.parts import Followers, Parts, WireOptions
 
 log = structlog.get_logger(__name__)
 
 FOLLOW = 1.0  # seconds between two looks for changed pipelines and documents
+AnyEvent = Event | ClientEvent
 REPLAYED = 300  # events that a gap is filled with at most
 
 
 class EventCodec:
-    """Carries conversation events between processes."""
+    """Carries what happens in conversations and between named clients from process to process."""
 
     def __init__(self) -> None:
-        self._decoder: msgspec.json.Decoder[Event] = msgspec.json.Decoder(Event)
+        self._decoder: msgspec.json.Decoder[AnyEvent] = msgspec.json.Decoder(AnyEvent)
         self.encode = msgspec.json.Encoder().encode
 
-    def decode(self, data: bytes) -> Event:
+    def decode(self, data: bytes) -> AnyEvent:
         """Return the event in `data`; raise msgspec.DecodeError where it is none."""
-        event: Event = self._decoder.decode(data)
+        event: AnyEvent = self._decoder.decode(data)
         return event
 
 
@@ -70,6 +74,8 @@ class Gateway:
         )
         layer: Any = get_channel_layer()
         self.hub = Hub(layer, EventCodec(), shared=bool(settings.REDIS_URL), fill=self._fill, latest=self._latest)
+        self._deliverers: dict[str, Deliver] = {}  # filled below, once there is what they deliver with
+        self.outbox = Outbox(self.store, self._deliverers, lambda: self.registry.worker)
         self.turns = TurnRunner(
             store=self.store,
             catalogue=self.catalogue,
@@ -77,6 +83,7 @@ class Gateway:
             publish=self.hub.publish,
             worker=lambda: self.registry.worker,
             limits=TurnLimits(deadline=settings.TURN_DEADLINE, delta_interval=settings.DELTA_INTERVAL),
+            wake_outbox=self.outbox.wake,
         )
         self.parts = Parts(
             hub=self.hub,
@@ -87,6 +94,8 @@ class Gateway:
             authenticator=Authenticator(
                 "open" if settings.ACCESS_MODE == "open" else "token", self.store.read, ttl=2.0
             ),
+            limiter=Limiter(enabled=settings.RATE_LIMITS, redis_url=settings.REDIS_URL),
+            followers=Followers(),
             options=WireOptions(
                 open_access=settings.ACCESS_MODE == "open",
                 proxied_open_access=settings.ALLOW_OPEN_ACCESS,
@@ -94,11 +103,13 @@ class Gateway:
                 allowed_origins=settings.ALLOWED_ORIGINS,
                 trusted_proxies=settings.TRUSTED_PROXIES,
                 authenticate_timeout=settings.AUTHENTICATE_TIMEOUT,
+                small_frame_bytes=settings.MAX_SMALL_FRAME_BYTES,
                 outbound_bytes=settings.MAX_OUTBOUND_BYTES,
                 connections=settings.MAX_CONNECTIONS,
             ),
             ready=self.ready,
         )
+        self._deliverers |= self._make_deliverers()
 
     async def ready(self) -> None:
         """Start everything at first use; wait until it has."""
@@ -149,6 +160,10 @@ class Gateway:
             )
         return responders
 
+    def _make_deliverers(self) -> dict[str, Deliver]:
+        """Return who delivers what lies in the outbox, by an entry's kind."""
+        return {}
+
     async def _start(self) -> None:
         # What can fail first: a start that failed is tried again by the next request.
         await self.catalogue.refresh()
@@ -160,6 +175,7 @@ class Gateway:
         self._tasks = [
             loop.create_task(self._repeat(FOLLOW, self._follow)),
             loop.create_task(self._repeat(settings.SCAN, self._look_after_workers)),
+            loop.create_task(self.outbox.run()),
         ]
         log.info("gateway.started", worker=str(self.registry.worker), pipelines=len(self.catalogue.all()))
 

@@ -275,6 +275,9 @@ TURN_DEADLINE = _seconds("TURN_DEADLINE", 55.0)
 # --- Limits ----------------------------------------------------------------------------------
 
 MAX_FRAME_BYTES = _whole_number("MAX_FRAME_BYTES", 1024 * 1024, least=1024)
+# The wires for small screens: contact, 易事厅 and WeChat.
+MAX_SMALL_FRAME_BYTES = _whole_number("MAX_SMALL_FRAME_BYTES", 64 * 1024, least=1024)
+RATE_LIMITS = _choice("RATE_LIMITS", "on", "off") == "on"
 MAX_CONNECTIONS = _whole_number("MAX_CONNECTIONS", 20_000, least=1)
 MAX_OUTBOUND_BYTES = _whole_number("MAX_OUTBOUND_BYTES", 1024 * 1024, least=1024)
 DELTA_INTERVAL = _seconds("DELTA_INTERVAL", 0.05)

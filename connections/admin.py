@@ -18,8 +18,8 @@ from unfold.admin import ModelAdmin, TabularInline
 from unfold.decorators import action, display
 
 from connections import services
-from connections.filters import WIRES, PipelineFilter, StateFilter, WireFilter, WorkerFilter, uuid_of
-from connections.forms import ApplicationForm, TokenForm
+from connections.filters import PipelineFilter, StateFilter, WireFilter, WorkerFilter, uuid_of
+from connections.forms import WIRES, ApplicationForm, TokenForm
 from connections.models import AccessToken, Application, Connection, Worker
 
 STATES = {"active": "success", "expired": "warning", "revoked": "danger", "live": "success", "ended": "default"}
@@ -94,7 +94,9 @@ class ApplicationAdmin(StaffAdmin):
     readonly_fields = ("appid", "uuid", "created_at")
     actions_detail = ("issue_token",)
     fieldsets = (
-        (None, {"fields": (("name", "pipeline"), "origins", "enabled")}),
+        (None, {"fields": (("name", "pipeline"), "enabled", "origins")}),
+        ("Where its tokens work", {"fields": ("wires", "client_prefixes")}),
+        ("Callbacks", {"fields": ("callback_url",)}),
         ("Identity", {"fields": (("appid", "uuid"), "created_at")}),
     )
 
@@ -103,7 +105,7 @@ class ApplicationAdmin(StaffAdmin):
         return found.defer("secret_hash").annotate(pipeline_name=_pipeline_name())
 
     def get_fieldsets(self, request: HttpRequest, obj: Model | None = None) -> Any:
-        return super().get_fieldsets(request, obj) if obj else self.fieldsets[:1]
+        return super().get_fieldsets(request, obj) if obj else self.fieldsets[:3]
 
     def get_inlines(self, request: HttpRequest, obj: Model | None) -> Sequence[Any]:
         return (TokenInline,) if obj else ()

@@ -40,13 +40,20 @@ class Scope(StrEnum):
 
 
 class Principal(msgspec.Struct, frozen=True):
-    """Whoever a request or a socket acts for; `pipeline` binds it to one, `origins` are its application's pages."""
+    """Whoever a request or a socket acts for.
+
+    `pipeline` binds it to one, `wires` to some (empty: all), `client_prefixes` to client IDs that begin so (empty:
+    any). `origins` are its application's pages, `callback_url` is where its asynchronous answers go.
+    """
 
     kind: Literal["open", "application", "visitor"]
     scopes: frozenset[Scope]
     application: UUID | None = None
     pipeline: UUID | None = None
     origins: frozenset[str] = frozenset()
+    wires: frozenset[str] = frozenset()
+    client_prefixes: tuple[str, ...] = ()
+    callback_url: str = ""
 
 
 EVERYBODY = Principal(kind="open", scopes=frozenset(Scope))
@@ -60,6 +67,16 @@ def visitor_of(pipeline: UUID) -> Principal:
 def may(principal: Principal, scope: Scope) -> bool:
     """Tell whether `principal` has `scope`; admin includes every other."""
     return scope in principal.scopes or Scope.ADMIN in principal.scopes
+
+
+def may_use(principal: Principal, wire: str) -> bool:
+    """Tell whether `principal` may speak on a wire."""
+    return not principal.wires or wire in principal.wires
+
+
+def may_be(principal: Principal, client_id: str) -> bool:
+    """Tell whether `principal` may take a client ID on the hub."""
+    return not principal.client_prefixes or client_id.startswith(principal.client_prefixes)
 
 
 class Read(Protocol):
@@ -161,6 +178,9 @@ def _grant(digest: str) -> _Grant | None:
         application=application.uuid,
         pipeline=application.pipeline,
         origins=frozenset(application.origins),
+        wires=frozenset(application.wires),
+        client_prefixes=tuple(application.client_prefixes),
+        callback_url=application.callback_url,
     )
     return _Grant(principal, token.expires_at)
 

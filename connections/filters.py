@@ -7,16 +7,8 @@ from django.contrib import admin
 from django.db.models import QuerySet
 from django.http import HttpRequest
 
-from connections.forms import pipeline_choices
+from connections.forms import WIRES, pipeline_choices
 from connections.models import Worker
-
-WIRES = {
-    "langbot": "Pipeline",
-    "postoffice": "PostOffice",
-    "contact": "Blog contact",
-    "yishiting": "易事厅",
-    "wechat": "WeChat",
-}
 
 
 class StateFilter(admin.SimpleListFilter):

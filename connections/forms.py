@@ -16,6 +16,13 @@ from connections.auth import Scope
 from connections.models import Application
 from connections.services import DEFAULT_SCOPES, normal_origins
 
+WIRES = {
+    "langbot": "Pipeline",
+    "postoffice": "PostOffice",
+    "contact": "Blog contact",
+    "yishiting": "易事厅",
+    "wechat": "WeChat",
+}
 LIFETIMES = {"30": "30 days", "90": "90 days", "365": "1 year", "": "No end"}
 SCOPE_LABELS = {
     Scope.READ: "read: history and connections",
@@ -50,6 +57,23 @@ class OriginsField(forms.CharField):
         return sorted(initial or []) != sorted((data or "").split())
 
 
+class LinesField(forms.CharField):
+    """Texts, one per line."""
+
+    widget = UnfoldAdminTextareaWidget
+
+    def prepare_value(self, value: Any) -> Any:
+        return "\n".join(value) if isinstance(value, list) else value
+
+    def to_python(self, value: Any) -> Any:
+        lines = (line.strip() for line in (super().to_python(value) or "").splitlines())
+        return sorted({line for line in lines if line})
+
+    def has_changed(self, initial: Any, data: Any) -> bool:
+        lines: list[str] = self.to_python(data)
+        return sorted(initial or []) != lines
+
+
 class ApplicationForm(forms.ModelForm):  # type: ignore[type-arg]  # generic to mypy only
     """An application, its pipeline chosen by name."""
 
@@ -65,9 +89,21 @@ class ApplicationForm(forms.ModelForm):  # type: ignore[type-arg]  # generic to 
         help_text="Web pages that may use its tokens, one a line, such as https://example.com.",
     )
 
+    wires = forms.MultipleChoiceField(
+        required=False,
+        choices=list(WIRES.items()),
+        widget=UnfoldAdminCheckboxSelectMultipleWidget,
+        help_text="Its tokens work on these wires only; none chosen: on all.",
+    )
+    client_prefixes = LinesField(
+        required=False,
+        widget=UnfoldAdminTextareaWidget(attrs={"rows": 2}),
+        help_text="What its client IDs on the hub must begin with, one a line, such as /service/zhycit/. None: any ID.",
+    )
+
     class Meta:
         model = Application
-        fields = ("name", "pipeline", "origins", "enabled")
+        fields = ("name", "pipeline", "wires", "client_prefixes", "callback_url", "origins", "enabled")
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)

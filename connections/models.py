@@ -2,7 +2,11 @@
 
 import uuid
 
+from django.core.validators import URLValidator
 from django.db import models
+
+# What the previous release, which knows none of the new columns, writes during a rolling restart.
+NONE = models.Value([], models.JSONField())
 
 
 class Application(models.Model):
@@ -14,6 +18,23 @@ class Application(models.Model):
     # Django's password hash of the secret, which is shown once.
     secret_hash = models.CharField(max_length=200, editable=False)
     pipeline = models.UUIDField(null=True, blank=True, help_text="Its pipeline; empty: any.")
+    wires = models.JSONField(
+        default=list, db_default=NONE, blank=True, help_text="The wires that its tokens work on; empty: all."
+    )
+    client_prefixes = models.JSONField(
+        default=list,
+        db_default=NONE,
+        blank=True,
+        help_text="What its client IDs on the hub must begin with; empty: anything.",
+    )
+    callback_url = models.CharField(
+        max_length=1000,
+        validators=[URLValidator(["http", "https"])],
+        blank=True,
+        default="",
+        db_default="",
+        help_text="Where answers to /chat/async are posted, signed.",
+    )
     origins = models.JSONField(default=list, blank=True, help_text='Browser origins, such as ["https://example.com"].')
     enabled = models.BooleanField(default=True)
     created_at = models.DateTimeField(auto_now_add=True)
@@ -96,3 +117,45 @@ class Connection(models.Model):
 
     def __str__(self) -> str:
         return f"{self.wire} {self.uuid}"
+
+
+class HubClient(models.Model):
+    """A named client of the hub; known from its first connection on."""
+
+    client_id = models.CharField(max_length=300, unique=True)
+    application = models.UUIDField(null=True, blank=True)
+    # The connection that holds the name now, and the worker that it lives in; null while nobody does.
+    connection = models.UUIDField(null=True, blank=True)
+    worker = models.UUIDField(null=True, blank=True)
+    # Integer seconds, as the client gave them: an older or equal one does not take the name away.
+    start_time = models.BigIntegerField(null=True, blank=True)
+    # The mailbox: the place given last, and the last one handed over.
+    last_seq = models.PositiveBigIntegerField(default=0)
+    delivered_seq = models.PositiveBigIntegerField(default=0)
+    first_seen = models.DateTimeField()
+    last_seen = models.DateTimeField()
+
+    class Meta:
+        verbose_name = "hub client"
+        indexes = [models.Index(fields=["worker"], condition=models.Q(worker__isnull=False), name="hubclient_worker")]
+        ordering = ["client_id"]
+
+    def __str__(self) -> str:
+        return self.client_id
+
+
+class MailboxLetter(models.Model):
+    """A letter that waits for its reader; gone once it was handed over."""
+
+    client = models.ForeignKey(HubClient, on_delete=models.CASCADE, related_name="letters")
+    seq = models.PositiveBigIntegerField()
+    # JSON as it is to be sent.
+    text = models.TextField()
+    created_at = models.DateTimeField(db_index=True)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["client", "seq"], name="mailbox_seq")]
+        ordering = ["client", "seq"]
+
+    def __str__(self) -> str:
+        return f"letter {self.seq} for {self.client_id}"

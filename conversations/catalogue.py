@@ -43,6 +43,10 @@ class Catalogue:
             await self.refresh()
         return self._pipelines.get(uuid)
 
+    def default(self) -> PipelineConfig | None:
+        """Return the pipeline that answers where nothing names one."""
+        return next((pipeline for pipeline in self._pipelines.values() if pipeline.is_default), None)
+
     def all(self) -> list[PipelineConfig]:
         """Return every pipeline, by name."""
         return sorted(self._pipelines.values(), key=lambda pipeline: (pipeline.name, pipeline.id))

@@ -5,6 +5,7 @@ Integer primary keys inside, UUIDs outside. Messages are only ever appended.
 
 import uuid
 
+from django.core.validators import URLValidator
 from django.db import models
 from django.db.models import Q
 
@@ -28,7 +29,23 @@ class Pipeline(models.Model):
         max_length=32, default="ai", blank=True, help_text="In a group, a message that begins with it is a question."
     )
     public = models.BooleanField(
-        default=False, help_text="In token mode: visitors from an allowed origin need no token (pipeline wire)."
+        default=False,
+        help_text="In token mode: visitors from an allowed origin need no token (pipeline and contact wires).",
+    )
+    owner_email = models.CharField(
+        max_length=500,
+        blank=True,
+        default="",
+        db_default="",
+        help_text="Who hears of contact requests: addresses, separated by commas.",
+    )
+    webhook_url = models.CharField(
+        max_length=1000,
+        validators=[URLValidator(["http", "https"])],
+        blank=True,
+        default="",
+        db_default="",
+        help_text="Is told of contact requests too, by a signed POST.",
     )
     # Counts up with every change of this pipeline's documents; each process compares it with its index.
     knowledge_revision = models.PositiveBigIntegerField(default=0, editable=False)
@@ -51,11 +68,32 @@ class Route(models.Model):
     class Kind(models.TextChoices):
         KNOWLEDGE = "knowledge", "Documents"
         OPENAI = "openai", "Language model (OpenAI-compatible)"
+        SERVICE = "service", "Service on the hub"
+
+    class Match(models.TextChoices):
+        ALWAYS = "always", "Every question"
+        CONTAINS = "contains", "Questions that contain a word"
+        PREFIX = "prefix", "Questions that begin with"
+        REGEX = "regex", "Questions that match a regular expression"
 
     pipeline = models.ForeignKey(Pipeline, on_delete=models.CASCADE, related_name="routes")
     position = models.PositiveIntegerField(default=0, help_text="Lower ones are tried first.")
     kind = models.CharField(max_length=16, choices=Kind, default=Kind.KNOWLEDGE)
     enabled = models.BooleanField(default=True)
+    match = models.CharField(max_length=16, choices=Match, default=Match.ALWAYS, db_default=Match.ALWAYS)
+    pattern = models.CharField(
+        max_length=500,
+        blank=True,
+        default="",
+        db_default="",
+        help_text="Words separated by commas, a beginning, or a regular expression.",
+    )
+    service = models.CharField(
+        max_length=300, blank=True, default="", db_default="", help_text="Client ID, such as /service/zhycit/weather_1."
+    )
+    timeout = models.PositiveIntegerField(
+        default=20, db_default=20, help_text="Seconds that a service may take to begin."
+    )
     recall = models.BooleanField(default=True, help_text="Give the model matching passages of the documents.")
     system_prompt = models.TextField(blank=True, help_text="Instructions to the model; empty: the built-in ones.")
     model = models.CharField(max_length=200, blank=True, help_text="Empty: OPENAI_MODEL of the environment.")
@@ -122,6 +160,9 @@ class Message(models.Model):
     sender_name = models.CharField(max_length=100, blank=True, default="")
     # NULL, not empty, where the client gave none: only ids that were given are unique.
     client_msg_id = models.CharField(max_length=128, null=True, blank=True)  # noqa: DJ001  for that reason
+    # On an answer: what it answers, and how its turn ended.
+    question = models.ForeignKey("self", on_delete=models.CASCADE, null=True, related_name="+", db_index=False)
+    outcome = models.CharField(max_length=16, blank=True, default="", db_default="")
     created_at = models.DateTimeField()
 
     class Meta:
@@ -156,6 +197,10 @@ class Turn(models.Model):
     # What is to be answered where it is not all of the question's text (a mention or prefix was taken off).
     prompt = models.TextField(blank=True, default="")
     stream = models.BooleanField(default=True)
+    # Whether the documents are to be searched; null: as the route says.
+    recall = models.BooleanField(null=True)
+    # Who delivers the answer out of the outbox, by the entry's kind; empty: nobody.
+    notify = models.CharField(max_length=16, blank=True, default="", db_default="")
     # The lease that runs it; another worker may take it over once that lease is dead.
     worker = models.UUIDField(null=True, blank=True)
     # When a responder that must not be asked twice began; such a turn is ended, not run again, after a crash.
@@ -204,3 +249,60 @@ class Document(models.Model):
 
     def __str__(self) -> str:
         return self.title
+
+
+class ContactRequest(models.Model):
+    """A visitor who wants to hear from the owner. `message` is what he wrote."""
+
+    class State(models.TextChoices):
+        RECEIVED = "received", "Received"
+        NOTIFIED = "notified", "Owner notified"
+        REPLIED = "replied", "Replied"
+        CLOSED = "closed", "Closed"
+
+    uuid = models.UUIDField(unique=True)
+    pipeline = models.ForeignKey(Pipeline, on_delete=models.CASCADE, related_name="contact_requests")
+    message = models.OneToOneField(Message, on_delete=models.CASCADE, related_name="contact_request")
+    # Whether it came out of a chat, by a phrase that asks for a person.
+    escalated = models.BooleanField(default=False)
+    user_agent = models.CharField(max_length=300, blank=True, default="")
+    state = models.CharField(max_length=16, choices=State, default=State.RECEIVED)
+    created_at = models.DateTimeField()
+    notified_at = models.DateTimeField(null=True, blank=True)
+    replied_at = models.DateTimeField(null=True, blank=True)
+    closed_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        indexes = [models.Index(fields=["state", "-created_at"], name="contact_state")]
+        ordering = ["-created_at"]
+
+    def __str__(self) -> str:
+        return f"contact request {str(self.uuid)[:8]}"
+
+
+class OutboxEntry(models.Model):
+    """Something that must reach somebody outside; stored with what made it necessary, kept until it has."""
+
+    class State(models.TextChoices):
+        WAITING = "waiting", "Waiting"
+        SENT = "sent", "Sent"
+        FAILED = "failed", "Given up"
+
+    # Who delivers it.
+    kind = models.CharField(max_length=16)
+    message = models.ForeignKey(Message, on_delete=models.CASCADE, related_name="+")
+    state = models.CharField(max_length=8, choices=State, default=State.WAITING)
+    attempts = models.PositiveIntegerField(default=0)
+    due_at = models.DateTimeField()
+    claimed_until = models.DateTimeField(null=True, blank=True)
+    error = models.CharField(max_length=200, blank=True, default="")
+    created_at = models.DateTimeField()
+    ended_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        verbose_name_plural = "outbox entries"
+        indexes = [models.Index(fields=["due_at"], condition=Q(state="waiting"), name="outbox_due")]
+        ordering = ["-created_at"]
+
+    def __str__(self) -> str:
+        return f"{self.kind} #{self.pk} ({self.state})"

@@ -12,7 +12,7 @@ from conversations.models import ChatSession, Document, Message, Pipeline, Route
 from conversations.models import Turn as TurnRow
 from conversations.responders.base import PastMessage, PipelineConfig, RouteConfig
 from conversations.store import unhurried
-from conversations.types import Citation, Role, Sender, SessionKey, SessionType, StoredMessage, Turn
+from conversations.types import Citation, Outcome, Role, Sender, SessionKey, SessionType, StoredMessage, Turn
 
 REPLAY_LIMIT = 300  # messages that a resume replays at most (R2); beyond it the client reloads the history
 MEMORY_MESSAGES = 40  # newest messages that a model may be reminded of; tokens bound them further
@@ -53,7 +53,16 @@ def pipeline_configs() -> dict[UUID, PipelineConfig]:
     routes: dict[int, list[RouteConfig]] = {}
     for route in Route.objects.filter(enabled=True).order_by("position", "id"):
         routes.setdefault(route.pipeline_id, []).append(
-            RouteConfig(kind=route.kind, recall=route.recall, system_prompt=route.system_prompt, model=route.model)
+            RouteConfig(
+                kind=route.kind,
+                match=route.match,
+                pattern=route.pattern,
+                service=route.service,
+                timeout=route.timeout,
+                recall=route.recall,
+                system_prompt=route.system_prompt,
+                model=route.model,
+            )
         )
     return {
         pipeline.uuid: PipelineConfig(
@@ -77,7 +86,7 @@ def session_state(session: UUID) -> SessionState | None:
     row = ChatSession.objects.select_related("pipeline").filter(uuid=session).first()
     if row is None:
         return None
-    return SessionState(_session_key(row), row.last_seq, row.application, row.wire)
+    return SessionState(session_key(row), row.last_seq, row.application, row.wire)
 
 
 def last_seqs(sessions: Sequence[UUID]) -> dict[UUID, int]:
@@ -163,6 +172,12 @@ def _messages_from(places: Sequence[tuple[int, int]]) -> dict[UUID, list[StoredM
     return streams
 
 
+def message(id_: int) -> StoredMessage | None:
+    """Return the message of that id, or None while there is none."""
+    row = _messages().filter(pk=id_).first()
+    return None if row is None else stored_message(row)
+
+
 def past_messages(session_id: int, epoch: int, before_seq: int) -> list[PastMessage]:
     """Return what was said in an epoch before `before_seq`, oldest first: the newest MEMORY_MESSAGES of it."""
     found = (
@@ -205,7 +220,7 @@ def workers_with_turns() -> set[UUID]:
 
 
 def stored_message(row: Message) -> StoredMessage:
-    """Return a message row, with its session joined, as a value."""
+    """Return a message row, with its session and question joined, as a value."""
     return StoredMessage(
         id=row.pk,
         session=row.session.uuid,
@@ -219,6 +234,9 @@ def stored_message(row: Message) -> StoredMessage:
         reply_to=row.reply_to,
         citations=msgspec.convert(row.citations or (), tuple[Citation, ...]),
         sender=Sender("operator", row.sender_name) if row.role == Message.Role.OPERATOR else None,
+        question_id=row.question_id,
+        request_id=(row.question.client_msg_id if row.question else row.client_msg_id) or "",
+        outcome=Outcome(row.outcome) if row.outcome else None,
     )
 
 
@@ -226,10 +244,11 @@ def turn_value(row: TurnRow) -> Turn:
     """Return a turn row, with question, session and pipeline joined, as a value."""
     return Turn(
         id=row.pk,
-        session=_session_key(row.session),
+        session=session_key(row.session),
         session_id=row.session_id,
         epoch=row.epoch,
         question=row.prompt or row.question.text,
+        question_id=row.question_id,
         question_seq=row.question.seq,
         language="en" if row.session.language == "en" else "zh-hans",
         reply_to=row.question.connection_id,
@@ -237,6 +256,9 @@ def turn_value(row: TurnRow) -> Turn:
         started=row.created_at.astimezone(UTC),
         partial=row.partial,
         begun=row.begun_at is not None,
+        request_id=row.question.client_msg_id or "",
+        recall=row.recall,
+        notify=row.notify,
     )
 
 
@@ -246,10 +268,11 @@ def _stored_document(row: Document, text: str | None = None) -> StoredDocument:
 
 
 def _messages() -> QuerySet[Message]:
-    return Message.objects.select_related("session")
+    return Message.objects.select_related("session", "question")
 
 
-def _session_key(row: ChatSession) -> SessionKey:
+def session_key(row: ChatSession) -> SessionKey:
+    """Return a session row, with its pipeline joined, as a key."""
     return SessionKey(row.uuid, row.pipeline.uuid, _session_type(row), row.name)
 
 

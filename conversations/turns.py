@@ -40,6 +40,7 @@ Publish = Callable[[SessionTopic | ControlTopic, Event], None]
 SAVE_EVERY = 1.0  # seconds between two notes of a growing answer
 RETRY_END = (0.1, 0.5, 1.0, 2.0)  # seconds before the end of a turn is tried again; the last one repeats
 RUNNING_TURNS = 1000  # a process runs at most so many turns at once; one more is refused
+UNWANTED_TURNS = 1000  # turns that are remembered to be stopped before they began
 
 
 class TurnLimits(msgspec.Struct, frozen=True):
@@ -65,7 +66,9 @@ class TurnRunner:
         publish: Publish,
         worker: Callable[[], UUID],
         limits: TurnLimits,
+        wake_outbox: Callable[[], None] = lambda: None,
     ) -> None:
+        self._wake_outbox = wake_outbox
         self._store = store
         self._catalogue = catalogue
         self._responders = responders
@@ -74,6 +77,7 @@ class TurnRunner:
         self._limits = limits
         self._running: dict[UUID, _Running] = {}
         self._forgotten: set[int] = set()
+        self._unwanted: dict[int, Outcome] = {}  # turns that are to end as soon as they begin
         self._accepting: set[asyncio.Task[Accepted]] = set()
         self._closing = False
 
@@ -108,16 +112,26 @@ class TurnRunner:
             self._publish(SessionTopic(question.session.uuid), MessageStored(accepted.message))
         if accepted.turn is not None:
             self._start(accepted.turn)
+        if question.contact is not None:
+            self._wake_outbox()
         return accepted
 
-    def stop(self, session: UUID) -> None:
-        """End the running answer of a session, on whichever worker it runs."""
-        self._publish(ControlTopic(), StopRequested(session))
+    def stop(self, session: UUID, *, turn: int | None = None, outcome: Outcome = Outcome.STOPPED) -> None:
+        """End an answer of a session, on whichever worker: `turn`, also where it still waits, else the running one."""
+        self._publish(ControlTopic(), StopRequested(session, turn, outcome))
 
     def on_control(self, event: Event) -> None:
         """Do what the control topic asks of this process."""
-        if isinstance(event, StopRequested) and (running := self._running.get(event.session)):
-            running.end(Outcome.STOPPED)
+        if not isinstance(event, StopRequested):
+            return
+        running = self._running.get(event.session)
+        if running is not None and event.turn in (None, running.turn):
+            running.end(event.outcome)
+        elif event.turn is not None:
+            # It waits behind another one, perhaps to be run here: noted in every process, for a while.
+            if len(self._unwanted) >= UNWANTED_TURNS:
+                del self._unwanted[next(iter(self._unwanted))]
+            self._unwanted[event.turn] = event.outcome
 
     async def take_over(self, dead: Callable[[set[UUID]], Awaitable[set[UUID]]]) -> None:
         """Claim the turns of workers that `dead` picks out as dead, and run or end them."""
@@ -173,7 +187,7 @@ class TurnRunner:
     def _start(self, turn: Turn) -> None:
         if self._is_running(turn.session.uuid):
             return  # a session runs one turn at a time; should this be the next one, it is found forgotten
-        running = _Running()
+        running = _Running(turn.id)
         self._running[turn.session.uuid] = running
         running.task = asyncio.get_running_loop().create_task(self._run(turn, running))
 
@@ -194,12 +208,16 @@ class TurnRunner:
         if finished is None:
             return
         self._publish(SessionTopic(turn.session.uuid), MessageStored(finished.message))
+        if turn.notify:
+            self._wake_outbox()
         # While closing, the next turn stays claimed under a lease that ends now: another worker takes it over.
         if finished.next_turn is not None and not self._closing:
             self._start(finished.next_turn)
 
     async def _answer(self, turn: Turn, answer: "_Answer", running: "_Running") -> Outcome:
         """Let the pipeline's routes fill `answer`; return how it ended."""
+        if (unwanted := self._unwanted.pop(turn.id, None)) is not None:
+            return unwanted
         if turn.begun:
             answer.add(turn.partial)
             answer.end_with(phrases.BROKEN_OFF[turn.language])
@@ -263,7 +281,7 @@ class TurnRunner:
         )
         begun = None if responder.repeatable else self._store.submit(Begin(turn.id, self._worker()))
         reply = Reply()
-        ask = Ask(turn.question, turn.language, pipeline, route, deadline, history)
+        ask = Ask(turn.question, turn.language, pipeline, route, deadline, history, turn.id, turn.recall)
         async with aclosing(responder.answer(ask)) as parts:
             async for part in parts:
                 if begun is not None:
@@ -311,7 +329,8 @@ class _Running:
 
     task: asyncio.Task[None]
 
-    def __init__(self) -> None:
+    def __init__(self, turn: int) -> None:
+        self.turn = turn
         self.outcome: Outcome | None = None
         self.answering = False
         self.dropped = False
@@ -386,7 +405,7 @@ class _Answer:
         self._emitted = now = self._loop.time()
         self._publish(
             SessionTopic(turn.session.uuid),
-            ReplyDelta(turn.id, turn.session.session_type, self.text, turn.started, turn.reply_to),
+            ReplyDelta(turn.id, turn.session.session_type, self.text, turn.started, turn.reply_to, turn.question_id),
         )
         if now - self._saved >= SAVE_EVERY:
             self._saved = now

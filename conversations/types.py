@@ -14,6 +14,7 @@ import msgspec
 SessionType = Literal["person", "group"]
 Language = Literal["zh-hans", "en"]
 DEFAULT_ROOM = "default"
+SESSION_NAME = 200  # characters that a session's name may have
 
 
 class Role(StrEnum):
@@ -48,6 +49,13 @@ def room_key(pipeline: UUID, name: str) -> SessionKey:
     return SessionKey(uuid5(pipeline, f"group/{name}"), pipeline, "group", name)
 
 
+def own_session(pipeline: UUID, wire: str, *names: str, name: str = "") -> SessionKey:
+    """Return the key of the person session that a wire knows by `names`; `name` is what staff sees of it."""
+    # As JSON, so that no two lists of names read the same.
+    text = msgspec.json.encode((wire, *names)).decode()
+    return SessionKey(uuid5(pipeline, text), pipeline, "person", name[:SESSION_NAME])
+
+
 class Citation(msgspec.Struct, frozen=True):
     """A passage that an answer was made from; `score` is comparable within one answer only."""
 
@@ -78,7 +86,10 @@ class Question(msgspec.Struct, frozen=True):
     `text` is the readable form, `components` the wire's own list as JSON text (echoed as it came; empty where
     the text says it all), `prompt` what is to be answered where that is not all of the text.
     `wants_answer` false stores and echoes the message without opening a turn.
-    `client_msg_id` makes it idempotent for 24 h within its session.
+    `client_msg_id` makes it idempotent for 24 h within its session; with `retry_failed` one that ended without a
+    complete answer may be asked again. `recall` true has the documents searched whatever the pipeline's routes say.
+    `contact` opens a contact request of that UUID. With `notify` the answer, once stored, is delivered out of the
+    outbox by whoever delivers that kind.
     """
 
     session: SessionKey
@@ -91,10 +102,20 @@ class Question(msgspec.Struct, frozen=True):
     application: UUID | None = None
     wants_answer: bool = True
     stream: bool = True
+    retry_failed: bool = False
+    recall: bool | None = None
+    contact: UUID | None = None
+    escalated: bool = False
+    user_agent: str = ""
+    notify: str = ""
 
 
 class StoredMessage(msgspec.Struct, frozen=True):
-    """A message as committed. `reply_to` is, on an answer, the connection that asked."""
+    """A message as committed.
+
+    On an answer, `reply_to` is the connection that asked, `question_id` the question's message, and `outcome` how the
+    turn ended. `request_id` is the client message id: its own, or on an answer its question's.
+    """
 
     id: int
     session: UUID
@@ -108,16 +129,20 @@ class StoredMessage(msgspec.Struct, frozen=True):
     reply_to: str = ""
     citations: tuple[Citation, ...] = ()
     sender: Sender | None = None
+    question_id: int | None = None
+    request_id: str = ""
+    outcome: Outcome | None = None
 
 
 class Turn(msgspec.Struct, frozen=True):
-    """One question being answered. `id` is the id reserved for the answer's message."""
+    """One question being answered. `id` is the id reserved for the answer's message, `question_id` the question's."""
 
     id: int
     session: SessionKey
     session_id: int
     epoch: int
     question: str
+    question_id: int
     question_seq: int
     language: Language
     reply_to: str
@@ -125,18 +150,23 @@ class Turn(msgspec.Struct, frozen=True):
     started: datetime
     partial: str = ""
     begun: bool = False
+    request_id: str = ""
+    recall: bool | None = None
+    notify: str = ""
 
 
 class Accepted(msgspec.Struct, frozen=True):
     """What became of a question: stored now, or found stored under the same client message id.
 
     `turn` is set when this process is to run it now; it is None when nothing is to be answered, when another turn of
-    the session is ahead of it, and for a duplicate. `answer` is a duplicate's answer, once there is one.
+    the session is ahead of it, and for a duplicate. `answer_id` is the id that the answer has or will have, None where
+    none is wanted. `answer` is a duplicate's answer, once there is one.
     """
 
     message: StoredMessage
     turn: Turn | None = None
     duplicate: bool = False
+    answer_id: int | None = None
     answer: StoredMessage | None = None
 
 
@@ -169,6 +199,7 @@ class ReplyDelta(msgspec.Struct, frozen=True, tag=True):
     text: str
     timestamp: datetime
     reply_to: str = ""
+    question_id: int | None = None
 
     @property
     def seq(self) -> int | None:
@@ -187,9 +218,11 @@ class Broadcast(msgspec.Struct, frozen=True, tag=True):
 
 
 class StopRequested(msgspec.Struct, frozen=True, tag=True):
-    """Somebody asked that the running answer of a session stops; whoever runs it ends it."""
+    """Somebody asked that an answer of a session stops; whoever runs it ends it. Without `turn`: the running one."""
 
     session: UUID
+    turn: int | None = None
+    outcome: Outcome = Outcome.STOPPED
 
     @property
     def seq(self) -> int | None:

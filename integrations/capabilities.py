@@ -4,14 +4,21 @@ import msgspec
 
 
 class Capabilities(msgspec.Struct, frozen=True):
-    """Whether a wire streams answers, replays after a reconnect, is pushed to, and has groups."""
+    """What a wire can carry beside a question and its answer.
 
-    stream: bool
-    resume: bool
-    push: bool
-    groups: bool
+    `stream`: an answer as it grows. `resume`: what was missed, after a reconnect. `push`: words nobody asked for, such
+    as an operator's. `groups`: several people in one session. `broadcast`: words to every socket of a pipeline.
+    `retract`: taking a message back.
+    """
+
+    stream: bool = False
+    resume: bool = False
+    push: bool = False
+    groups: bool = False
+    broadcast: bool = False
+    retract: bool = False
 
 
 CAPABILITIES: dict[str, Capabilities] = {
-    "langbot": Capabilities(stream=True, resume=True, push=True, groups=True),
+    "langbot": Capabilities(stream=True, resume=True, push=True, groups=True, broadcast=True),
 }

@@ -15,22 +15,26 @@ from uuid import UUID, uuid4
 
 import structlog
 from channels.generic.websocket import AsyncWebsocketConsumer
-from django.http.request import split_domain_port, validate_host
 from django.utils import timezone
+from limits import RateLimitItem
 
-from connections.auth import AccessMode, Principal, Scope, may, origin_allowed
+from connections.auth import Principal, Scope, may
 from connections.hub import Encoder, Membership, Topic
 from connections.jobs import ConnectionRow
 from connections.registry import LiveConnection
 from conversations.store import OutcomeUnknown, StoreFull, StoreUnavailable
+from integrations import admission
 from integrations.errors import (
     NOT_ALLOWED,
     NOT_AUTHENTICATED,
     POLICY,
     RESTARTING,
+    TOO_BIG,
+    TOO_MANY,
     TOO_SLOW,
     TRY_LATER,
     Fault,
+    Limited,
     WireError,
     fault_of,
 )
@@ -43,6 +47,8 @@ log = structlog.get_logger(__name__)
 
 REFUSED_FRAMES = 10  # so many refused frames within REFUSED_WITHIN seconds close the connection with 1008
 REFUSED_WITHIN = 60.0
+LIMITED = 10  # so many times over a limit within LIMITED_WITHIN seconds close it with 4129
+LIMITED_WITHIN = 60.0
 CLOSE_PATIENCE = 5.0  # seconds that a close frame may take to get through; then the transport is aborted
 RECHECK = 2.0  # seconds between two looks at a credential; with what is cached, a change takes hold within 5 (S4)
 TASKS = 64  # long works that one connection may have going at once
@@ -56,6 +62,7 @@ class GatewayConsumer(AsyncWebsocketConsumer):
     """A socket of one wire. Subclasses parse frames and act on them."""
 
     wire: ClassVar[str]
+    small_frames: ClassVar[bool] = False  # whether this wire's frames are bounded tighter than the server's
     principal: Principal  # set by `opened`
 
     def __init__(self, *, parts: Parts) -> None:
@@ -66,6 +73,7 @@ class GatewayConsumer(AsyncWebsocketConsumer):
         self._memberships: list[Membership] = []
         self._tasks: set[asyncio.Task[None]] = set()
         self._refused: deque[float] = deque(maxlen=REFUSED_FRAMES)
+        self._limited: deque[float] = deque(maxlen=LIMITED)
         self._closed: tuple[int, str] | None = None
         self._closing: asyncio.Task[None] | None = None
         self._peer_closed = False
@@ -84,6 +92,10 @@ class GatewayConsumer(AsyncWebsocketConsumer):
     def error_frame(self, fault: Fault) -> Frame:
         """Return an error in the wire's own shape."""
 
+    async def objection(self) -> Fault | None:
+        """Return what speaks against the upgrade, or None; a wire may add to it."""
+        return await admission.objection(self.parts, self.peer, self.wire)
+
     # --- What a wire uses ------------------------------------------------------------------------
 
     def push(self, frame: Frame) -> None:
@@ -96,8 +108,16 @@ class GatewayConsumer(AsyncWebsocketConsumer):
         if not fault.expected:
             log.error("connection.error", wire=self.wire, connection_id=self.connection_id, exc_info=error)
         self.push(self.error_frame(fault))
+        if isinstance(error, Limited) and _too_often(self._limited, LIMITED_WITHIN):
+            self.end(TOO_MANY, "too many requests")
         if fault.close_code is not None:
             self.end(fault.close_code, fault.message)
+
+    async def admit(self, limit: RateLimitItem, what: str, who: str) -> None:
+        """Count one `what` of `who`; raise Limited where that is too much."""
+        wait = await self.parts.limiter.hit(limit, f"{self.wire}.{what}", who)
+        if wait is not None:
+            raise Limited(wait)
 
     def end(self, code: int, reason: str = "") -> None:
         """Close the connection after what was pushed; the first call decides code and reason."""
@@ -133,6 +153,11 @@ class GatewayConsumer(AsyncWebsocketConsumer):
         membership = self.parts.hub.join(topic, self.outbound, encode)
         self._memberships.append(membership)
         return membership
+
+    def leave(self, membership: Membership) -> None:
+        """Leave a topic before the connection ends."""
+        self.parts.hub.leave(membership)
+        self._memberships.remove(membership)
 
     async def register(
         self, *, principal: Principal, pipeline: UUID | None, session: UUID | None, session_type: str
@@ -204,6 +229,9 @@ class GatewayConsumer(AsyncWebsocketConsumer):
                 data = await self.next_message()
                 if self._closed is not None:
                     continue  # read on, so that the peer's close frame is seen
+                if self.small_frames and _is_longer(data, self.parts.options.small_frame_bytes):
+                    self.end(TOO_BIG, "message too big")
+                    continue
                 try:
                     await self.received(data)
                 except ProtocolError as error:
@@ -225,34 +253,12 @@ class GatewayConsumer(AsyncWebsocketConsumer):
         """Return why there is no upgrade, or None."""
         try:
             await self.parts.ready()
-            return await self._objection()
+            return await self.objection()
         except Exception as error:
             fault = fault_of(error)
             if not fault.expected:
                 log.exception("connection.error", wire=self.wire, connection_id=self.connection_id)
             return fault
-
-    async def _objection(self) -> Fault | None:
-        options, peer = self.parts.options, self.peer
-        if options.open_access and peer.proxied and not options.proxied_open_access:
-            return Fault("Open access is not served through a proxy", status=403)
-        if not await self._origin_allowed():
-            log.warning("connection.origin_refused", wire=self.wire, origin=(peer.origin or "")[:200])
-            return Fault("Origin not allowed", status=403)
-        if self.parts.registry.live >= options.connections:
-            return Fault("Connection limit reached", status=503, retry_after=5)
-        return None
-
-    async def _origin_allowed(self) -> bool:
-        """Tell whether the page's origin may connect: on the allow-list, or on its application's."""
-        options, peer = self.parts.options, self.peer
-        mode: AccessMode = "open" if options.open_access else "token"
-        # A name that an attacker points at us must not pass as our own origin.
-        host = peer.host if validate_host(split_domain_port(peer.host)[0], options.allowed_hosts) else ""
-        if origin_allowed(peer.origin, host=host, scheme=peer.scheme, mode=mode, allowed=options.allowed_origins):
-            return True
-        principal = await self.parts.authenticator.identify(peer.token) if peer.token else None
-        return principal is not None and peer.origin in principal.origins
 
     async def _refuse(self, fault: Fault) -> None:
         log.info(
@@ -262,21 +268,11 @@ class GatewayConsumer(AsyncWebsocketConsumer):
             reason=fault.message,
             address=self.peer.address,
         )
-        send: Any = self.base_send
-        if "websocket.http.response" not in (self.scope.get("extensions") or {}):
-            await send({"type": "websocket.close", "code": POLICY})
-            return
-        headers = [(b"content-type", b"text/plain; charset=utf-8")]
-        if fault.retry_after is not None:
-            headers.append((b"retry-after", str(fault.retry_after).encode()))
-        await send({"type": "websocket.http.response.start", "status": fault.status, "headers": headers})
-        await send({"type": "websocket.http.response.body", "body": fault.message.encode()})
+        await admission.refuse(self.scope, self.base_send, fault)
 
     def _refuse_frame(self, error: ProtocolError) -> None:
-        now = time.monotonic()
-        self._refused.append(now)
         self.fail(error)
-        if len(self._refused) == REFUSED_FRAMES and now - self._refused[0] < REFUSED_WITHIN:
+        if _too_often(self._refused, REFUSED_WITHIN):
             self.end(POLICY, "too many refused frames")
 
     async def _guarded(self, work: Coroutine[Any, Any, None]) -> None:
@@ -313,3 +309,17 @@ class GatewayConsumer(AsyncWebsocketConsumer):
             self.parts.registry.close(self.live, code, reason)
         if self._closing is not None:
             await self._closing
+
+
+def _too_often(times: deque[float], within: float) -> bool:
+    """Note that something happened now; tell whether `times` is full of the last `within` seconds."""
+    now = time.monotonic()
+    times.append(now)
+    return len(times) == times.maxlen and now - times[0] < within
+
+
+def _is_longer(data: str | bytes, limit: int) -> bool:
+    """Tell whether a message has more than `limit` bytes."""
+    if len(data) > limit or isinstance(data, bytes):
+        return len(data) > limit
+    return len(data) * 4 > limit and len(data.encode()) > limit

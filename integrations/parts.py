@@ -1,5 +1,6 @@
 """The collaborators that the composition root hands to every wire."""
 
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
@@ -7,10 +8,30 @@ import msgspec
 
 from connections.auth import Authenticator
 from connections.hub import Hub
+from connections.limits import Limiter
 from connections.registry import Registry
 from conversations.catalogue import Catalogue
 from conversations.store import Store
 from conversations.turns import TurnRunner
+
+
+class Followers:
+    """How many calls of this process wait for each answer: the last one that leaves stops it."""
+
+    def __init__(self) -> None:
+        self._waiting: Counter[int] = Counter()
+
+    def enter(self, answer: int) -> None:
+        """Count one more."""
+        self._waiting[answer] += 1
+
+    def leave(self, answer: int) -> bool:
+        """Count one less; tell whether it was the last."""
+        self._waiting[answer] -= 1
+        if self._waiting[answer] > 0:
+            return False
+        del self._waiting[answer]
+        return True
 
 
 class WireOptions(msgspec.Struct, frozen=True):
@@ -22,6 +43,7 @@ class WireOptions(msgspec.Struct, frozen=True):
     allowed_origins: frozenset[str] = frozenset()
     trusted_proxies: tuple[str, ...] = ()
     authenticate_timeout: float = 10.0
+    small_frame_bytes: int = 64 * 1024
     outbound_bytes: int = 1024 * 1024
     connections: int = 20_000
 
@@ -36,5 +58,7 @@ class Parts:
     catalogue: Catalogue
     registry: Registry
     authenticator: Authenticator
+    limiter: Limiter
+    followers: Followers
     options: WireOptions
     ready: Callable[[], Awaitable[None]]

@@ -4,7 +4,8 @@ Locks are taken in one order: all sessions of a transaction by id, then turns. U
 only grow.
 """
 
-from conversations.jobs.questions import IDEMPOTENT_FOR, OPEN_TURNS, Accept
+from conversations.jobs.outbox import ClaimOutbox, Letter, SettleOutbox
+from conversations.jobs.questions import IDEMPOTENT_FOR, OPEN_TURNS, Accept, IdReused, QueueFull
 from conversations.jobs.resets import Reset
 from conversations.jobs.turns import Begin, Finish, Finished, SavePartial, TakeOver
 
@@ -13,9 +14,14 @@ __all__ = [
     "OPEN_TURNS",
     "Accept",
     "Begin",
+    "ClaimOutbox",
     "Finish",
     "Finished",
+    "IdReused",
+    "Letter",
+    "QueueFull",
     "Reset",
     "SavePartial",
+    "SettleOutbox",
     "TakeOver",
 ]

@@ -11,14 +11,16 @@ from django.utils import timezone
 from conversations import rows
 from conversations.jobs import sessions
 from conversations.jobs.sessions import ConversationJob, Locked, LockedSession
-from conversations.models import ChatSession, Message
+from conversations.models import ChatSession, ContactRequest, Message, OutboxEntry
 from conversations.models import Turn as TurnRow
 from conversations.phrases import language_of
 from conversations.selectors import stored_message
 from conversations.store import Refused
-from conversations.types import Accepted, Question, Role, StoredMessage, Turn
+from conversations.types import Accepted, Outcome, Question, Role, StoredMessage, Turn
 
 IDEMPOTENT_FOR = timedelta(hours=24)
+COMPLETE = {Outcome.ANSWERED, Outcome.UNKNOWN}  # ends after which the same id is not asked again
+CONTACT_KINDS = ("email", "webhook")  # the outbox entries of a contact request
 OPEN_TURNS = 50  # questions of one session that may wait for an answer; one more is refused
 
 _SESSION_FIELDS = (
@@ -27,18 +29,29 @@ _SESSION_FIELDS = (
 )  # fmt: skip
 _MESSAGE_FIELDS = (
     "id", "session", "seq", "epoch", "role", "text", "components", "connection_id", "reply_to", "sender_name",
-    "client_msg_id", "created_at",
+    "client_msg_id", "outcome", "created_at",
 )  # fmt: skip
 _TURN_FIELDS = (
-    "id", "session", "question", "epoch", "state", "prompt", "stream", "worker", "partial", "outcome", "responder",
-    "prompt_tokens", "completion_tokens", "created_at",
+    "id", "session", "question", "epoch", "state", "prompt", "stream", "recall", "notify", "worker", "partial",
+    "outcome", "responder", "prompt_tokens", "completion_tokens", "created_at",
 )  # fmt: skip
+
+_CONTACT_FIELDS = ("uuid", "pipeline", "message", "escalated", "user_agent", "state", "created_at")
+OUTBOX_FIELDS = ("kind", "message", "state", "attempts", "due_at", "error", "created_at")
+
+
+class IdReused(Refused):
+    """The client message id was used for something else."""
+
+
+class QueueFull(Refused):
+    """Too many questions of the session are waiting."""
 
 
 class Accept(ConversationJob, msgspec.Struct, frozen=True):
     """Store a question and, where it wants an answer, open its turn; the result is an Accepted.
 
-    Refused: the client message id was used for something else, or too many questions of the session are waiting.
+    Refused as IdReused or QueueFull.
     """
 
     rank: ClassVar[int] = 10
@@ -69,6 +82,8 @@ class Accept(ConversationJob, msgspec.Struct, frozen=True):
         results = [batch.accept(job, locked[job.question.session.uuid]) for job in jobs]
         rows.insert(Message, _MESSAGE_FIELDS, batch.messages)
         rows.insert(TurnRow, _TURN_FIELDS, batch.turns)
+        rows.insert(ContactRequest, _CONTACT_FIELDS, batch.contacts)
+        rows.insert(OutboxEntry, OUTBOX_FIELDS, batch.outbox)
         return results
 
 
@@ -78,6 +93,8 @@ class _Batch:
     def __init__(self, now: datetime, known: dict[tuple[int, str], Accepted], jobs: Sequence[Accept]) -> None:
         self.messages: list[rows.Row] = []
         self.turns: list[rows.Row] = []
+        self.contacts: list[rows.Row] = []
+        self.outbox: list[rows.Row] = []
         self._now = now
         self._time = rows.adapt_time(now)
         self._known = known
@@ -87,15 +104,31 @@ class _Batch:
         question = job.question
         key = (session.id, question.client_msg_id or "")
         if question.client_msg_id and (same := self._known.get(key)):
-            return _duplicate(question, same)
+            again = _duplicate(question, same)
+            if isinstance(again, Refused) or not _may_retry(question, again):
+                return again
+            Message.objects.filter(pk=again.message.id).update(client_msg_id=None)
         if question.wants_answer and session.open_turns >= OPEN_TURNS:
-            return Refused("Too many questions are waiting for an answer, please wait for the next one.")
+            return QueueFull("Too many questions are waiting for an answer, please wait for the next one.")
         message = self._add_message(question, session)
-        turn = self._add_turn(job, session, message) if question.wants_answer else None
-        accepted = Accepted(message, turn)
+        id_, turn = self._add_turn(job, session, message) if question.wants_answer else (None, None)
+        if question.contact is not None:
+            self._add_contact(job, message)
+        accepted = Accepted(message, turn, answer_id=id_)
         if question.client_msg_id:
             self._known[key] = accepted
         return accepted
+
+    def _add_contact(self, job: Accept, message: StoredMessage) -> None:
+        """Open a contact request, and what is to tell the owner of it."""
+        question = job.question
+        self.contacts.append((
+            rows.adapt_uuid(question.contact), job.pipeline_id, message.id, question.escalated,
+            question.user_agent[:300], ContactRequest.State.RECEIVED.value, self._time,
+        ))  # fmt: skip
+        self.outbox += [
+            (kind, message.id, OutboxEntry.State.WAITING.value, 0, self._time, "", self._time) for kind in CONTACT_KINDS
+        ]
 
     def _add_message(self, question: Question, session: LockedSession) -> StoredMessage:
         message = StoredMessage(
@@ -108,15 +141,16 @@ class _Batch:
             timestamp=self._now,
             components=question.components,
             connection_id=question.connection_id,
+            request_id=question.client_msg_id or "",
         )
         self.messages.append((
             message.id, session.id, message.seq, session.epoch, Role.USER.value, question.text,
-            question.components or None, question.connection_id, "", "", question.client_msg_id or None, self._time,
+            question.components or None, question.connection_id, "", "", question.client_msg_id or None, "", self._time,
         ))  # fmt: skip
         return message
 
-    def _add_turn(self, job: Accept, session: LockedSession, message: StoredMessage) -> Turn | None:
-        """Open a turn and return it, or None while another of the session is ahead of it."""
+    def _add_turn(self, job: Accept, session: LockedSession, message: StoredMessage) -> tuple[int, Turn | None]:
+        """Open a turn and return its id, and itself unless another of the session is ahead of it."""
         question = job.question
         prompt = "" if question.prompt == question.text else question.prompt
         turn = Turn(
@@ -125,21 +159,25 @@ class _Batch:
             session_id=session.id,
             epoch=session.epoch,
             question=prompt or question.text,
+            question_id=message.id,
             question_seq=message.seq,
             language=session.language,
             reply_to=question.connection_id,
             stream=question.stream,
             started=self._now,
+            request_id=question.client_msg_id or "",
+            recall=question.recall,
+            notify=question.notify,
         )
         first = session.open_turns == 0
         session.open_turns += 1
         state = TurnRow.State.RUNNING if first else TurnRow.State.QUEUED
         worker = rows.adapt_uuid(job.worker) if first else None
         self.turns.append((
-            turn.id, session.id, message.id, session.epoch, state.value, prompt, turn.stream, worker, "", "", "", 0, 0,
-            self._time,
+            turn.id, session.id, message.id, session.epoch, state.value, prompt, turn.stream, turn.recall, turn.notify,
+            worker, "", "", "", 0, 0, self._time,
         ))  # fmt: skip
-        return turn if first else None
+        return turn.id, turn if first else None
 
 
 def _new_session(job: Accept, now: datetime) -> rows.Row:
@@ -156,7 +194,7 @@ def _already_stored(jobs: Sequence[Accept], locked: Locked, now: datetime) -> di
     named = [job.question for job in jobs if job.question.client_msg_id]
     if not named:
         return {}
-    messages = Message.objects.select_related("session")
+    messages = Message.objects.select_related("session", "question")
     found = messages.filter(
         session_id__in={locked[question.session.uuid].id for question in named},
         client_msg_id__in={question.client_msg_id for question in named},
@@ -167,9 +205,10 @@ def _already_stored(jobs: Sequence[Accept], locked: Locked, now: datetime) -> di
         if row.created_at < now - IDEMPOTENT_FOR:
             expired.append(row.pk)
             continue
-        answer = messages.filter(pk__in=TurnRow.objects.filter(question=row).values("id")).first()
+        turn = TurnRow.objects.filter(question=row).values_list("id", flat=True).first()
+        answer = messages.filter(pk=turn).first() if turn is not None else None
         known[row.session_id, row.client_msg_id or ""] = Accepted(
-            stored_message(row), duplicate=True, answer=stored_message(answer) if answer else None
+            stored_message(row), duplicate=True, answer_id=turn, answer=stored_message(answer) if answer else None
         )
     if expired:
         Message.objects.filter(pk__in=expired).update(client_msg_id=None)
@@ -178,8 +217,13 @@ def _already_stored(jobs: Sequence[Accept], locked: Locked, now: datetime) -> di
 
 def _duplicate(question: Question, same: Accepted) -> Accepted | Refused:
     if question.text != same.message.text or _json(question.components) != _json(same.message.components):
-        return Refused("client_msg_id was already used for another message")
-    return Accepted(same.message, duplicate=True, answer=same.answer)
+        return IdReused("client_msg_id was already used for another message")
+    return Accepted(same.message, duplicate=True, answer_id=same.answer_id, answer=same.answer)
+
+
+def _may_retry(question: Question, same: Accepted) -> bool:
+    """Tell whether a question that was answered, but not completely, is asked anew."""
+    return question.retry_failed and same.answer is not None and same.answer.outcome not in COMPLETE
 
 
 def _json(components: str) -> Any:

@@ -8,8 +8,9 @@ import msgspec
 from django.utils import timezone
 
 from conversations import rows
+from conversations.jobs.questions import OUTBOX_FIELDS
 from conversations.jobs.sessions import ConversationJob, Locked, LockedSession
-from conversations.models import Message
+from conversations.models import Message, OutboxEntry
 from conversations.models import Turn as TurnRow
 from conversations.selectors import stored_message, turn_value
 from conversations.store import Refused
@@ -19,7 +20,7 @@ TAKEN_AT_ONCE = 500
 
 _ANSWER_FIELDS = (
     "id", "session", "seq", "epoch", "role", "text", "citations", "connection_id", "reply_to", "sender_name",
-    "created_at",
+    "question", "outcome", "created_at",
 )  # fmt: skip
 _ENDED_FIELDS = (
     "state", "outcome", "partial", "responder", "prompt_tokens", "completion_tokens", "first_text_ms", "ended_at",
@@ -94,12 +95,13 @@ class Finish(ConversationJob, msgspec.Struct, frozen=True):
         results: list[Finished | Refused] = []
         messages: list[rows.Row] = []
         turns: list[rows.Row] = []
+        outbox: list[rows.Row] = []
         for job in jobs:
             state, worker = states.get(job.turn.id, ("", None))
             if worker != job.worker:
                 results.append(Refused("The turn was taken over by another worker."))
             elif state == TurnRow.State.ENDED:
-                stored = Message.objects.select_related("session").get(pk=job.turn.id)
+                stored = Message.objects.select_related("session", "question").get(pk=job.turn.id)
                 results.append(Finished(stored_message(stored)))
             else:
                 session = locked[job.turn.session.uuid]
@@ -107,9 +109,12 @@ class Finish(ConversationJob, msgspec.Struct, frozen=True):
                 session.open_turns -= 1
                 messages.append(job.message_row(message, session))
                 turns.append(job.ended_row(time))
+                if job.turn.notify:
+                    outbox.append((job.turn.notify, message.id, OutboxEntry.State.WAITING.value, 0, time, "", time))
                 results.append(Finished(message, _claim_next(session, job.worker)))
         rows.insert(Message, _ANSWER_FIELDS, messages)
         rows.update(TurnRow, _ENDED_FIELDS, turns, where=("id",))
+        rows.insert(OutboxEntry, OUTBOX_FIELDS, outbox)
         return results
 
     def answer(self, seq: int) -> StoredMessage:
@@ -125,6 +130,9 @@ class Finish(ConversationJob, msgspec.Struct, frozen=True):
             timestamp=turn.started,
             reply_to=turn.reply_to,
             citations=self.citations,
+            question_id=turn.question_id,
+            request_id=turn.request_id,
+            outcome=self.outcome,
         )
 
     def message_row(self, message: StoredMessage, session: LockedSession) -> rows.Row:
@@ -132,7 +140,7 @@ class Finish(ConversationJob, msgspec.Struct, frozen=True):
         citations = msgspec.json.encode(self.citations).decode() if self.citations else None
         return (
             message.id, session.id, message.seq, self.turn.epoch, Role.ASSISTANT.value, self.text, citations, "",
-            message.reply_to, "", rows.adapt_time(self.turn.started),
+            message.reply_to, "", self.turn.question_id, self.outcome.value, rows.adapt_time(self.turn.started),
         )  # fmt: skip
 
     def ended_row(self, time: object) -> rows.Row:

@@ -12,10 +12,15 @@ from conversations.types import Language, Reply, Role
 class RouteConfig(msgspec.Struct, frozen=True):
     """One way to an answer, as configured on a pipeline.
 
+    `match` and `pattern` say which questions it is for. `service` is a hub client's ID, `timeout` the seconds it has.
     `recall` hands passages of the pipeline's documents to a model. An empty `model` means the configured default.
     """
 
     kind: str
+    match: str = "always"
+    pattern: str = ""
+    service: str = ""
+    timeout: float = 20.0
     recall: bool = True
     system_prompt: str = ""
     model: str = ""
@@ -47,7 +52,8 @@ class Ask(msgspec.Struct, frozen=True):
     """One question put to a responder.
 
     `deadline` is on the event loop's monotonic clock; a responder that is still talking then is cancelled.
-    `history` holds what was said before the question in this session's present epoch, oldest first.
+    `history` holds what was said before the question in this session's present epoch, oldest first. `turn` is unique
+    to this question. `recall` is true or false where the asker decided what the route otherwise does.
     """
 
     question: str
@@ -56,6 +62,8 @@ class Ask(msgspec.Struct, frozen=True):
     route: RouteConfig
     deadline: float
     history: Sequence[PastMessage] = ()
+    turn: int = 0
+    recall: bool | None = None
 
 
 class ResponderError(Exception):

@@ -27,6 +27,7 @@ from conversations.jobs import (
 from conversations.jobs.sessions import ConversationJob
 from conversations.models import ChatSession, Message, Pipeline
 from conversations.models import Turn as TurnRow
+from conversations.selectors import messages_after
 from conversations.store import Job, Refused, commit
 from conversations.types import (
     Accepted,
@@ -552,3 +553,30 @@ def lock_waiters(other: Any) -> int:
     )
     count: int = found.fetchone()[0]
     return count
+
+
+# --- Asked again -------------------------------------------------------------------------------
+
+
+def test_one_that_failed_may_be_asked_again_where_the_asker_says_so(writer: Writer, session: SessionKey) -> None:
+    first = writer.ask(session, client_msg_id="one", retry_failed=True)
+    joined = writer.accept(question(session, client_msg_id="one", retry_failed=True))
+    assert (joined.duplicate, joined.answer_id, joined.answer) == (True, first.id, None)
+    writer.finish(first, outcome=Outcome.FAILED)
+    kept = writer.accept(question(session, client_msg_id="one"))
+    assert kept.duplicate
+    again = writer.ask(session, client_msg_id="one", retry_failed=True)
+    assert again.id != first.id
+    writer.finish(again)
+    answered = writer.accept(question(session, client_msg_id="one", retry_failed=True))
+    assert answered.answer is not None
+    assert (answered.answer.id, answered.answer.outcome) == (again.id, Outcome.ANSWERED)
+
+
+def test_an_answer_says_what_it_answers(writer: Writer, session: SessionKey) -> None:
+    turn = writer.ask(session, client_msg_id="one")
+    finished = writer.finish(turn)
+    stored = messages_after(session.uuid, 0, 10)
+    assert stored[1] == finished.message
+    assert (stored[1].question_id, stored[1].request_id, stored[1].outcome) == (stored[0].id, "one", Outcome.ANSWERED)
+    assert (stored[0].question_id, stored[0].request_id, stored[0].outcome) == (None, "one", None)

@@ -291,7 +291,7 @@ async def test_a_question_to_no_pipeline_is_refused(open_house: OpenHouse) -> No
 async def test_more_turns_than_a_process_runs_are_refused(open_house: OpenHouse) -> None:
     house = await open_house(openai=Echo())
     # Running so many for real takes the whole time of this file.
-    house.runner._running.update((uuid4(), _Running()) for _ in range(RUNNING_TURNS))
+    house.runner._running.update((uuid4(), _Running(0)) for _ in range(RUNNING_TURNS))
     with pytest.raises(StoreFull):
         await house.ask(new_session(house.pipeline))
     assert (await house.ask(new_session(house.pipeline), wants_answer=False)).message.seq == 1
@@ -674,3 +674,21 @@ async def test_a_turn_whose_commit_was_not_acknowledged_is_found_and_run(open_ho
     assert (answer.id, answer.text) == (accepted.turn.id, "You said: Hello")
     await house.take_over(uuid4())
     assert await house.outcome(answer.id) == ("answered", "openai")
+
+
+async def test_a_turn_that_waits_can_be_stopped_by_its_id(open_house: OpenHouse) -> None:
+    go_on = asyncio.Event()
+    responder = ScriptedResponder("The answer.", go_on)
+    house = await open_house(knowledge=responder)
+    session = new_session(house.pipeline)
+    first = await house.ask_for_turn(session)
+    waiting = await house.ask(session, "And this?")
+    assert waiting.turn is None
+    assert waiting.answer_id is not None
+    house.runner.stop(session.uuid, turn=waiting.answer_id)
+    assert (await house.row(first.id)).state != TurnRow.State.ENDED
+    go_on.set()
+    await house.audience.answers(2)
+    assert (await house.outcome(first.id))[0] == "answered"
+    assert (await house.outcome(waiting.answer_id))[0] == "stopped"
+    assert len(responder.asked) == 1

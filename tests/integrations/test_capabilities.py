@@ -9,5 +9,5 @@ def test_every_wire_has_a_row_and_every_row_a_wire() -> None:
     assert set(CAPABILITIES) == wires
 
 
-def test_the_pipeline_wire_can_do_everything() -> None:
-    assert CAPABILITIES["langbot"] == Capabilities(stream=True, resume=True, push=True, groups=True)
+def test_the_pipeline_wire_takes_nothing_back() -> None:
+    assert CAPABILITIES["langbot"] == Capabilities(stream=True, resume=True, push=True, groups=True, broadcast=True)

@@ -23,8 +23,9 @@ from conversations.responders.base import PipelineConfig
 from conversations.store import StoreUnavailable
 from conversations.types import Accepted, Question, Role, SessionKey, StoredMessage
 from integrations import resume
-from integrations.langbot.consumers import RESUME_INTERVAL, PipelineConsumer
+from integrations.langbot.consumers import PipelineConsumer
 from integrations.parts import WireOptions
+from integrations.sessions import RESUME_INTERVAL
 from tests.conftest import GatewayFactory
 from tests.connections.doubles import JsonCodec
 from tests.support.clients import DEFAULT_PIPELINE, PipelineClient, is_type

@@ -1,0 +1,55 @@
+"""What is checked before a socket is upgraded, and how it is refused: status and one line of text."""
+
+from typing import Any
+
+import structlog
+from django.http.request import split_domain_port, validate_host
+
+from connections.auth import AccessMode, origin_allowed
+from integrations.errors import POLICY, Fault
+from integrations.parts import Parts
+from integrations.peers import Peer
+
+log = structlog.get_logger(__name__)
+
+
+def refusal(message: str, *, status: int, retry_after: int | None = None) -> Fault:
+    """Return a refusal before the upgrade."""
+    return Fault(message, message, status=status, retry_after=retry_after)
+
+
+async def objection(parts: Parts, peer: Peer, wire: str) -> Fault | None:
+    """Return what speaks against an upgrade whoever asks for it, or None."""
+    options = parts.options
+    if options.open_access and peer.proxied and not options.proxied_open_access:
+        return refusal("Open access is not served through a proxy", status=403)
+    if not await _origin_allowed(parts, peer):
+        log.warning("connection.origin_refused", wire=wire, origin=(peer.origin or "")[:200])
+        return refusal("Origin not allowed", status=403)
+    if parts.registry.live >= options.connections:
+        return refusal("Connection limit reached", status=503, retry_after=5)
+    return None
+
+
+async def refuse(scope: Any, send: Any, fault: Fault) -> None:
+    """Answer a handshake with a refusal; a server that cannot send a body closes instead."""
+    if "websocket.http.response" not in (scope.get("extensions") or {}):
+        await send({"type": "websocket.close", "code": POLICY})
+        return
+    headers = [(b"content-type", b"text/plain; charset=utf-8")]
+    if fault.retry_after is not None:
+        headers.append((b"retry-after", str(fault.retry_after).encode()))
+    await send({"type": "websocket.http.response.start", "status": fault.status, "headers": headers})
+    await send({"type": "websocket.http.response.body", "body": fault.message.encode()})
+
+
+async def _origin_allowed(parts: Parts, peer: Peer) -> bool:
+    """Tell whether the page's origin may connect: on the allow-list, or on its application's."""
+    options = parts.options
+    mode: AccessMode = "open" if options.open_access else "token"
+    # A name that an attacker points at us must not pass as our own origin.
+    host = peer.host if validate_host(split_domain_port(peer.host)[0], options.allowed_hosts) else ""
+    if origin_allowed(peer.origin, host=host, scheme=peer.scheme, mode=mode, allowed=options.allowed_origins):
+        return True
+    principal = await parts.authenticator.identify(peer.token) if peer.token else None
+    return principal is not None and peer.origin in principal.origins

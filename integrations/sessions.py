@@ -1,0 +1,134 @@
+"""SessionConsumer, the base class of sockets that talk in one session: ask, be told, catch up after a gap."""
+
+import asyncio
+import math
+import time
+from abc import abstractmethod
+
+from connections.auth import Principal, Scope, may
+from connections.hub import Membership
+from conversations import selectors
+from conversations.responders.base import PipelineConfig
+from conversations.store import Refused, StoreError
+from conversations.turns import PipelineMissing
+from conversations.types import Accepted, Event, MessageStored, Question, SessionKey, SessionTopic, StoredMessage
+from integrations.consumer import GatewayConsumer
+from integrations.errors import TRY_LATER, WireError
+from integrations.outbound import Frame
+
+REPLAY_PATIENCE = 10.0  # seconds that the peer may take to read what waits before the next replayed message
+RESUME_INTERVAL = 0.2  # seconds between two resumes of one connection; the next waits
+
+
+class SessionConsumer(GatewayConsumer):
+    """A member of one session."""
+
+    pipeline: PipelineConfig
+    session: SessionKey
+    membership: Membership | None = None
+    replaying = False
+    replay_patience = REPLAY_PATIENCE
+    resumed_at = -math.inf
+
+    # --- What a wire adds ------------------------------------------------------------------------
+
+    @abstractmethod
+    def tell(self, event: Event) -> Frame | None:
+        """Return the frame that tells this socket of an event, or None where it is not told.
+
+        A wire whose frames are the same for every socket makes this a static method: then it is encoded once for all.
+        """
+
+    @abstractmethod
+    def resumed(self, replay: selectors.Replay) -> Frame:
+        """Return the frame that goes before what is replayed."""
+
+    def tell_again(self, message: StoredMessage) -> Frame | None:
+        """Return the frame of a stored message that is replayed, or that was asked for twice."""
+        return self.tell(MessageStored(message))
+
+    # --- What a wire uses ------------------------------------------------------------------------
+
+    def enter(self, session: SessionKey) -> Membership:
+        """Become a member of `session` alone, paused until `go_live`."""
+        if self.membership is not None:
+            self.leave(self.membership)
+        self.session = session
+        self.membership = self.join(SessionTopic(session.uuid), self.tell)
+        return self.membership
+
+    async def last_seq(self) -> int:
+        """Return the session's newest `seq`, read once nothing published from now on can be missed."""
+        await self.parts.hub.ready()
+        state = await self.parts.store.read(selectors.session_state, self.session.uuid)
+        return state.last_seq if state else 0
+
+    async def is_own(self, key: SessionKey, principal: Principal) -> bool:
+        """Tell whether the session was opened with a token of the same application."""
+        if principal.application is None:
+            return False
+        state = await self.parts.store.read(selectors.session_state, key.uuid)
+        return state is not None and state.key == key and state.application == principal.application
+
+    def ask(self, question: Question) -> None:
+        """Ask; what goes wrong is told, and a duplicate is told again to who sent it. Raises WireError."""
+        if not may(self.principal, Scope.WRITE):
+            raise WireError("Forbidden", zh="没有权限")
+        try:
+            accepting = self.parts.turns.ask(question)
+        except (PipelineMissing, Refused, StoreError) as error:
+            self.failed(question, error)
+            return
+
+        def asked(accepting: "asyncio.Future[Accepted]") -> None:
+            if accepting.cancelled():
+                return
+            error = accepting.exception()
+            if isinstance(error, Exception):
+                self.failed(question, error)
+            elif error is None and (accepted := accepting.result()).duplicate:
+                for message in (accepted.message, accepted.answer):
+                    if message is not None and (frame := self.tell_again(message)):
+                        self.push(frame)
+
+        # The runner owns it: a question accepted is answered, whether this socket lives or not.
+        accepting.add_done_callback(asked)
+
+    def failed(self, question: Question, error: Exception) -> None:
+        """Tell that `question` was not taken."""
+        self.fail(error)
+
+    async def replay(self, last_seq: int) -> None:
+        """Replay what came after `last_seq`, as fast as the peer reads, then go live from there."""
+        if self.replaying:
+            raise WireError("A resume is going on already", zh="正在恢复会话，请稍候")
+        assert self.membership is not None
+        self.replaying = True
+        self.membership.pause()
+        try:
+            await asyncio.sleep(self.resumed_at + RESUME_INTERVAL - time.monotonic())
+            self.resumed_at = time.monotonic()
+            await self.parts.hub.ready()
+            replayed = await self.parts.store.read(selectors.replay, self.session.uuid, last_seq)
+            self.push(self.resumed(replayed))
+            for message in replayed.messages:
+                frame = self.tell_again(message)
+                if frame is not None:
+                    await self._read_by_peer()
+                    self.push(frame)
+            self.membership.go_live(replayed.last_seq)
+        except Exception as error:  # noqa: BLE001  `fail` looks it up in the one table
+            # Half resumed is worse than not connected: the client comes again.
+            self.fail(error)
+            self.end(TRY_LATER)
+        finally:
+            self.replaying = False
+
+    async def _read_by_peer(self) -> None:
+        """Wait until nothing waits for the peer, who is too slow where that takes too long."""
+        await asyncio.sleep(0)  # a long replay lets others have their turn
+        try:
+            async with asyncio.timeout(self.replay_patience):
+                await self.outbound.drained()
+        except TimeoutError:
+            self.outbound.lost()
