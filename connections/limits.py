@@ -16,6 +16,9 @@ from limits.aio.strategies import MovingWindowRateLimiter
 
 log = structlog.get_logger(__name__)
 
+ALONE = 10.0  # seconds that a process counts on its own before it tries Redis again
+REDIS_PATIENCE = 0.5  # seconds that Redis may take: somebody waits for his acknowledgement meanwhile
+
 
 def per_minute(count: int) -> RateLimitItem:
     """Return the limit of `count` a minute."""
@@ -33,27 +36,26 @@ class Limiter:
     def __init__(self, *, enabled: bool, redis_url: str = "") -> None:
         self._enabled = enabled
         self._here = MovingWindowRateLimiter(MemoryStorage())
-        self._shared = MovingWindowRateLimiter(_redis(redis_url)) if redis_url else None
-        self._away = False
+        self._storage = _redis(redis_url) if redis_url else None
+        self._shared = MovingWindowRateLimiter(self._storage) if self._storage else None
+        self._alone_until = -math.inf  # on the monotonic clock
 
     async def hit(self, limit: RateLimitItem, what: str, who: str) -> int | None:
         """Count one `what` of `who`; return None where it is admitted, else the seconds to wait."""
         if not self._enabled:
             return None
-        if self._shared is not None:
+        if self._shared is not None and time.monotonic() >= self._alone_until:
             try:
-                wait = await _hit(self._shared, limit, what, who)
+                return await _hit(self._shared, limit, what, who)
             except Exception as error:  # noqa: BLE001  Redis's client raises many kinds; this process counts alone then
-                self._failed(error)
-            else:
-                self._away = False
-                return wait
+                self._alone_until = time.monotonic() + ALONE
+                log.warning("limits.alone", error=type(error).__name__, means="each process counts on its own")
         return await _hit(self._here, limit, what, who)
 
-    def _failed(self, error: Exception) -> None:
-        if not self._away:
-            self._away = True
-            log.warning("limits.alone", error=type(error).__name__, means="each process counts on its own")
+    async def close(self) -> None:
+        """Leave Redis."""
+        if self._storage is not None:
+            await self._storage.bridge.get_connection().aclose()
 
 
 async def _hit(counter: MovingWindowRateLimiter, limit: RateLimitItem, what: str, who: str) -> int | None:
