@@ -134,6 +134,7 @@ class Gateway:
         with suppress(Exception):
             await self.registry.stop()
         await self.hub.stop()
+        await self.parts.limiter.close()
         await self.store.stop()
         if self._client is not None:
             await self._client.aclose()
