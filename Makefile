@@ -13,7 +13,8 @@ CODE := manage.py chatgateway $(PACKAGES) tests
 BIN := .venv/bin
 comma := ,
 space := $(subst ,, )
-PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes
+PIP_OPTIONS := install --quiet --disable-pip-version-check --require-hashes
+PIP_INSTALL := $(BIN)/python -m pip $(PIP_OPTIONS)
 LOCK := $(BIN)/python -m piptools compile --quiet --generate-hashes --no-emit-index-url --no-emit-find-links \
 	--strip-extras --allow-unsafe
 # What checks the code must see neither a developer's .env nor his data: the plain defaults, in a folder of its own.
@@ -40,6 +41,22 @@ $(BIN)/pip:
 	@$(PIP_INSTALL) -r $<
 	@touch $@
 
+FOREIGN := .venv/documents.stamp .venv/node.stamp
+
+# What the documents' own programs need; they never see our packages, nor we theirs.
+.venv/documents.stamp: requirements/documents.txt | $(BIN)/pip
+	@echo "Installing $< into .venv/documents"
+	@$(BIN)/python -m venv --clear --without-pip .venv/documents
+	@$(BIN)/python -m pip --python .venv/documents/bin/python $(PIP_OPTIONS) -r $<
+	@touch $@
+
+# Without npm there is nothing to run it with either: the tests that need it say so.
+.venv/node.stamp: tests/documents/package-lock.json | $(BIN)/pip
+	@if command -v npm >/dev/null; then \
+		echo "Installing $< into .venv/node" && mkdir -p .venv/node && cp tests/documents/package*.json .venv/node/ && \
+		cd .venv/node && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error >/dev/null && touch ../node.stamp; \
+	fi
+
 # --- Running -----------------------------------------------------------------------------------
 
 .PHONY: run
@@ -54,7 +71,7 @@ PROCESSES ?= 2
 PARALLEL := --numprocesses $(PROCESSES) --dist worksteal
 
 .PHONY: test
-test: .venv/dev.stamp ## Run the whole suite and hold line coverage at 90 % (ARGS="-k name" narrows it)
+test: .venv/dev.stamp $(FOREIGN) ## Run the whole suite and hold line coverage at 90 % (ARGS="-k name" narrows it)
 	@$(BIN)/python -m coverage erase
 	@$(BIN)/python -m coverage run -m pytest $(or $(ARGS),$(PARALLEL))
 	@$(BIN)/python -m coverage combine --quiet
@@ -104,6 +121,7 @@ migrations: .venv/dev.stamp ## Check that the migrations are up to date and the 
 lock: .venv/dev.stamp ## Compile requirements/*.in into *.txt, with hashes (ARGS=--upgrade takes newer versions)
 	@$(LOCK) $(ARGS) --output-file=requirements/base.txt requirements/base.in
 	@$(LOCK) $(ARGS) --output-file=requirements/dev.txt requirements/dev.in
+	@$(LOCK) $(ARGS) --output-file=requirements/documents.txt requirements/documents.in
 
 .PHONY: clean
 clean: ## Remove .venv and every cache; data/ and .env stay

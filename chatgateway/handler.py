@@ -5,13 +5,14 @@ sessions nor CSRF nor messages. The lean chain holds only middleware of ours tha
 Django's signals around a request, whose receivers look after database connections: ours belong to the store's threads.
 """
 
-from contextlib import closing
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, closing, suppress
 from typing import Any
 
 from django.core.exceptions import RequestAborted
 from django.core.handlers.asgi import ASGIHandler
 from django.core.handlers.exception import convert_exception_to_response
-from django.http import JsonResponse
 
 from chatgateway.middleware import HostGuard, OpenAccessGuard
 
@@ -25,20 +26,27 @@ class WireHandler(ASGIHandler):
     """Serves the wires' HTTP calls."""
 
     async def handle(self, scope: Any, receive: Any, send: Any) -> None:
-        """Answer one request."""
-        declared = dict(scope["headers"]).get(b"content-length", b"0")
-        if not declared.isdigit() or int(declared) > LARGEST_BODY:
-            refused = JsonResponse({"code": -1, "msg": "The request body is too large"}, status=413)
-            await self.send_response(refused, send)
-            return
+        """Answer one request; a view whose caller leaves is cancelled."""
         try:
-            body = await self.read_body(_bounded(receive))
+            body: Any = await self._read(scope, receive)
         except RequestAborted:
             return
-        with closing(body):
+        with closing(body), suppress(RequestAborted):
             request, refusal = self.create_request(scope, body)
-            response: Any = refusal if request is None else await self.run_get_response(request)
-            await self.send_response(response, send)
+            async with _cancelled_when_left(receive):
+                response: Any = refusal if request is None else await self.run_get_response(request)
+                try:
+                    await self.send_response(response, send)
+                finally:
+                    if aclose := getattr(response, "aclose", None):
+                        await aclose()
+
+    async def _read(self, scope: Any, receive: Any) -> Any:
+        """Return the request's body, or what stands for one that is far too large."""
+        declared = dict(scope["headers"]).get(b"content-length", b"0")
+        if not declared.isdigit() or int(declared) > LARGEST_BODY:
+            return _Unread()
+        return await self.read_body(_bounded(receive))
 
     def load_middleware(self, is_async: bool = False) -> None:
         """Build the lean chain."""
@@ -49,6 +57,40 @@ class WireHandler(ASGIHandler):
         for guard in (HostGuard, OpenAccessGuard):
             chain = convert_exception_to_response(guard(chain))
         self._middleware_chain = chain
+
+
+class _Unread:
+    """A body that was not read: larger than anybody takes, so each wire refuses it in its own words."""
+
+    def read(self, size: int = -1) -> bytes:
+        """Return as much as is asked for, and nothing where that is all of it."""
+        return b" " * size
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
+@asynccontextmanager
+async def _cancelled_when_left(receive: Any) -> AsyncIterator[None]:
+    """Cancel the block when the peer leaves; raise RequestAborted then."""
+    task = asyncio.current_task()
+    assert task is not None
+
+    async def watch() -> None:
+        while (await receive())["type"] != "http.disconnect":
+            pass  # more of a body that nobody reads
+        task.cancel()
+
+    watching = asyncio.create_task(watch())
+    try:
+        yield
+    except asyncio.CancelledError:
+        if not watching.done():
+            raise
+        task.uncancel()
+        raise RequestAborted from None
+    finally:
+        watching.cancel()
 
 
 def _bounded(receive: Any) -> Any:

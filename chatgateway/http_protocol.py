@@ -5,6 +5,9 @@ of connections that are open at all, whatever they are doing.
 """
 
 import asyncio
+import fcntl
+import sys
+import termios
 from typing import Any
 
 import structlog
@@ -18,6 +21,7 @@ BODY_PROGRESS = 10 * 1024  # bytes of a body that must come in each REQUEST_TIME
 PIPELINED = 16  # requests that wait for the answer to the one before
 SURPLUS_PATIENCE = 1.0  # seconds that a connection beyond the bound has to ask and be told
 # Answered also beyond the bound: whoever restarts a gateway that is full makes everybody come at once.
+FULL = (503, b"503 Service Unavailable", b"Connection limit reached")
 LIVENESS = b"GET /healthz "
 
 
@@ -42,7 +46,7 @@ class GatewayHTTPProtocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         if self._surplus and not self._heard and not data.startswith(LIVENESS):
-            self._refuse(503, b"503 Service Unavailable", b"Connection limit reached")
+            self._refuse(*FULL)
             return
         self._heard = True
         self._unfinished += len(data)
@@ -55,6 +59,9 @@ class GatewayHTTPProtocol(HttpToolsProtocol):
             self._drop()
 
     def handle_websocket_upgrade(self) -> None:
+        if self._surplus:  # it asked for its health first
+            self._refuse(*FULL)
+            return
         self._stop_timer()
         super().handle_websocket_upgrade()
 
@@ -100,7 +107,7 @@ class GatewayHTTPProtocol(HttpToolsProtocol):
         if not self._surplus:
             self._stop_timer()
             self._body = 0
-            self._unsent = self.transport.get_write_buffer_size()
+            self._unsent = self._unread()
             self._timer = self.loop.call_later(settings.REQUEST_TIMEOUT, self._expired)
 
     def _stop_timer(self) -> None:
@@ -111,8 +118,8 @@ class GatewayHTTPProtocol(HttpToolsProtocol):
     def _expired(self) -> None:
         """Drop a client that is slow, unless it waits for us, its body comes on, or it reads on."""
         cycle = self._answering
-        if unsent := self.transport.get_write_buffer_size():
-            patience = unsent != self._unsent
+        if self.transport.get_write_buffer_size():
+            patience = self._unread() != self._unsent
         else:
             patience = (
                 cycle is not None
@@ -124,6 +131,14 @@ class GatewayHTTPProtocol(HttpToolsProtocol):
             return
         log.info("connection.timed_out", address=self.client[0] if self.client else "")
         self._drop()
+
+    def _unread(self) -> int:
+        """Return the bytes of answers that the peer's machine has not taken yet: ours and the kernel's.
+
+        The kernel takes from us in large pieces only, so ours alone stand still while a slow peer reads on.
+        """
+        kernel = fcntl.ioctl(self.transport.get_extra_info("socket").fileno(), termios.TIOCOUTQ, bytes(4))
+        return self.transport.get_write_buffer_size() + int.from_bytes(kernel, sys.byteorder)
 
     def _drop(self) -> None:
         """End the connection at once: closing would wait for what the peer does not read."""

@@ -21,6 +21,7 @@ from connections.auth import Authenticator
 from connections.events import ClientEvent
 from connections.hub import Hub, Topic
 from connections.limits import Limiter
+from connections.mailroom import Mailroom
 from connections.registry import LeaseLimits, Registry
 from conversations import selectors
 from conversations.catalogue import Catalogue
@@ -29,16 +30,30 @@ from conversations.outbox import Deliver, Outbox
 from conversations.responders.base import Responder
 from conversations.responders.knowledge import KnowledgeResponder
 from conversations.responders.openai import Limits, OpenAIResponder
+from conversations.responders.service import ServiceResponder
 from conversations.responders.upstream import open_client
 from conversations.store import Store
 from conversations.turns import TurnLimits, TurnRunner
 from conversations.types import ControlTopic, Event, MessageStored, SessionTopic
+from integrations.contact import routing as contact
+from integrations.contact.notices import Notices
 from integrations.langbot import routing as langbot
 from integrations.parts import Followers, Parts, WireOptions
+from integrations.postoffice import routing as postoffice
+from integrations.postoffice.courier import HubCourier
+from integrations.postoffice.translate import WIRE as POSTOFFICE
+from integrations.postoffice.translate import AnswerPost
+from integrations.webhooks import Webhooks
+from integrations.wechat import routing as wechat
+from integrations.wechat.accounts import Accounts
+from integrations.wechat.api import WeChatAPI
+from integrations.yishiting import callback as yishiting
 
 log = structlog.get_logger(__name__)
 
 FOLLOW = 1.0  # seconds between two looks for changed pipelines and documents
+LOOK = 2.0  # seconds between two looks for letters whose wake-up the layer lost
+PURGE = 3600.0  # seconds between two looks for letters that waited too long
 AnyEvent = Event | ClientEvent
 REPLAYED = 300  # events that a gap is filled with at most
 
@@ -64,6 +79,7 @@ class Gateway:
         self._starting: asyncio.Task[None] | None = None
         self._tasks: list[asyncio.Task[None]] = []
         self._client: httpx2.AsyncClient | None = None
+        self._webhook_client = open_client(allow_private=settings.ALLOW_PRIVATE_UPSTREAMS)
         self.store = Store()
         self.library = Library()
         self.catalogue = Catalogue(self.store)
@@ -74,6 +90,7 @@ class Gateway:
         )
         layer: Any = get_channel_layer()
         self.hub = Hub(layer, EventCodec(), shared=bool(settings.REDIS_URL), fill=self._fill, latest=self._latest)
+        self.mailroom = Mailroom(self.store, self.hub, shared=bool(settings.REDIS_URL))
         self._deliverers: dict[str, Deliver] = {}  # filled below, once there is what they deliver with
         self.outbox = Outbox(self.store, self._deliverers, lambda: self.registry.worker)
         self.turns = TurnRunner(
@@ -110,6 +127,8 @@ class Gateway:
             ready=self.ready,
         )
         self._deliverers |= self._make_deliverers()
+        self._wechat_client: httpx2.AsyncClient | None = None
+        self.wechat_accounts = self._make_wechat_accounts()
 
     async def ready(self) -> None:
         """Start everything at first use; wait until it has."""
@@ -136,14 +155,20 @@ class Gateway:
         await self.hub.stop()
         await self.parts.limiter.close()
         await self.store.stop()
+        await self._webhook_client.aclose()
         if self._client is not None:
             await self._client.aclose()
+        if self._wechat_client is not None:
+            await self._wechat_client.aclose()
         log.info("gateway.stopped")
 
     # --- Starting --------------------------------------------------------------------------------
 
     def _responders(self) -> dict[str, Responder]:
-        responders: dict[str, Responder] = {"knowledge": KnowledgeResponder(self.library)}
+        responders: dict[str, Responder] = {
+            "knowledge": KnowledgeResponder(self.library),
+            "service": ServiceResponder(HubCourier(self.hub, self.store)),
+        }
         if settings.OPENAI_BASE_URL:
             self._client = open_client(allow_private=settings.ALLOW_PRIVATE_UPSTREAMS)
             responders["openai"] = OpenAIResponder(
@@ -163,7 +188,33 @@ class Gateway:
 
     def _make_deliverers(self) -> dict[str, Deliver]:
         """Return who delivers what lies in the outbox, by an entry's kind."""
-        return {}
+        webhooks = Webhooks(self._webhook_client)
+        notices = Notices(self.store.read, webhooks.post, public_url=settings.PUBLIC_URL)
+        return {
+            "email": notices.email,
+            "webhook": notices.webhook,
+            "yishiting": yishiting.deliverer(self.store, webhooks),
+            POSTOFFICE: AnswerPost(self.mailroom).deliver,
+        }
+
+    def _make_wechat_accounts(self) -> Accounts:
+        """Return who logs mini programs' users in."""
+        api = None
+        if settings.WECHAT_APPID and settings.WECHAT_APP_SECRET:
+            self._wechat_client = open_client(allow_private=settings.ALLOW_PRIVATE_UPSTREAMS)
+            api = WeChatAPI(
+                self._wechat_client,
+                base=settings.WECHAT_API_BASE,
+                appid=settings.WECHAT_APPID,
+                secret=settings.WECHAT_APP_SECRET,
+            )
+        is_open = settings.ACCESS_MODE == "open"
+        return Accounts(
+            api,
+            simulated=is_open and not settings.WECHAT_APPID,
+            checked=settings.WECHAT_CONTENT_CHECK,
+            login_timeout=None if is_open else settings.WECHAT_LOGIN_TIMEOUT,
+        )
 
     async def _start(self) -> None:
         # What can fail first: a start that failed is tried again by the next request.
@@ -176,6 +227,8 @@ class Gateway:
         self._tasks = [
             loop.create_task(self._repeat(FOLLOW, self._follow)),
             loop.create_task(self._repeat(settings.SCAN, self._look_after_workers)),
+            loop.create_task(self._repeat(LOOK, self.mailroom.look)),
+            loop.create_task(self._repeat(PURGE, self.mailroom.purge)),
             loop.create_task(self.outbox.run()),
         ]
         log.info("gateway.started", worker=str(self.registry.worker), pipelines=len(self.catalogue.all()))
@@ -225,7 +278,13 @@ async def _not_found(scope: Any, receive: Any, send: Any) -> None:
 
 # Channels routes sockets by Django's `path`, whose types know views only.
 _refuse: Any = _not_found
-_wires: list[Any] = [*langbot.urlpatterns(gateway.parts), path("<path:rest>", _refuse), path("", _refuse)]
+_wires: list[Any] = [
+    *contact.urlpatterns(gateway.parts),
+    *langbot.urlpatterns(gateway.parts),
+    *postoffice.urlpatterns(gateway.parts, gateway.mailroom),
+    *wechat.urlpatterns(gateway.parts, gateway.wechat_accounts),
+    path("<path:rest>", _refuse),
+]
 # Below /websocket/ too: document 001's nginx block forwards that prefix.
 _prefixed: Any = URLRouter(_wires)
 

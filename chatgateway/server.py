@@ -9,6 +9,7 @@ import asyncio
 import gc
 import resource
 import socket
+import struct
 import sys
 from collections import deque
 from collections.abc import Awaitable, Callable
@@ -28,6 +29,7 @@ log = structlog.get_logger(__name__)
 INBOX = 32  # messages that wait for the app before reading from the peer pauses
 INBOX_FRAMES = 2  # or so many of the largest size, counted in bytes
 OTHER_DESCRIPTORS = 500  # files, databases, models and whatever else a process has open beside its connections
+HANG_UP = 5.0  # seconds that a peer may take to read the rest once the application is done with him
 WRITE_BUFFER = 64 * 1024  # bytes in the transport's buffer above which frames wait with the consumer
 
 
@@ -68,9 +70,11 @@ class _Inbox:
 class GatewayProtocol(WebSocketsSansIOProtocol):
     """One WebSocket connection; also the DirectTransport that its consumer writes to."""
 
-    hang_up_patience = 5.0  # seconds that a peer may take to read the rest once the application is done with him
+    hang_up_patience = HANG_UP
     can_write = True
     on_writable: Callable[[], None] | None = None
+    on_pong: Callable[[int], None] | None = None
+    _pings = 0
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -111,6 +115,14 @@ class GatewayProtocol(WebSocketsSansIOProtocol):
         if self.handshake_complete and not self.close_sent and not self.disconnected:
             self.transport.write(frame)
 
+    def ping(self) -> int:
+        """Ping the peer and return the ping's number, which `on_pong` hears once it has read everything up to here."""
+        self._pings += 1
+        if self.handshake_complete and not self.close_sent and not self.disconnected and not self.conn.close_rcvd:
+            self.conn.send_ping(struct.pack("!Q", self._pings))  # uvicorn's own hold four bytes
+            self.transport.write(b"".join(self.conn.data_to_send()))
+        return self._pings
+
     def abort(self) -> None:
         """Drop the connection with what is still unsent: a close frame would wait behind it for ever."""
         self.transport.abort()
@@ -130,6 +142,13 @@ class GatewayProtocol(WebSocketsSansIOProtocol):
         pong = b"".join(self.conn.data_to_send())
         if self.can_write:
             self.transport.write(pong)
+
+    def handle_pong(self, event: Any) -> None:
+        """Tell whoever waits for it."""
+        if len(event.data) != 8:
+            super().handle_pong(event)
+        elif self.on_pong is not None:
+            self.on_pong(struct.unpack("!Q", event.data)[0])
 
     def keepalive_timeout(self) -> None:
         super().keepalive_timeout()
@@ -170,6 +189,7 @@ class GatewayProtocol(WebSocketsSansIOProtocol):
         super().connection_lost(exc)
         self.can_write = True
         self.on_writable = None
+        self.on_pong = None
 
 
 class GatewayServer(uvicorn.Server):

@@ -1,6 +1,6 @@
 """Settings, read once from the environment or `.env`; `.env.example` lists every name.
 
-Sections: where things are, security, applications, database, layer, web, model, limits, logs.
+Sections: where things are, security, applications, database, layer, web, model, WeChat, e-mail, limits, logs.
 A wrong value raises ImproperlyConfigured with one sentence that names the variable.
 """
 
@@ -271,6 +271,50 @@ MODEL_FIRST_TOKEN_TIMEOUT = _seconds("MODEL_FIRST_TOKEN_TIMEOUT", 20.0)
 MODEL_IDLE_TIMEOUT = _seconds("MODEL_IDLE_TIMEOUT", 15.0)
 MODEL_CONTEXT_TOKENS = _whole_number("MODEL_CONTEXT_TOKENS", 3000, least=100)
 TURN_DEADLINE = _seconds("TURN_DEADLINE", 55.0)
+
+# --- WeChat ----------------------------------------------------------------------------------
+
+WECHAT_APPID = env.str("WECHAT_APPID", default="")
+WECHAT_APP_SECRET = env.str("WECHAT_APP_SECRET", default="")
+WECHAT_API_BASE = env.str("WECHAT_API_BASE", default="https://api.weixin.qq.com").rstrip("/")
+if not _is_url(WECHAT_API_BASE, "http", "https"):
+    raise ImproperlyConfigured("WECHAT_API_BASE must look like https://api.weixin.qq.com.")
+WECHAT_CONTENT_CHECK = _switch("WECHAT_CONTENT_CHECK", default=False)
+if WECHAT_CONTENT_CHECK and not (WECHAT_APPID and WECHAT_APP_SECRET):
+    raise ImproperlyConfigured("WECHAT_CONTENT_CHECK needs WECHAT_APPID and WECHAT_APP_SECRET.")
+# In token mode a socket has this long to log in.
+WECHAT_LOGIN_TIMEOUT = _seconds("WECHAT_LOGIN_TIMEOUT", 30.0)
+
+# --- E-mail ----------------------------------------------------------------------------------
+
+EMAIL_URL = env.str("EMAIL_URL", default="consolemail://") or "consolemail://"
+EMAIL_FROM = env.str("EMAIL_FROM", default="")
+
+
+def _email(url: str) -> dict[str, Any]:
+    """Return Django's settings for `url`."""
+    config: dict[str, Any] = {}
+    if _is_url(url, *EMAIL_SCHEMES):
+        config = dict(env.email_url_config(url))
+    if not config or (config["EMAIL_BACKEND"].endswith("smtp.EmailBackend") and not config["EMAIL_HOST"]):
+        raise ImproperlyConfigured(
+            "EMAIL_URL must look like smtp+tls://user:password@host:587, smtp+ssl://…, smtp://… or consolemail://."
+        )
+    return config
+
+
+EMAIL_SCHEMES = ("smtp", "smtp+tls", "smtp+ssl", "consolemail", "filemail", "dummymail", "memorymail")
+_mail = _email(EMAIL_URL)
+EMAIL_BACKEND: str = _mail["EMAIL_BACKEND"]
+EMAIL_USE_TLS: bool = _mail.get("EMAIL_USE_TLS", False)
+EMAIL_USE_SSL: bool = _mail.get("EMAIL_USE_SSL", False)
+EMAIL_HOST: str = _mail["EMAIL_HOST"] or ""
+EMAIL_PORT: int = _mail["EMAIL_PORT"] or (465 if EMAIL_USE_SSL else 587 if EMAIL_USE_TLS else 25)
+EMAIL_HOST_USER: str = _mail["EMAIL_HOST_USER"] or ""
+EMAIL_HOST_PASSWORD: str = _mail["EMAIL_HOST_PASSWORD"] or ""
+EMAIL_FILE_PATH: str = _mail["EMAIL_FILE_PATH"]
+EMAIL_TIMEOUT = 10
+DEFAULT_FROM_EMAIL = EMAIL_FROM or (EMAIL_HOST_USER if "@" in EMAIL_HOST_USER else "chatgateway@localhost")
 
 # --- Limits ----------------------------------------------------------------------------------
 

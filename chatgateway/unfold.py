@@ -52,6 +52,7 @@ UNFOLD: dict[str, Any] = {
                 "title": "Conversations",
                 "items": [
                     _page("Sessions", "forum", "conversations", "chatsession"),
+                    _page("Contact requests", "contact_mail", "conversations", "contactrequest"),
                     _page("Pipelines", "account_tree", "conversations", "pipeline"),
                 ],
             },
@@ -65,6 +66,7 @@ UNFOLD: dict[str, Any] = {
                 "separator": True,
                 "items": [
                     _page("Connections", "sensors", "connections", "connection"),
+                    _page("Hub clients", "hub", "connections", "hubclient"),
                     _page("Workers", "memory", "connections", "worker"),
                 ],
             },

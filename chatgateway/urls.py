@@ -8,13 +8,20 @@ from chatgateway import health
 from chatgateway.api import urls as api
 from chatgateway.routing import gateway
 from integrations.langbot import urls as langbot
+from integrations.postoffice import urls as postoffice
+from integrations.wechat import urls as wechat
+from integrations.yishiting import urls as yishiting
 
 urlpatterns = [
     path("admin/", admin.site.urls),
     path("healthz", health.healthz),
     path("readyz", health.readyz),
+    path("health", health.HealthView.as_view()),
     path("api/schema/", SpectacularAPIView.as_view(), name="schema"),
     path("api/docs/", SpectacularSwaggerView.as_view(url_name="schema"), name="docs"),
     *langbot.urlpatterns(gateway.parts),
+    *postoffice.urlpatterns(gateway.parts),
+    *yishiting.urlpatterns(gateway.parts),
+    *wechat.urlpatterns(gateway.parts, gateway.wechat_accounts),
     *api.urlpatterns(gateway.parts),
 ]

@@ -6,7 +6,7 @@ from typing import Any
 
 from django.apps import apps
 from django.contrib import admin, messages
-from django.db.models import CharField, F, Model, OuterRef, QuerySet, Subquery, Value
+from django.db.models import CharField, Count, Exists, F, Model, OuterRef, QuerySet, Subquery, Value
 from django.db.models.functions import Cast, Concat
 from django.http import Http404, HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
@@ -20,9 +20,12 @@ from unfold.decorators import action, display
 from connections import services
 from connections.filters import PipelineFilter, StateFilter, WireFilter, WorkerFilter, uuid_of
 from connections.forms import WIRES, ApplicationForm, TokenForm
-from connections.models import AccessToken, Application, Connection, Worker
+from connections.models import AccessToken, Application, Connection, HubClient, Worker
 
-STATES = {"active": "success", "expired": "warning", "revoked": "danger", "live": "success", "ended": "default"}
+STATES = {
+    "active": "success", "expired": "warning", "revoked": "danger", "live": "success", "ended": "default",
+    "connected": "success", "away": "default",
+}  # fmt: skip
 
 
 class StaffAdmin(ModelAdmin):  # type: ignore[misc]  # unfold ships no types
@@ -87,6 +90,7 @@ class TokenInline(TabularInline):  # type: ignore[misc]  # unfold ships no types
 
 @admin.register(Application)
 class ApplicationAdmin(StaffAdmin):
+    change_form_after_template = "admin/signing_key.html"
     form = ApplicationForm
     list_display = ("name", "appid", "shown_pipeline", "enabled", "created_at")
     list_filter = ("enabled",)
@@ -286,6 +290,47 @@ class WorkerAdmin(ReadOnlyAdmin):
     @display(description="state", label=STATES)  # type: ignore[untyped-decorator]
     def shown_state(self, worker: Worker) -> str:
         return "live" if worker.ended_at is None else "ended"
+
+
+@admin.register(HubClient)
+class HubClientAdmin(ReadOnlyAdmin):
+    """Who has ever connected to the hub, and what waits for it."""
+
+    list_display = ("client_id", "shown_application", "shown_state", "shown_waiting", "shown_seen")
+    search_fields = ("client_id",)
+    search_help_text = "A client ID, or a part of it"
+    ordering = ("client_id",)
+    fields = (
+        "client_id", ("shown_application", "shown_state"), ("shown_waiting", "last_seq"),
+        ("first_seen", "last_seen"), ("connection", "start_time"),
+    )  # fmt: skip
+    readonly_fields = ("shown_application", "shown_state", "shown_waiting")
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[HubClient]:
+        found: QuerySet[HubClient] = super().get_queryset(request)
+        applications = Application.objects.filter(uuid=OuterRef("application"))
+        live = Worker.objects.filter(uuid=OuterRef("worker"), ended_at=None)
+        return found.annotate(
+            application_name=Subquery(applications.values("name")[:1]),
+            is_connected=Exists(live),
+            waiting=Count("letters"),
+        )
+
+    @admin.display(description="application", ordering="application_name")
+    def shown_application(self, client: HubClient) -> str:
+        return getattr(client, "application_name", None) or ""
+
+    @display(description="state", label=STATES)  # type: ignore[untyped-decorator]
+    def shown_state(self, client: HubClient) -> str:
+        return "connected" if client.connection and getattr(client, "is_connected", False) else "away"
+
+    @admin.display(description="waiting letters", ordering="waiting")
+    def shown_waiting(self, client: HubClient) -> int:
+        return getattr(client, "waiting", 0)
+
+    @admin.display(description="last seen", ordering="last_seen")
+    def shown_seen(self, client: HubClient) -> SafeString:
+        return _time(client.last_seen)
 
 
 def _pipeline_name() -> Subquery:

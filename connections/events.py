@@ -51,6 +51,18 @@ class Replaced(_Unordered, frozen=True, tag=True):
     connection: UUID
 
 
+class Probe(_Unordered, frozen=True, tag=True):
+    """Somebody wants the name of connection `connection`, which is to show that its peer is there still."""
+
+    connection: UUID
+
+
+class StillHere(_Unordered, frozen=True, tag=True):
+    """Connection `connection` was probed, and its peer answers."""
+
+    connection: UUID
+
+
 class Replied(_Unordered, frozen=True, tag=True):
     """A client answered an address; `text` is the letter's JSON."""
 
@@ -58,4 +70,4 @@ class Replied(_Unordered, frozen=True, tag=True):
     text: str
 
 
-ClientEvent = MailWaiting | Passing | Replaced | Replied
+ClientEvent = MailWaiting | Passing | Replaced | Probe | StillHere | Replied

@@ -23,7 +23,7 @@ import structlog
 from connections.relay import Codec, Layer, Relay
 from connections.room import Counts, Encoder, Fill, Member, Membership, Room, Topic
 
-__all__ = ["Encoder", "Hub", "Membership", "Topic"]  # what a wire needs
+__all__ = ["Encoder", "Hub", "Member", "Membership", "Topic"]  # what a wire needs
 
 log = structlog.get_logger(__name__)
 

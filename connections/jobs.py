@@ -10,7 +10,7 @@ from django.db import connection
 from django.db.models import F
 from django.utils import timezone
 
-from connections.models import Connection, Worker
+from connections.models import Connection, HubClient, Worker
 
 LOST = 1006  # the close code of a socket that ended without one
 
@@ -113,7 +113,7 @@ class Beat(msgspec.Struct, frozen=True):
 
 
 class Reopen(msgspec.Struct, frozen=True):
-    """Put connections that are still open under a new lease."""
+    """Put connections that are still open under a new lease, and the names that nobody took from them meanwhile."""
 
     rank: ClassVar[int] = 5
     worker: UUID
@@ -125,11 +125,15 @@ class Reopen(msgspec.Struct, frozen=True):
             Connection.objects.filter(uuid__in=job.connections).update(
                 worker=job.worker, ended_at=None, close_code=None, close_reason=""
             )
+            HubClient.objects.filter(connection__in=job.connections).update(worker=job.worker)
         return [None] * len(jobs)
 
 
 class EndWorker(msgspec.Struct, frozen=True):
-    """End a lease and every connection that lived under it."""
+    """End a lease and every connection that lived under it.
+
+    The names of hub clients that they held are free with it: a name is held only while its worker lives.
+    """
 
     rank: ClassVar[int] = 95
     worker: UUID

@@ -50,7 +50,7 @@ def envelope(codec: Codec, topic: Topic, event: Event, origin: str = "") -> dict
 
 
 class Relay:
-    """This process's end of the layer; it works while `run`, `keep_groups` and `send` do."""
+    """This process's end of the layer; it works while `listen`, `keep_groups` and `send` do."""
 
     def __init__(self, layer: Layer, codec: Codec, counts: Counts) -> None:
         self.in_step = asyncio.Event()  # the layer knows the topics here

@@ -17,6 +17,7 @@ import structlog
 log = structlog.get_logger(__name__)
 
 HELD = 1000
+HELD_BYTES = 8 * 1024 * 1024  # of frames kept for a paused member
 GAP_PATIENCE = 0.1  # seconds that an early event waits for those before it, before the database is asked
 FILL_RETRY = 0.5
 
@@ -61,7 +62,7 @@ class Counts:
 class Membership:
     """One member's place in a topic; paused until `go_live`."""
 
-    __slots__ = ("after", "encode", "ended", "held", "member", "push", "room")
+    __slots__ = ("after", "encode", "ended", "held", "held_bytes", "member", "push", "room")
 
     def __init__(self, room: "Room", member: Member, encode: Encoder) -> None:
         self.room = room
@@ -69,7 +70,8 @@ class Membership:
         self.push = member.push
         self.encode = encode
         self.after = 0
-        self.held: list[tuple[int, Event]] | None = []
+        self.held: list[tuple[int, Any]] | None = []
+        self.held_bytes = 0
         self.ended = False
 
     def pause(self) -> None:
@@ -81,31 +83,27 @@ class Membership:
         """Deliver from now on what comes after `seq` `after`; None where the topic has no order."""
         if self.ended:
             return
-        held, self.held = self.held or (), None
+        held, self.held, self.held_bytes = self.held or (), None, 0
         self.after = after or 0
-        for seq, event in held:
+        for seq, frame in held:
             if seq > self.after:
-                self._tell(event)
+                self.push(frame)
         if after is not None:
             self.room.known(after)
 
-    def hold(self, seq: int, event: Event) -> None:
-        """Keep an event for `go_live`; one too many ends the membership."""
+    def hold(self, seq: int, frame: Any) -> None:
+        """Keep a frame for `go_live`; one too many, or too large, ends the membership."""
         assert self.held is not None
         if self.ended:
             return
-        if len(self.held) < HELD:
-            self.held.append((seq, event))
+        self.held_bytes += getattr(frame, "size", 0)  # a member that is no socket takes events as they are
+        if len(self.held) < HELD and self.held_bytes <= HELD_BYTES:
+            self.held.append((seq, frame))
             return
         self.ended = True
         self.held.clear()
         self.room.counts.lost += 1
         self.member.lost()
-
-    def _tell(self, event: Event) -> None:
-        frame = self.encode(event)
-        if frame is not None:
-            self.push(frame)
 
 
 class Room:
@@ -235,4 +233,4 @@ class Room:
                     if seq is None or seq > membership.after:
                         membership.push(frame)
                 elif seq is not None:
-                    membership.hold(seq, event)
+                    membership.hold(seq, frame)

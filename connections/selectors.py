@@ -6,8 +6,9 @@ from uuid import UUID
 
 import msgspec
 from django.db.models import Count, QuerySet
+from django.db.models.functions import Length
 
-from connections.models import Connection, Worker
+from connections.models import Application, Connection, HubClient, MailboxLetter, Worker
 
 PIPELINE_WIRE = "langbot"
 
@@ -72,6 +73,35 @@ def live_workers() -> dict[UUID, int]:
 def live_among(workers: Collection[UUID]) -> set[UUID]:
     """Return those of `workers` whose lease has not ended."""
     return set(Worker.objects.filter(uuid__in=workers, ended_at=None).order_by().values_list("uuid", flat=True))
+
+
+def callback_url(application: UUID) -> str:
+    """Return where an application's asynchronous answers go; empty where it wants none, or is disabled or gone."""
+    found = Application.objects.filter(uuid=application, enabled=True).values_list("callback_url", flat=True)
+    return found.first() or ""
+
+
+def is_connected(client_id: str) -> bool:
+    """Tell whether the named client is connected, to whichever worker."""
+    live = Worker.objects.filter(ended_at=None).values("uuid")
+    return HubClient.objects.filter(client_id=client_id, connection__isnull=False, worker__in=live).exists()
+
+
+def letters_after(client: int, seq: int, limit: int, size: int) -> list[tuple[int, str]]:
+    """Return place and text of a client's next letters: at most `limit`, and about `size` characters."""
+    following = MailboxLetter.objects.filter(client=client, seq__gt=seq).order_by("seq")
+    last = None
+    for place, length in following.values_list("seq", Length("text"))[:limit]:
+        last, size = place, size - length
+        if size <= 0:
+            break
+    return list(following.filter(seq__lte=last).values_list("seq", "text")) if last is not None else []
+
+
+def mailboxes(clients: Collection[int]) -> dict[int, tuple[UUID | None, int]]:
+    """Return which connection holds each client's name, and the newest place in its mailbox."""
+    found = HubClient.objects.filter(pk__in=clients).order_by()
+    return {pk: (connection, seq) for pk, connection, seq in found.values_list("pk", "connection", "last_seq")}
 
 
 def _live() -> QuerySet[Connection]:

@@ -4,9 +4,11 @@ import hashlib
 import secrets
 from collections.abc import Iterable
 from datetime import timedelta
+from functools import cache
 from uuid import UUID
 
-from django.contrib.auth.hashers import make_password
+from django.contrib.auth.hashers import check_password, make_password
+from django.db import transaction
 from django.utils import timezone
 
 from connections.auth import Scope, normal_origin
@@ -14,6 +16,9 @@ from connections.models import AccessToken, Application
 
 TOKEN_BYTES = 32
 DEFAULT_SCOPES = frozenset({Scope.READ, Scope.WRITE})
+EXCHANGED = "token service"  # the label of tokens that an application fetched with its secret
+EXCHANGED_FOR = timedelta(days=30)
+EXCHANGED_TOKENS = 100  # of one application that are good at once; with one more the oldest is revoked
 
 
 def create_application(
@@ -51,6 +56,30 @@ def issue_token(
         expires_at=None if ttl is None else timezone.now() + ttl,
     )
     return token, plain
+
+
+def exchange_secret(appid: str, secret: str) -> tuple[AccessToken, str] | None:
+    """Return a new token and its plain form for an application's secret; None where the pair is wrong.
+
+    An appid that nobody has costs as much as a wrong secret.
+    """
+    unknown = _dummy_hash()
+    application = Application.objects.filter(appid=appid).first()
+    known = application is not None and application.enabled
+    right = check_password(secret, application.secret_hash if application is not None else unknown)
+    if application is None or not known or not right:
+        return None
+    with transaction.atomic():
+        token, plain = issue_token(application, label=EXCHANGED, ttl=EXCHANGED_FOR)
+        good = application.tokens.filter(label=EXCHANGED, revoked_at=None, expires_at__gt=timezone.now())
+        revoke_tokens(good.order_by("-created_at", "-id").values_list("id", flat=True)[EXCHANGED_TOKENS:])
+    return token, plain
+
+
+@cache
+def _dummy_hash() -> str:
+    """Return the hash of a secret that nobody knows, made as an application's is."""
+    return make_password(secrets.token_urlsafe(TOKEN_BYTES))
 
 
 def revoke_token(token: AccessToken) -> None:

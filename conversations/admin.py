@@ -1,10 +1,8 @@
 """Staff's pages for pipelines, documents and what was said."""
 
-from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from django import forms
 from django.contrib import admin
 from django.db import models
 from django.db.models import Count, F, Model, OuterRef, QuerySet, Subquery
@@ -14,53 +12,38 @@ from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.text import Truncator
-from django.utils.timezone import localtime
-from unfold.admin import ModelAdmin, StackedInline
+from unfold.admin import StackedInline
 from unfold.decorators import display
 from unfold.widgets import UnfoldAdminTextareaWidget
 
 from conversations import services
-from conversations.filters import WIRES, LanguageFilter, WireFilter, uuid_of
-from conversations.models import ChatSession, Document, Message, Pipeline, Route
+from conversations.contact_admin import ContactRequestAdmin
+from conversations.filters import WIRES, LanguageFilter, WireFilter
+from conversations.forms import DocumentForm, PipelineForm, RouteForm
+from conversations.models import ChatSession, ContactRequest, Document, Message, Pipeline, Route
+from conversations.staff import StaffAdmin, link, moment
 from conversations.transcript import read_transcript
 
 EXCERPT = 90  # characters
+PATTERN_SHOWN = 20  # characters
 SEQ_DIGITS = 18  # what a database's integer holds
 
 
 SHORT_TEXT = {"widget": UnfoldAdminTextareaWidget(attrs={"rows": 3})}
 
 
-class StaffAdmin(ModelAdmin):  # type: ignore[misc]  # unfold ships no types
-    """What our pages share: rows are found by UUID too, and counting all rows only to show the number is left out."""
-
-    list_per_page = 50
-    show_full_result_count = False
-    compressed_fields = True
-    list_filter_sheet = False
-
-    def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Model | None:
-        uuid = uuid_of(object_id)
-        if uuid is None:
-            found: Model | None = super().get_object(request, object_id, from_field)
-            return found
-        rows: QuerySet[Any] = self.get_queryset(request)
-        return rows.filter(uuid=uuid).first()
-
-    def get_search_results(
-        self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
-    ) -> tuple[QuerySet[Any], bool]:
-        uuid = uuid_of(search_term.strip())
-        if uuid is not None:
-            return queryset.filter(uuid=uuid), False
-        found: tuple[QuerySet[Any], bool] = super().get_search_results(request, queryset, search_term)
-        return found
-
-
 class RouteInline(StackedInline):  # type: ignore[misc]  # unfold ships no types
+    class Media:
+        css = {"all": ("conversations/routes.css",)}
+
     model = Route
+    form = RouteForm
     extra = 0
-    fields = (("kind", "enabled"), ("position", "model"), "recall", "system_prompt")
+    fieldsets = (
+        (None, {"fields": (("position", "enabled"), "kind", "match", "pattern")}),
+        ("Service", {"fields": (("service", "timeout"),), "classes": ("for-service",)}),
+        ("Language model", {"fields": ("recall", "model", "system_prompt"), "classes": ("for-model",)}),
+    )
     ordering = ("position", "id")
     verbose_name_plural = "routes, tried in order"
     formfield_overrides = {**StackedInline.formfield_overrides, models.TextField: SHORT_TEXT}
@@ -68,6 +51,8 @@ class RouteInline(StackedInline):  # type: ignore[misc]  # unfold ships no types
 
 @admin.register(Pipeline)
 class PipelineAdmin(StaffAdmin):
+    change_form_after_template = "admin/signing_key.html"
+    form = PipelineForm
     list_display = ("name", "shown_default", "shown_routes", "shown_documents", "public", "uuid")
     formfield_overrides = {models.TextField: SHORT_TEXT}
     search_fields = ("name",)
@@ -76,6 +61,7 @@ class PipelineAdmin(StaffAdmin):
     fieldsets = (
         (None, {"fields": ("name", "description", ("is_default", "public"))}),
         ("Answers", {"fields": ("failure_text", ("group_reply", "group_prefix"))}),
+        ("Contact requests", {"fields": ("owner_email", "webhook_url")}),
         ("Contents", {"fields": (("shown_documents", "shown_sessions"), "uuid", ("created_at", "updated_at"))}),
     )
 
@@ -87,7 +73,7 @@ class PipelineAdmin(StaffAdmin):
         return found.annotate(document_count=Subquery(documents.values("n"))).prefetch_related("routes")
 
     def get_fieldsets(self, request: HttpRequest, obj: Model | None = None) -> Any:
-        return super().get_fieldsets(request, obj) if obj else self.fieldsets[:2]
+        return super().get_fieldsets(request, obj) if obj else self.fieldsets[:3]
 
     @display(description="default", label={"default": "success"})  # type: ignore[untyped-decorator]
     def shown_default(self, pipeline: Pipeline) -> str:
@@ -95,18 +81,19 @@ class PipelineAdmin(StaffAdmin):
 
     @admin.display(description="routes")
     def shown_routes(self, pipeline: Pipeline) -> str:
-        return " → ".join(route.get_kind_display() for route in pipeline.routes.all() if route.enabled) or "none"
+        routes = [route for route in pipeline.routes.all() if route.enabled]
+        return " → ".join(_route(route) for route in routes) or "none"
 
     @admin.display(description="documents", ordering="document_count")
     def shown_documents(self, pipeline: Pipeline) -> SafeString:
         count = getattr(pipeline, "document_count", None) or 0
         url = reverse("admin:conversations_document_changelist")
-        return _link(f"{url}?pipeline__id__exact={pipeline.pk}", f"{count} document{'' if count == 1 else 's'}")
+        return link(f"{url}?pipeline__id__exact={pipeline.pk}", f"{count} document{'' if count == 1 else 's'}")
 
     @admin.display(description="sessions")
     def shown_sessions(self, pipeline: Pipeline) -> SafeString:
         url = reverse("admin:conversations_chatsession_changelist")
-        return _link(f"{url}?pipeline__id__exact={pipeline.pk}", "Show the sessions")
+        return link(f"{url}?pipeline__id__exact={pipeline.pk}", "Show the sessions")
 
     def has_delete_permission(self, request: HttpRequest, obj: Pipeline | None = None) -> bool:
         if obj is not None and obj.is_default:
@@ -127,24 +114,6 @@ class PipelineAdmin(StaffAdmin):
         }
         protected = [f"{pipeline}: it is the default, or has sessions" for pipeline in kept]
         return [str(pipeline) for pipeline in objs], counts, set(), protected
-
-
-class DocumentForm(forms.ModelForm):  # type: ignore[type-arg]  # generic to mypy only
-    """A document; its text is kept to the letter, with the line ends that files have."""
-
-    text = forms.CharField(strip=False, widget=UnfoldAdminTextareaWidget(attrs={"rows": 24}))
-
-    class Meta:
-        model = Document
-        fields = ("pipeline", "space", "title", "url", "text")
-
-    def clean_text(self) -> str:
-        text: str = self.cleaned_data["text"].replace("\r\n", "\n")
-        if not text.strip():
-            raise forms.ValidationError("A document needs a text.")
-        if len(text.encode()) > services.MAX_DOCUMENT_BYTES:
-            raise forms.ValidationError(f"At most {services.MAX_DOCUMENT_BYTES} bytes.")
-        return text
 
 
 @admin.register(Document)
@@ -260,7 +229,7 @@ class ChatSessionAdmin(StaffAdmin):
 
     @admin.display(description="last message", ordering="last_message_at")
     def shown_time(self, session: ChatSession) -> SafeString:
-        return _time(session.last_message_at)
+        return moment(session.last_message_at)
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False
@@ -285,9 +254,9 @@ class ChatSessionAdmin(StaffAdmin):
         return response
 
 
-def _time(time: datetime) -> SafeString:
-    return format_html('<span class="whitespace-nowrap">{}</span>', localtime(time).strftime("%Y-%m-%d %H:%M"))
+def _route(route: Route) -> str:
+    kind = route.get_kind_display()
+    return kind if route.match == Route.Match.ALWAYS else f"{kind} ({Truncator(route.pattern).chars(PATTERN_SHOWN)})"
 
 
-def _link(url: str, text: str) -> SafeString:
-    return format_html('<a class="text-link" href="{}">{}</a>', url, text)
+admin.site.register(ContactRequest, ContactRequestAdmin)

@@ -28,6 +28,10 @@ class Undeliverable(Exception):  # noqa: N818  names a state
     """It cannot be delivered, however often it is tried; the text says why and holds nothing that was said."""
 
 
+class Unwanted(Exception):  # noqa: N818  names a state
+    """Nobody wants to be told: the entry is settled without an error."""
+
+
 Deliver = Callable[[Letter], Awaitable[None]]
 
 
@@ -77,9 +81,12 @@ class Outbox:
     async def _deliver(self, letter: Letter) -> None:
         again: float | None = None
         reason = ""
+        told = True
         try:
             async with asyncio.timeout(PATIENCE):
                 await self._deliverers[letter.kind](letter)
+        except Unwanted:
+            told = False
         except Undeliverable as error:
             reason = str(error)
         except Exception as error:  # noqa: BLE001  networks fail in many ways; it is tried again
@@ -87,4 +94,6 @@ class Outbox:
             again = RETRIES[letter.attempts] if letter.attempts < len(RETRIES) else None
         if reason:
             log.warning("outbox.not_delivered", kind=letter.kind, entry=letter.id, reason=reason, again_in=again)
-        await self._store.write(SettleOutbox(letter.id, letter.message.id, sent=not reason, again=again, reason=reason))
+        await self._store.write(
+            SettleOutbox(letter.id, letter.message.id, sent=not reason, again=again, reason=reason, told=told)
+        )

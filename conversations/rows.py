@@ -5,10 +5,10 @@ writes thousands of them a second. Tables and columns come from the models, so a
 Values: datetimes through `adapt_time`, UUIDs through `adapt_uuid`, JSON as text.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from functools import cache
-from typing import Any
+from typing import Any, TypeVar
 from uuid import UUID
 
 from django.db import connection, models
@@ -16,6 +16,8 @@ from django.db import connection, models
 from conversations.models import Message
 
 Row = tuple[Any, ...]
+T = TypeVar("T")
+AT_ONCE = 10_000  # values in one statement; SQLite takes 250,000, PostgreSQL 65,535
 
 
 def insert(model: type[models.Model], fields: tuple[str, ...], rows: Sequence[Row], *, ignore: str = "") -> None:
@@ -36,17 +38,22 @@ def select(
     model: type[models.Model], fields: tuple[str, ...], *, where: str, values: Sequence[Any], lock: bool = False
 ) -> list[Row]:
     """Return `fields` of the rows whose field `where` is among `values`, by id; with `lock`, locked in that order."""
-    if not values:
-        return []
     columns = ", ".join(_column(model, field) for field in fields)
-    marks = ", ".join(["%s"] * len(values))
     # SQLite's transaction is IMMEDIATE: it holds the whole database already.
     tail = " FOR UPDATE" if lock and connection.features.has_select_for_update else ""
-    sql = f"SELECT {columns} FROM {_table(model)} WHERE {_column(model, where)} IN ({marks}) ORDER BY id{tail}"  # noqa: S608
+    found: list[Row] = []
     with connection.cursor() as cursor:
-        cursor.execute(sql, values)
-        found: list[Row] = cursor.fetchall()
+        for some in slices(sorted(values)):
+            marks = ", ".join(["%s"] * len(some))
+            sql = f"SELECT {columns} FROM {_table(model)} WHERE {_column(model, where)} IN ({marks}) ORDER BY id{tail}"  # noqa: S608
+            cursor.execute(sql, some)
+            found += cursor.fetchall()
     return found
+
+
+def slices(values: Sequence[T]) -> Iterator[Sequence[T]]:
+    """Cut `values` into pieces that a database takes in one statement."""
+    return (values[start : start + AT_ONCE] for start in range(0, len(values), AT_ONCE))
 
 
 def reserve_message_ids(count: int) -> Sequence[int]:

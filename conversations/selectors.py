@@ -6,7 +6,8 @@ from datetime import UTC, datetime
 from uuid import UUID
 
 import msgspec
-from django.db.models import F, Q, QuerySet
+from django.db.models import F, Q, QuerySet, TextField
+from django.db.models.functions import Cast, Coalesce, Length
 
 from conversations.models import ChatSession, Document, Message, Pipeline, Route
 from conversations.models import Turn as TurnRow
@@ -14,6 +15,8 @@ from conversations.responders.base import PastMessage, PipelineConfig, RouteConf
 from conversations.store import unhurried
 from conversations.types import Citation, Outcome, Role, Sender, SessionKey, SessionType, StoredMessage, Turn
 
+PAGE_MESSAGES = 50  # of a replay are read at once, and kept while the peer reads
+PAGE_CHARACTERS = 256 * 1024  # in these at most, where it is more than one
 REPLAY_LIMIT = 300  # messages that a resume replays at most (R2); beyond it the client reloads the history
 MEMORY_MESSAGES = 40  # newest messages that a model may be reminded of; tokens bound them further
 SESSIONS_LISTED = 500
@@ -29,9 +32,8 @@ class SessionState(msgspec.Struct, frozen=True):
 
 
 class Replay(msgspec.Struct, frozen=True):
-    """What came after a `seq`: all of it, or `complete` false where that is more than REPLAY_LIMIT."""
+    """What is replayed: all that came after a `seq` up to `last_seq`; nothing where it is not `complete`."""
 
-    messages: list[StoredMessage]
     last_seq: int
     complete: bool
 
@@ -95,15 +97,24 @@ def last_seqs(sessions: Sequence[UUID]) -> dict[UUID, int]:
 
 
 def replay(session: UUID, after_seq: int) -> Replay:
-    """Return what was said in a session after `after_seq`, in order, over resets too."""
+    """Return how far a session has got, and whether all since `after_seq` can be replayed: at most REPLAY_LIMIT."""
     state = session_state(session)
     last_seq = state.last_seq if state else 0
-    if after_seq > last_seq:
-        # The client has seen what this database has not: another database, or one restored from a back-up.
-        return Replay([], last_seq, complete=False)
-    if last_seq - after_seq > REPLAY_LIMIT:
-        return Replay([], last_seq, complete=False)
-    return Replay(messages_after(session, after_seq, REPLAY_LIMIT), last_seq, complete=True)
+    # Below zero, the client has seen what this database has not: another one, or one restored from a back-up.
+    return Replay(last_seq, complete=0 <= last_seq - after_seq <= REPLAY_LIMIT)
+
+
+def replay_page(session: UUID, after_seq: int, until_seq: int) -> list[StoredMessage]:
+    """Return the next messages of a replay, in order, over resets too: one, or as many as PAGE_CHARACTERS hold."""
+    found = _messages().filter(session__uuid=session, seq__gt=after_seq, seq__lte=until_seq).order_by("seq")
+    size = Length("text") + Coalesce(Length(Cast("components", TextField())), 0)
+    last, characters = after_seq, 0
+    for seq, length in found.annotate(size=size).values_list("seq", "size")[:PAGE_MESSAGES]:
+        characters += length
+        if characters > PAGE_CHARACTERS and last > after_seq:
+            break
+        last = seq
+    return [stored_message(row) for row in found.filter(seq__lte=last)]
 
 
 def messages_after(session: UUID, after_seq: int, limit: int) -> list[StoredMessage]:
@@ -176,6 +187,11 @@ def message(id_: int) -> StoredMessage | None:
     """Return the message of that id, or None while there is none."""
     row = _messages().filter(pk=id_).first()
     return None if row is None else stored_message(row)
+
+
+def is_pending(answer: int) -> bool:
+    """Tell whether a turn is open that is to end in the message of that id."""
+    return TurnRow.objects.filter(pk=answer).exclude(state=TurnRow.State.ENDED).exists()
 
 
 def past_messages(session_id: int, epoch: int, before_seq: int) -> list[PastMessage]:

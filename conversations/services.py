@@ -10,9 +10,12 @@ from uuid import UUID
 import msgspec
 from django.db import transaction
 
+from conversations import signals
+from conversations.jobs import OperatorSays
 from conversations.knowledge import passages
 from conversations.models import Document, Pipeline
-from conversations.store import unhurried
+from conversations.store import commit, unhurried
+from conversations.types import MessageStored, StoredMessage
 
 DOCUMENT_ENDINGS = (".md", ".markdown", ".txt")
 MAX_DOCUMENT_BYTES = 5 * 1024 * 1024
@@ -48,6 +51,23 @@ class _Draft(msgspec.Struct, frozen=True):
     @property
     def digest(self) -> str:
         return hashlib.sha256(f"{self.title}\0{self.url}\0{self.text}".encode()).hexdigest()
+
+
+# --- Conversations -------------------------------------------------------------------------------
+
+
+def reply_as_owner(session: UUID, text: str, *, name: str, contact: UUID | None = None) -> StoredMessage:
+    """Say `text` in a session for the owner, tell its open sockets, and return what was stored.
+
+    `contact` is the contact request that is replied to with it. Raises Refused where there is no such session, or a
+    StoreError. Not to be called inside a transaction: what is told must be committed.
+    """
+    (result,) = commit([OperatorSays(session, text, name, contact)])
+    if isinstance(result, Exception):
+        raise result
+    stored: StoredMessage = result
+    signals.said.send(sender=None, event=MessageStored(stored))
+    return stored
 
 
 # --- Documents -----------------------------------------------------------------------------------

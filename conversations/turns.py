@@ -14,7 +14,7 @@ from uuid import UUID
 import msgspec
 import structlog
 
-from conversations import phrases, selectors
+from conversations import matching, phrases, selectors
 from conversations.catalogue import Catalogue
 from conversations.jobs import Accept, Begin, Finish, Finished, SavePartial, TakeOver
 from conversations.responders.base import Ask, PipelineConfig, Responder, ResponderError, RouteConfig
@@ -77,6 +77,7 @@ class TurnRunner:
         self._limits = limits
         self._running: dict[UUID, _Running] = {}
         self._forgotten: set[int] = set()
+        self._bad_patterns: set[tuple[UUID, str]] = set()  # told of in the log
         self._unwanted: dict[int, Outcome] = {}  # turns that are to end as soon as they begin
         self._accepting: set[asyncio.Task[Accepted]] = set()
         self._closing = False
@@ -85,6 +86,10 @@ class TurnRunner:
     def running(self) -> int:
         """The number of turns running in this process."""
         return len(self._running)
+
+    def can_answer(self, pipeline: PipelineConfig) -> bool:
+        """Tell whether a responder of this process stands behind any of a pipeline's routes."""
+        return any(route.kind in self._responders for route in pipeline.routes)
 
     def ask(self, question: Question) -> "asyncio.Future[Accepted]":
         """Queue a question to be stored, in call order; the future ends once it is, its session told, its turn begun.
@@ -217,6 +222,8 @@ class TurnRunner:
     async def _answer(self, turn: Turn, answer: "_Answer", running: "_Running") -> Outcome:
         """Let the pipeline's routes fill `answer`; return how it ended."""
         if (unwanted := self._unwanted.pop(turn.id, None)) is not None:
+            if unwanted is Outcome.CUT:
+                answer.end_with(phrases.CUT[turn.language])
             return unwanted
         if turn.begun:
             answer.add(turn.partial)
@@ -235,7 +242,7 @@ class TurnRunner:
                 raise
             task.uncancel()
             if running.outcome is Outcome.CUT:
-                answer.end_with(phrases.BROKEN_OFF[turn.language])
+                answer.end_with((phrases.BROKEN_OFF if self._closing else phrases.CUT)[turn.language])
             return running.outcome
         finally:
             running.answering = False
@@ -244,13 +251,13 @@ class TurnRunner:
         pipeline = self._catalogue.get(turn.session.pipeline)
         routes = pipeline.routes if pipeline else ()
         deadline = asyncio.get_running_loop().time() + self._limits.deadline
-        failed = False
+        model_failed = False
         for route in routes:
             assert pipeline is not None
             responder = self._responders.get(route.kind)
-            if responder is None:
+            if responder is None or not await self._is_for(route, turn):
                 continue
-            answer.lead(phrases.FALLBACK[turn.language] if failed and route.kind == "knowledge" else "")
+            answer.lead(phrases.FALLBACK[turn.language] if model_failed and route.kind == "knowledge" else "")
             try:
                 reply = await self._ask_responder(turn, answer, responder, pipeline, route, deadline)
             except ResponderError as error:
@@ -262,13 +269,26 @@ class TurnRunner:
             else:
                 answer.reply, answer.responder = reply, route.kind
                 return Outcome.ANSWERED if reply.known else Outcome.UNKNOWN
-            failed = True
+            model_failed = model_failed or route.kind == "openai"
             if answer.text:  # part of an answer was shown: another responder cannot go on from there
                 answer.end_with(phrases.BROKEN_OFF[turn.language])
                 answer.responder = route.kind
                 return Outcome.FAILED
         answer.end_with(pipeline.failure_text if pipeline and pipeline.failure_text else phrases.FAILURE[turn.language])
         return Outcome.FAILED
+
+    async def _is_for(self, route: RouteConfig, turn: Turn) -> bool:
+        """Tell whether a route is for a turn's question; one whose pattern cannot tell is not."""
+        try:
+            if route.match == "regex":  # may take its time
+                return await asyncio.to_thread(matching.matches, route, turn.question)
+            return matching.matches(route, turn.question)
+        except matching.PatternError as error:
+            place = (turn.session.pipeline, route.pattern)
+            if place not in self._bad_patterns:
+                self._bad_patterns.add(place)
+                log.warning("route.pattern_failed", pipeline=str(place[0]), pattern=route.pattern, reason=str(error))
+            return False
 
     async def _ask_responder(
         self, turn: Turn, answer: "_Answer", responder: Responder, pipeline: PipelineConfig, route: RouteConfig,

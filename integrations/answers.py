@@ -1,4 +1,8 @@
-"""One question asked and its answer followed to the end, for wires whose answer is the reply to a call."""
+"""One question asked and its answer followed to the end, for wires whose answer is the reply to a call.
+
+Whoever leaves before the end, as the last in this process, stops the answer, unless the question came on a connection
+(`Question.connection_id`): that one is waited for elsewhere.
+"""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -28,11 +32,18 @@ class Following:
 
     accepted: Accepted
 
-    def __init__(self, parts: Parts) -> None:
+    def __init__(self, parts: Parts, question: Question) -> None:
         self.answer: StoredMessage | None = None
         self._parts = parts
+        self._question = question
         self._text = ""
         self._news = asyncio.Event()
+        self._told = ""
+
+    @property
+    def answer_id(self) -> int:
+        """The id that the answer has or will have."""
+        return self.accepted.answer_id or 0
 
     def is_over(self) -> bool:
         """Tell whether the answer is complete."""
@@ -40,10 +51,10 @@ class Following:
 
     def push(self, event: Any) -> None:
         """Take an event of the session: only the answer's are of interest."""
-        if isinstance(event, ReplyDelta) and event.id == self.accepted.answer_id:
+        if isinstance(event, ReplyDelta) and event.id == self.answer_id:
             self._text = event.text
             self._news.set()
-        elif isinstance(event, MessageStored) and event.message.id == self.accepted.answer_id:
+        elif isinstance(event, MessageStored) and event.message.id == self.answer_id:
             self.answer = event.message
             self._news.set()
 
@@ -51,31 +62,93 @@ class Following:
         """Events were left out: the next look at the database brings the end."""
 
     async def texts(self, until: float) -> AsyncIterator[str]:
-        """Yield the answer in increments; at `until`, on the loop's clock, it is cut."""
-        told = ""
+        """Yield the answer in increments; at `until`, on the loop's clock, it is cut.
+
+        With the last increment `is_over` is true. An answer that another caller stopped, who left just as this one
+        came, is asked for anew, once; what was said of it stays said.
+        """
+        async for text in self._increments(until):
+            yield text
+        separator = ""
+        if self._was_stopped_by_another() and asyncio.get_running_loop().time() < until:
+            separator = "\n\n" if self._told else ""
+            await self._ask_again()
+            async for text in self._increments(until):
+                yield separator + text
+                separator = ""
+        assert self.answer is not None
+        if rest := self._rest(self.answer.text):
+            yield separator + rest
+
+    async def _increments(self, until: float) -> AsyncIterator[str]:
+        """Yield what is said until the answer is over."""
         loop = asyncio.get_running_loop()
         while not self.is_over():
             left = until - loop.time()
             if left <= 0:
                 await self._cut()
-                break
+                return
             with suppress(TimeoutError):
                 async with asyncio.timeout(min(left, LOOK)):
                     await self._news.wait()
             if not self._news.is_set():
                 await self._look()
             self._news.clear()
-            if not self.is_over() and len(self._text) > len(told):
-                yield self._text[len(told) :]
-                told = self._text
-        assert self.answer is not None
-        rest = self.answer.text[len(told) :] if self.answer.text.startswith(told) else f"\n\n{self.answer.text}"
-        if rest:
-            yield rest
+            # What a taken-over turn says anew from its beginning waits until it has said all of it.
+            if not self.is_over() and len(self._text) > len(self._told) and self._text.startswith(self._told):
+                increment, self._told = self._text[len(self._told) :], self._text
+                yield increment
+
+    def _rest(self, text: str) -> str:
+        """Return what is still to be told of the answer `text`."""
+        return text[len(self._told) :] if text.startswith(self._told) else f"\n\n{text}"
+
+    def _was_stopped_by_another(self) -> bool:
+        repeatable = self._question.client_msg_id is not None and self._question.retry_failed
+        return repeatable and self.answer is not None and self.answer.outcome is Outcome.STOPPED
+
+    # --- Asking and leaving ----------------------------------------------------------------------
+
+    async def ask(self) -> None:
+        """Ask; where the caller leaves meanwhile, the answer that nobody waits for is stopped."""
+        asking = self._parts.turns.ask(self._question)
+        try:
+            self.accepted = await asyncio.shield(asking)
+        except asyncio.CancelledError:
+            asking.add_done_callback(self._leave_at_once)
+            raise
+        self.answer = self.accepted.answer
+        self._parts.followers.enter(self.answer_id)
+
+    def leave(self) -> None:
+        """Wait no more; the last one to leave stops an answer that is not over."""
+        last = self._parts.followers.leave(self.answer_id)
+        message = self.accepted.message
+        if last and not self.is_over() and not message.connection_id:
+            self._parts.turns.stop(message.session, turn=self.accepted.answer_id)
+
+    def _leave_at_once(self, asking: "asyncio.Future[Accepted]") -> None:
+        if asking.cancelled() or asking.exception() is not None:
+            return
+        self.accepted = asking.result()
+        self.answer = self.accepted.answer
+        self._parts.followers.enter(self.answer_id)
+        self.leave()
+
+    async def _ask_again(self) -> None:
+        stopped = self.answer_id
+        await self.ask()
+        self._parts.followers.leave(stopped)
+        self._text = self._told = ""
+        if not self.is_over():
+            await self._look()  # its end may have come before its id was known here
+
+    # --- The end ---------------------------------------------------------------------------------
 
     async def _look(self) -> None:
         with suppress(StoreError):
-            self.answer = await self._parts.store.read(selectors.message, self.accepted.answer_id or 0)
+            found = await self._parts.store.read(selectors.message, self.answer_id)
+            self.answer = self.answer or found
 
     async def _cut(self) -> None:
         """End the turn for want of time, and the answer with it, also where nobody can be reached."""
@@ -86,13 +159,13 @@ class Following:
                 while not self.is_over():
                     await self._news.wait()
                     self._news.clear()
-        if self.answer is None:
-            cut = phrases.CUT[phrases.language_of(message.text)]
-            text = f"{self._text}\n\n{cut}" if self._text else cut
-            self.answer = StoredMessage(
-                id=self.accepted.answer_id or 0, session=message.session, session_type=message.session_type, seq=0,
-                role=Role.ASSISTANT, text=text, timestamp=message.timestamp, outcome=Outcome.CUT,
-            )  # fmt: skip
+                return
+        cut = phrases.CUT[phrases.language_of(message.text)]
+        text = f"{self._text}\n\n{cut}" if self._text else cut
+        self.answer = StoredMessage(
+            id=self.answer_id, session=message.session, session_type=message.session_type, seq=0,
+            role=Role.ASSISTANT, text=text, timestamp=message.timestamp, outcome=Outcome.CUT,
+        )  # fmt: skip
 
 
 @asynccontextmanager
@@ -101,20 +174,16 @@ async def asked(parts: Parts, question: Question) -> AsyncIterator[Following]:
 
     Raises what `TurnRunner.ask` raises.
     """
-    following = Following(parts)
+    following = Following(parts, question)
     membership = parts.hub.join(SessionTopic(question.session.uuid), following, _as_it_is)
     try:
         await parts.hub.ready()
-        following.accepted = accepted = await parts.turns.ask(question)
-        following.answer = accepted.answer
-        answer = accepted.answer_id or 0
-        membership.go_live(accepted.message.seq)
-        parts.followers.enter(answer)
+        await following.ask()
         try:
+            membership.go_live(following.accepted.message.seq)
             yield following
         finally:
-            if parts.followers.leave(answer) and not following.is_over():
-                parts.turns.stop(question.session.uuid, turn=answer)
+            following.leave()
     finally:
         parts.hub.leave(membership)
 

@@ -9,7 +9,7 @@ import asyncio
 import time
 from abc import abstractmethod
 from collections import deque
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any, ClassVar
 from uuid import UUID, uuid4
 
@@ -18,8 +18,8 @@ from channels.generic.websocket import AsyncWebsocketConsumer
 from django.utils import timezone
 from limits import RateLimitItem
 
-from connections.auth import Principal, Scope, may
-from connections.hub import Encoder, Membership, Topic
+from connections.auth import Principal, Scope, may, may_use
+from connections.hub import Encoder, Member, Membership, Topic
 from connections.jobs import ConnectionRow
 from connections.registry import LiveConnection
 from conversations.store import OutcomeUnknown, StoreFull, StoreUnavailable
@@ -89,8 +89,8 @@ class GatewayConsumer(AsyncWebsocketConsumer):
         """Act on one message; raise ProtocolError where it is not of this wire."""
 
     @abstractmethod
-    def error_frame(self, fault: Fault) -> Frame:
-        """Return an error in the wire's own shape."""
+    def error_frame(self, fault: Fault) -> Frame | None:
+        """Return an error in the wire's own shape; None where the wire is silent about it."""
 
     async def objection(self) -> Fault | None:
         """Return what speaks against the upgrade, or None; a wire may add to it."""
@@ -102,12 +102,14 @@ class GatewayConsumer(AsyncWebsocketConsumer):
         """Send a frame; never blocks."""
         self.outbound.push(frame)
 
-    def fail(self, error: Exception) -> None:
-        """Tell the client of `error`, and close where it says so."""
+    def fail(self, error: Exception, shape: Callable[[Fault], Frame] | None = None) -> None:
+        """Tell the client of `error`, in its own `shape` where it has one, and close where it says so."""
         fault = fault_of(error)
         if not fault.expected:
             log.error("connection.error", wire=self.wire, connection_id=self.connection_id, exc_info=error)
-        self.push(self.error_frame(fault))
+        frame = (shape or self.error_frame)(fault)
+        if frame is not None:
+            self.push(frame)
         if isinstance(error, Limited) and _too_often(self._limited, LIMITED_WITHIN):
             self.end(TOO_MANY, "too many requests")
         if fault.close_code is not None:
@@ -129,7 +131,7 @@ class GatewayConsumer(AsyncWebsocketConsumer):
         """Run long work in a task that ends with the connection."""
         if len(self._tasks) >= TASKS:
             work.close()
-            raise WireError("Too many requests at once, please wait for the answers.")
+            raise WireError("Too many requests at once, please wait for the answers.", zh="同时的请求太多，请稍候再试")
         task = asyncio.get_running_loop().create_task(self._guarded(work))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -143,14 +145,20 @@ class GatewayConsumer(AsyncWebsocketConsumer):
             except (StoreFull, StoreUnavailable):
                 continue  # the database is away or overrun: nothing is known to have changed
             if principal is None:
-                raise WireError("Unauthorized", close_code=NOT_AUTHENTICATED)
-            if not may(principal, Scope.READ):
-                raise WireError("Forbidden", close_code=NOT_ALLOWED)
+                raise WireError("Unauthorized", zh="未通过身份验证", close_code=NOT_AUTHENTICATED)
+            if not may(principal, Scope.READ) or not may_use(principal, self.wire):
+                raise WireError("Forbidden", zh="没有权限", close_code=NOT_ALLOWED)
+            if principal.pipeline != self.principal.pipeline:
+                self.end(TRY_LATER, "the application has another pipeline now")
+                return
             self.principal = principal
 
-    def join(self, topic: Topic, encode: Encoder) -> Membership:
-        """Become a member of `topic` until the connection ends; paused until `go_live`."""
-        membership = self.parts.hub.join(topic, self.outbound, encode)
+    def join(self, topic: Topic, encode: Encoder, member: Member | None = None) -> Membership:
+        """Become a member of `topic` until the connection ends; paused until `go_live`.
+
+        What `encode` gives goes to `member`, else out as a frame; it may be called more than once an event.
+        """
+        membership = self.parts.hub.join(topic, member or self.outbound, encode)
         self._memberships.append(membership)
         return membership
 

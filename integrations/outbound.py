@@ -21,8 +21,10 @@ class DirectTransport(Protocol):
 
     can_write: bool
     on_writable: Callable[[], None] | None
+    on_pong: Callable[[int], None] | None  # hears the number of a ping, and that all before it was read
 
     def write(self, frame: bytes) -> None: ...
+    def ping(self) -> int: ...
     def abort(self) -> None: ...
 
 

@@ -1,6 +1,6 @@
 """REST as the pipeline wire speaks it: the envelope, strict JSON in, errors out of the one table, who may what."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from typing import Any, TypeVar
 
@@ -111,7 +111,7 @@ def _words(detail: Any) -> str:
 class WireView(APIView):  # type: ignore[misc]  # adrf ships no types
     """An asynchronous REST view with the wires' collaborators and a known caller."""
 
-    parser_classes = (StrictJSONParser,)
+    parser_classes: Sequence[type[BaseParser]] = (StrictJSONParser,)
     metadata_class = None  # the schema tells more than OPTIONS could, and OPTIONS would ask for no credential
     # The class attribute is only a place for `as_view(parts=…)` to fill.
     parts: Parts = None  # type: ignore[assignment]

@@ -37,6 +37,7 @@ class SessionConsumer(GatewayConsumer):
         """Return the frame that tells this socket of an event, or None where it is not told.
 
         A wire whose frames are the same for every socket makes this a static method: then it is encoded once for all.
+        It changes nothing: it is called for events that wait, too, and again when they are due.
         """
 
     @abstractmethod
@@ -86,13 +87,18 @@ class SessionConsumer(GatewayConsumer):
             error = accepting.exception()
             if isinstance(error, Exception):
                 self.failed(question, error)
-            elif error is None and (accepted := accepting.result()).duplicate:
-                for message in (accepted.message, accepted.answer):
-                    if message is not None and (frame := self.tell_again(message)):
-                        self.push(frame)
+            elif error is None:
+                self.accepted(question, accepting.result())
 
         # The runner owns it: a question accepted is answered, whether this socket lives or not.
         accepting.add_done_callback(asked)
+
+    def accepted(self, question: Question, accepted: Accepted) -> None:
+        """Tell a duplicate again; of what is new, everybody in the session is told."""
+        if accepted.duplicate:
+            for message in (accepted.message, accepted.answer):
+                if message is not None and (frame := self.tell_again(message)):
+                    self.push(frame)
 
     def failed(self, question: Question, error: Exception) -> None:
         """Tell that `question` was not taken."""
@@ -109,14 +115,16 @@ class SessionConsumer(GatewayConsumer):
             await asyncio.sleep(self.resumed_at + RESUME_INTERVAL - time.monotonic())
             self.resumed_at = time.monotonic()
             await self.parts.hub.ready()
-            replayed = await self.parts.store.read(selectors.replay, self.session.uuid, last_seq)
-            self.push(self.resumed(replayed))
-            for message in replayed.messages:
-                frame = self.tell_again(message)
-                if frame is not None:
-                    await self._read_by_peer()
-                    self.push(frame)
-            self.membership.go_live(replayed.last_seq)
+            replay = await self.parts.store.read(selectors.replay, self.session.uuid, last_seq)
+            self.push(self.resumed(replay))
+            while replay.complete and last_seq < replay.last_seq:
+                page = await self.parts.store.read(selectors.replay_page, self.session.uuid, last_seq, replay.last_seq)
+                for message in page:
+                    if (frame := self.tell_again(message)) is not None:
+                        await self._read_by_peer()
+                        self.push(frame)
+                last_seq = page[-1].seq if page else replay.last_seq  # what is not there any more was erased
+            self.membership.go_live(replay.last_seq)
         except Exception as error:  # noqa: BLE001  `fail` looks it up in the one table
             # Half resumed is worse than not connected: the client comes again.
             self.fail(error)

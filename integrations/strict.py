@@ -20,13 +20,13 @@ class ProtocolError(Exception):
     """A frame that does not follow its wire; the text tells the client what is wrong with it."""
 
 
-def decode(data: str | bytes) -> Any:
-    """Return the value of one JSON text; raise ProtocolError where it is not strict."""
+def decode(data: str | bytes, *, values: int = MAX_VALUES) -> Any:
+    """Return the value of one JSON text of at most `values` values; raise ProtocolError where it is not strict."""
     try:
         text = data if isinstance(data, str) else str(data, "utf-8")
         if not text.isascii():
             text.encode()  # a lone surrogate, which only a str can bring, is a ValueError too
-        _refuse_crowd(text)
+        _refuse_crowd(text, values)
         value = _DECODER.decode(text)
     except (ValueError, RecursionError) as error:
         raise ProtocolError("Invalid JSON format") from error
@@ -37,15 +37,15 @@ def decode(data: str | bytes) -> Any:
     return value
 
 
-def _refuse_crowd(text: str) -> None:
-    """Raise ValueError where more than MAX_VALUES values begin; a few passes over the text, none of them in Python."""
-    if _separators(text) <= MAX_VALUES:
+def _refuse_crowd(text: str, values: int) -> None:
+    """Raise ValueError where more than `values` values begin; a few passes over the text, none of them in Python."""
+    if _separators(text) <= values:
         return
     if "\\" in text:
         text = text.replace("\\\\", "").replace('\\"', "")
     strings = text.count('"') // 2
     # A value has two strings at most, its key and itself; so few can be cut out.
-    if strings > 2 * MAX_VALUES or _separators("".join(text.split('"')[::2])) > MAX_VALUES:
+    if strings > 2 * values or _separators("".join(text.split('"')[::2])) > values:
         raise ValueError("too many values")
 
 

@@ -4,6 +4,7 @@ Locks are taken in one order: all sessions of a transaction by id, then turns. U
 only grow.
 """
 
+from conversations.jobs.operators import OperatorSays
 from conversations.jobs.outbox import ClaimOutbox, Letter, SettleOutbox
 from conversations.jobs.questions import IDEMPOTENT_FOR, OPEN_TURNS, Accept, IdReused, QueueFull
 from conversations.jobs.resets import Reset
@@ -19,6 +20,7 @@ __all__ = [
     "Finished",
     "IdReused",
     "Letter",
+    "OperatorSays",
     "QueueFull",
     "Reset",
     "SavePartial",

@@ -9,7 +9,8 @@ import msgspec
 from django.db.models import F, Q
 from django.utils import timezone
 
-from conversations.models import ContactRequest, OutboxEntry
+from conversations import contacts
+from conversations.models import OutboxEntry
 from conversations.selectors import session_key, stored_message
 from conversations.store import Job
 from conversations.types import SessionKey, StoredMessage
@@ -76,7 +77,10 @@ class ClaimOutbox(Job, msgspec.Struct, frozen=True):
 
 
 class SettleOutbox(Job, msgspec.Struct, frozen=True):
-    """Note how a delivery went; `again` is in how many seconds it is tried again, None for never."""
+    """Note how a delivery went; `again` is in how many seconds it is tried again, None for never.
+
+    `told` is false where it is settled although nobody was told, because nobody wants to be.
+    """
 
     rank: ClassVar[int] = 46
     entry: int
@@ -84,6 +88,7 @@ class SettleOutbox(Job, msgspec.Struct, frozen=True):
     sent: bool
     again: float | None = None
     reason: str = ""
+    told: bool = True
 
     @classmethod
     def apply(cls, jobs: Sequence["SettleOutbox"]) -> Sequence[None]:
@@ -94,9 +99,8 @@ class SettleOutbox(Job, msgspec.Struct, frozen=True):
             changes = {"attempts": F("attempts") + 1, "claimed_until": None, "error": job.reason[:200]}
             if job.sent:
                 entry.update(state=OutboxEntry.State.SENT, ended_at=now, **changes)
-                ContactRequest.objects.filter(message_id=job.message, state=ContactRequest.State.RECEIVED).update(
-                    state=ContactRequest.State.NOTIFIED, notified_at=now
-                )
+                if job.told:
+                    contacts.mark_notified(job.message)
             elif job.again is None:
                 entry.update(state=OutboxEntry.State.FAILED, ended_at=now, **changes)
             else:

@@ -7,6 +7,7 @@ from uuid import UUID
 import msgspec
 from django.db.models import F, QuerySet
 
+from conversations import rows
 from conversations.jobs.sessions import ConversationJob, Locked
 from conversations.models import ChatSession
 
@@ -28,7 +29,11 @@ class Reset(ConversationJob, msgspec.Struct, frozen=True):
     def write(cls, jobs: Sequence["Reset"], locked: Locked) -> Sequence[int]:
         """Count the epochs up; a session made since the locks were taken has nothing to forget."""
         ids = [session.id for session in locked.values()]
-        return [job.matching().filter(pk__in=ids).update(epoch=F("epoch") + 1) for job in jobs]
+        return [sum(job.reset(some) for some in rows.slices(ids)) for job in jobs]
+
+    def reset(self, ids: Sequence[int]) -> int:
+        """Count the epochs of those of `ids` that match up; return how many."""
+        return self.matching().filter(pk__in=ids).update(epoch=F("epoch") + 1)
 
     def matching(self) -> QuerySet[ChatSession]:
         """Return the sessions to reset."""

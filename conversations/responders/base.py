@@ -86,3 +86,24 @@ class Responder(Protocol):
         Closing the generator cancels the work behind it.
         """
         ...
+
+
+class ServiceReply(msgspec.Struct, frozen=True):
+    """What a service said: all of its answer, or with `partial` the next increment of it."""
+
+    text: str
+    partial: bool = False
+
+
+class Courier(Protocol):
+    """Carries a question to a service, and its replies back."""
+
+    async def is_connected(self, service: str) -> bool: ...
+
+    def ask(self, service: str, question: str) -> AsyncGenerator[ServiceReply, None]:
+        """Send the question and yield what the service itself replies, for ever; the caller sets the time.
+
+        Raises ResponderError where a reply cannot be used. Closing the generator ends the conversation: what comes
+        later is counted, and dropped.
+        """
+        ...

@@ -46,7 +46,7 @@ from integrations.sessions import SessionConsumer
 from integrations.strict import ProtocolError
 
 ROOM_NAME_LENGTH = 100
-STOP_INTERVAL = 0.2  # seconds in which a second stop of one connection says nothing new, unless it asked in between
+STOP_INTERVAL = 0.2  # seconds between two stops of one connection; the second waits, and takes those after it along
 BAD_SESSION_TYPE = "session_type must be person or group"
 NO_SUCH_SESSION = "Session not found"
 
@@ -57,6 +57,7 @@ class PipelineConsumer(SessionConsumer):
     wire = "langbot"
     credential: str | None = None
     stopped_at = -math.inf
+    stopping = False  # a stop is on its way
     tell = staticmethod(encode)
 
     # --- Opening ---------------------------------------------------------------------------------
@@ -174,7 +175,9 @@ class PipelineConsumer(SessionConsumer):
             case Stop():
                 if not may(self.principal, Scope.WRITE):
                     raise WireError("Forbidden")
-                self._stop()
+                if not self.stopping:
+                    self.stopping = True
+                    self.spawn(self._stop())
             case Resume():
                 self.spawn(self.replay(frame.last_seq))
             case Disconnect():
@@ -184,14 +187,13 @@ class PipelineConsumer(SessionConsumer):
             case _:
                 assert_never(frame)
 
-    def _stop(self) -> None:
-        now = time.monotonic()
-        if now - self.stopped_at >= STOP_INTERVAL:
-            self.stopped_at = now
-            self.parts.turns.stop(self.session.uuid)
+    async def _stop(self) -> None:
+        await asyncio.sleep(self.stopped_at + STOP_INTERVAL - time.monotonic())
+        self.stopped_at = time.monotonic()
+        self.stopping = False
+        self.parts.turns.stop(self.session.uuid)
 
     def _ask(self, frame: ChatMessage) -> None:
-        self.stopped_at = -math.inf
         pipeline = self.parts.catalogue.get(self.pipeline.uuid) or self.pipeline  # its settings may have changed
         asked = prompt(frame, pipeline, group=self.session.session_type == "group")
         self.ask(

@@ -43,8 +43,9 @@ def routes() -> list[tuple[str, int, bool]]:
     return [(route.kind, route.position, route.enabled) for route in found]
 
 
-KNOWLEDGE_ONLY = [("knowledge", 0, True)]
-MODEL_FIRST = [("openai", 0, True), ("knowledge", 1, True)]
+EXAMPLE = ("service", 0, False)
+KNOWLEDGE_ONLY = [EXAMPLE, ("knowledge", 10, True)]
+MODEL_FIRST = [EXAMPLE, ("openai", 10, True), ("knowledge", 20, True)]
 
 
 def test_the_first_start_makes_everything(settings: Settings) -> None:
@@ -85,6 +86,32 @@ def test_the_model_route_follows_the_environment(settings: Settings) -> None:
     with_model(settings, on=True)
     bootstrap()
     assert routes() == MODEL_FIRST
+
+
+def test_the_example_of_a_service_is_made_once_and_then_the_operator_s(settings: Settings) -> None:
+    bootstrap()
+    example = Route.objects.get(kind="service")
+    assert (example.match, example.pattern, example.service) == ("contains", "天气", "/service/zhycit/weather_1")
+    Route.objects.filter(pk=example.pk).update(enabled=True, pattern="天气,weather")
+    with_model(settings, on=True)
+    bootstrap()
+    assert routes() == [("service", 0, True), ("openai", 10, True), ("knowledge", 20, True)]
+    example.delete()
+    with_model(settings, on=False)
+    bootstrap()
+    assert routes() == [("knowledge", 10, True)]
+
+
+def test_routes_that_an_earlier_release_made_follow_the_environment_too(settings: Settings) -> None:
+    bootstrap()
+    Route.objects.filter(kind="service").delete()
+    Route.objects.update(position=0)
+    before = list(Route.objects.values())
+    bootstrap()
+    assert list(Route.objects.values()) == before
+    with_model(settings, on=True)
+    bootstrap()
+    assert routes() == [("openai", 10, True), ("knowledge", 20, True)]
 
 
 def _delete_the_model() -> None:

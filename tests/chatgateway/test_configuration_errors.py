@@ -63,6 +63,8 @@ def test_a_database_that_is_no_database(tmp_path: Path) -> None:
     [
         pytest.param({"DATABASE_URL": "mysql://u:p@h/n"}, "DATABASE_URL must look like", id="another kind of database"),
         pytest.param({"DATABASE_URL": "nonsense"}, "DATABASE_URL must look like", id="no URL"),
+        pytest.param({"EMAIL_URL": "pop3://u:s3cret@h"}, "EMAIL_URL must look like", id="another kind of mail server"),
+        pytest.param({"EMAIL_URL": "smtp://u:s3cret@:25"}, "EMAIL_URL must look like", id="no mail server"),
         pytest.param({"DATABASE_URL": "sqlite:"}, "DATABASE_URL must look like", id="no file"),
         pytest.param({"DATABASE_URL": "postgres://u:p@h:port/n"}, "DATABASE_URL must look like", id="no port"),
         pytest.param({"DATABASE_URL": "sqlite:////nowhere/at/all/x.sqlite3"}, "cannot be opened", id="no folder"),

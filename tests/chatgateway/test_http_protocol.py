@@ -189,3 +189,11 @@ async def test_a_thousand_half_open_connections_keep_nobody_out_for_longer_than_
         await eventually(may_come, timeout=LIMIT + MARGIN, what="a good client comes in")
         assert memory(gateway) - before < 32 * 1024 * 1024
         await asyncio.gather(*(rest_of(reader) for reader, _ in half_open))
+
+
+async def test_who_asked_for_its_health_is_not_let_in_beyond_the_bound(start_gateway: GatewayFactory) -> None:
+    gateway = start_gateway(environment={"MAX_CONNECTIONS": "1"})
+    async with dial(gateway, HANDSHAKE), dial(gateway, HEALTH) as (reader, writer):
+        assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 200")
+        writer.write(HANDSHAKE + b"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n")
+        assert b"HTTP/1.1 503 " in await rest_of(reader)

@@ -160,7 +160,7 @@ async def send_all(socket: ClientConnection, frames: list[str]) -> None:
 # --- Handshakes --------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("path", ["/", "/nothing", "/websocket/", "/websocket/nothing", "/api/v1/pipelines/x/ws/"])
+@pytest.mark.parametrize("path", ["/nothing", "/postoffice", "/websocket/nothing", "/api/v1/pipelines/x/ws/"])
 async def test_an_unknown_path_is_404_before_the_upgrade(gateway: GatewayProcess, path: str) -> None:
     assert (await refusal(gateway, path)).status_code == 404
 

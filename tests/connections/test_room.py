@@ -1,6 +1,8 @@
 """A room: events in order, gaps filled, members paused and live."""
 
-from connections.room import HELD
+from dataclasses import dataclass
+
+from connections.room import HELD, HELD_BYTES
 from tests.connections.conftest import Start
 from tests.connections.doubles import Database, Recorder, Said, Talk, as_text, enter
 
@@ -153,6 +155,33 @@ async def test_a_member_that_is_paused_too_long_is_told_that_it_lost_something(s
     hub.publish(Talk(), Said(HELD + 4))
     assert member.told == []
     assert live.told == list(range(1, HELD + 5))
+
+
+@dataclass(frozen=True)
+class Heavy:
+    """A frame of so many bytes."""
+
+    seq: int | None
+    size: int = HELD_BYTES // 4
+
+
+async def test_what_is_kept_for_a_paused_member_is_bounded_in_bytes_and_encoded_once(start: Start) -> None:
+    hub, live, paused = await start(), Recorder(), [Recorder(), Recorder()]
+    encoded: list[int | None] = []
+
+    def heavy(event: Said) -> Heavy:
+        encoded.append(event.seq)
+        return Heavy(event.seq)
+
+    enter(hub, live)
+    memberships = [hub.join(Talk(), member, heavy) for member in paused]
+    for seq in range(1, 5):
+        hub.publish(Talk(), Said(seq))
+    assert [member.losses for member in paused] == [0, 0]
+    memberships[0].go_live(2)
+    assert encoded == [1, 2, 3, 4]
+    hub.publish(Talk(), Said(5))
+    assert [member.losses for member in paused] == [0, 1]
 
 
 async def test_what_was_erased_is_not_waited_for(start: Start) -> None:

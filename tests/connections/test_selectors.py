@@ -7,8 +7,8 @@ from uuid import UUID, uuid4
 import pytest
 from pytest_django import DjangoAssertNumQueries
 
-from connections.models import Connection, Worker
-from connections.selectors import live_among, live_connections, live_count, live_statistics, live_workers
+from connections.models import Connection, HubClient, Worker
+from connections.selectors import is_connected, live_among, live_connections, live_count, live_statistics, live_workers
 
 pytestmark = pytest.mark.django_db
 
@@ -63,3 +63,17 @@ def test_workers_whose_lease_has_not_ended() -> None:
     Worker.objects.create(uuid=ended, host="a", pid=2, beat=9, started_at=NOON, ended_at=NOON)
     assert live_workers() == {live: 7}
     assert live_among({live, ended, uuid4()}) == {live}
+
+
+def test_a_named_client_is_connected_while_its_worker_lives() -> None:
+    worker = Worker.objects.create(uuid=uuid4(), host="here", pid=1, started_at=NOON)
+    client = HubClient.objects.create(
+        client_id="/service/weather", connection=uuid4(), worker=worker.uuid, first_seen=NOON, last_seen=NOON
+    )
+    assert is_connected("/service/weather")
+    assert not is_connected("/service/weather_1")
+    Worker.objects.update(ended_at=NOON)
+    assert not is_connected("/service/weather")
+    Worker.objects.update(ended_at=None)
+    HubClient.objects.filter(pk=client.pk).update(connection=None, worker=None)
+    assert not is_connected("/service/weather")

@@ -69,3 +69,30 @@ def test_a_revocation_keeps_its_first_time() -> None:
     services.revoke_token(token)
     assert first is not None
     assert token.revoked_at == first
+
+
+def test_a_secret_is_exchanged_for_a_token_of_thirty_days() -> None:
+    application, secret = services.create_application("weather")
+    exchanged = services.exchange_secret(application.appid, secret)
+    assert exchanged is not None
+    token, plain = exchanged
+    assert token.digest == hashlib.sha256(plain.encode()).hexdigest()
+    assert token.expires_at is not None
+    assert timedelta(days=29, hours=23) < token.expires_at - timezone.now() <= timedelta(days=30)
+    for appid, wrong in ((application.appid, "x"), ("app_unknown", secret), ("", "")):
+        assert services.exchange_secret(appid, wrong) is None
+    Application.objects.update(enabled=False)
+    assert services.exchange_secret(application.appid, secret) is None
+
+
+def test_of_too_many_exchanged_tokens_the_oldest_is_revoked() -> None:
+    application, secret = services.create_application("weather")
+    by_hand, _ = services.issue_token(application, label="by hand")
+    tokens = [
+        services.issue_token(application, label=services.EXCHANGED, ttl=services.EXCHANGED_FOR)[0]
+        for _ in range(services.EXCHANGED_TOKENS)
+    ]
+    exchanged = services.exchange_secret(application.appid, secret)
+    assert exchanged is not None
+    good = AccessToken.objects.filter(revoked_at=None).order_by("id")
+    assert list(good) == [by_hand, *tokens[1:], exchanged[0]]

@@ -209,15 +209,73 @@ def test_a_pipeline_is_edited_with_its_routes(admin_client: Client, pipeline: Pi
             "name": "Shop 2", "is_default": "on", "group_reply": "always", "group_prefix": "ai",
             "routes-TOTAL_FORMS": "2", "routes-INITIAL_FORMS": "1",
             "routes-0-id": route.pk, "routes-0-pipeline": pipeline.pk, "routes-0-kind": "knowledge",
-            "routes-0-position": "1", "routes-0-enabled": "on",
+            "routes-0-position": "1", "routes-0-enabled": "on", "routes-0-match": "always", "routes-0-timeout": "20",
             "routes-1-pipeline": pipeline.pk, "routes-1-kind": "openai", "routes-1-position": "0",
-            "routes-1-enabled": "on", "routes-1-recall": "on",
+            "routes-1-enabled": "on", "routes-1-recall": "on", "routes-1-match": "always", "routes-1-timeout": "20",
         },
     )  # fmt: skip
     assert response.status_code == 302
     pipeline.refresh_from_db()
     assert (pipeline.name, pipeline.group_reply) == ("Shop 2", "always")
     assert [(row.kind, row.position) for row in pipeline.routes.all()] == [("openai", 0), ("knowledge", 1)]
+
+
+def save_route(client: Client, pipeline: Pipeline, **fields: Any) -> str:
+    """Save the pipeline with one more route, to a service; return the page that says what is wrong, or nothing."""
+    route = {
+        "kind": "service", "enabled": "on", "position": "0", "match": "contains", "pattern": "天气",
+        "service": "/service/zhycit/weather_1", "timeout": "20", **fields,
+    }  # fmt: skip
+    response = client.post(
+        reverse("admin:conversations_pipeline_change", args=[pipeline.pk]),
+        {
+            "name": "Shop", "group_reply": "always", "group_prefix": "ai", "is_default": "on",
+            "routes-TOTAL_FORMS": "1", "routes-INITIAL_FORMS": "0", "routes-0-pipeline": pipeline.pk,
+            **{f"routes-0-{name}": value for name, value in route.items()},
+        },
+    )  # fmt: skip
+    return "" if response.status_code == 302 else response.content.decode()
+
+
+def test_a_route_to_a_service_is_saved_and_listed_with_its_words(admin_client: Client, pipeline: Pipeline) -> None:
+    assert save_route(admin_client, pipeline) == ""
+    route = pipeline.routes.get(kind="service")
+    assert (route.match, route.pattern, route.service, route.timeout) == (
+        "contains", "天气", "/service/zhycit/weather_1", 20,
+    )  # fmt: skip
+    assert "Documents → Service on the hub (天气)" in page(admin_client, "pipeline_changelist")
+
+
+@pytest.mark.parametrize(
+    ("fields", "sentence"),
+    [
+        ({"match": "regex", "pattern": "(天气"}, "This is no regular expression: missing ) at position 3."),
+        ({"match": "regex", "pattern": ""}, "Say which questions this route is for."),
+        ({"match": "prefix", "pattern": " "}, "Say which questions this route is for."),
+        ({"pattern": "，,"}, "Name at least one word."),
+        ({"service": " "}, "Say which client of the hub is asked."),
+        ({"timeout": "0"}, "A service needs a second at least."),
+    ],
+)
+def test_a_route_that_could_never_answer_is_refused_in_a_sentence(
+    admin_client: Client, pipeline: Pipeline, fields: dict[str, str], sentence: str
+) -> None:
+    assert sentence in save_route(admin_client, pipeline, **fields)
+    assert not pipeline.routes.filter(kind="service").exists()
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"match": "regex", "pattern": "^(北京|上海).*天气？"},
+        {"match": "always", "pattern": ""},
+        {"kind": "knowledge", "service": ""},
+    ],
+)
+def test_a_route_needs_what_its_kind_needs_only(
+    admin_client: Client, pipeline: Pipeline, fields: dict[str, str]
+) -> None:
+    assert save_route(admin_client, pipeline, **fields) == ""
 
 
 def test_a_pipeline_that_people_talked_to_stays(admin_client: Client, pipeline: Pipeline) -> None:

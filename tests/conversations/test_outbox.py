@@ -11,7 +11,7 @@ from django.utils import timezone
 
 from conversations.jobs import Accept, ClaimOutbox, Finish, Letter
 from conversations.models import ContactRequest, OutboxEntry, Pipeline
-from conversations.outbox import RETRIES, Outbox, Undeliverable
+from conversations.outbox import RETRIES, Outbox, Undeliverable, Unwanted
 from conversations.store import commit
 from conversations.types import Accepted, Outcome, Question
 from tests.conversations.doubles import WatchedStore, new_session, question
@@ -109,6 +109,18 @@ async def test_what_can_never_be_delivered_is_given_up_at_once(
     async with running(store, kind, refuse):
         await eventually(lambda: is_in_state(store, message, "failed"), timeout=10, what="the entry")
     assert (await entry(store, message)).error == "no such address"
+
+
+async def test_what_nobody_wants_is_settled_without_an_error(
+    store: WatchedStore, pipeline: Pipeline, kind: str
+) -> None:
+    async def skip(_letter: Letter) -> None:
+        raise Unwanted
+
+    message = await answer(store, pipeline, kind)
+    async with running(store, kind, skip):
+        await eventually(lambda: is_in_state(store, message, "sent"), timeout=10, what="the entry")
+    assert (await entry(store, message)).error == ""
 
 
 async def test_an_entry_is_claimed_by_one_worker(store: WatchedStore, pipeline: Pipeline, kind: str) -> None:

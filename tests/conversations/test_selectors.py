@@ -16,7 +16,7 @@ from conversations import selectors, services
 from conversations.jobs import Accept, Finish, Reset
 from conversations.models import ChatSession, Message, Pipeline, Route
 from conversations.responders.base import PastMessage
-from conversations.selectors import MEMORY_MESSAGES, REPLAY_LIMIT, Replay, SessionState
+from conversations.selectors import MEMORY_MESSAGES, PAGE_CHARACTERS, PAGE_MESSAGES, REPLAY_LIMIT, Replay, SessionState
 from conversations.store import commit
 from conversations.types import Citation, Outcome, Role, Sender, SessionKey, StoredMessage, room_key
 from tests.conversations.conftest import Database
@@ -129,23 +129,33 @@ def test_a_replay_is_what_came_after_over_resets_too(speaker: Speaker, session: 
     speaker.say(session, "1", "2")
     speaker.reset(session)
     speaker.ask(session, "3", "4")
-    replay = selectors.replay(session.uuid, 1)
-    assert (seqs(replay.messages), replay.last_seq, replay.complete) == ([2, 3, 4], 4, True)
-    assert selectors.replay(session.uuid, 4) == Replay([], 4, complete=True)
+    assert selectors.replay(session.uuid, 1) == Replay(4, complete=True)
+    assert seqs(selectors.replay_page(session.uuid, 1, 4)) == [2, 3, 4]
+    assert seqs(selectors.replay_page(session.uuid, 1, 3)) == [2, 3]
+    assert selectors.replay(session.uuid, 4) == Replay(4, complete=True)
+    assert selectors.replay_page(session.uuid, 4, 4) == []
+
+
+def test_a_page_of_a_replay_is_bounded_in_messages_and_in_characters(speaker: Speaker, session: SessionKey) -> None:
+    speaker.say(session, *(str(number) for number in range(PAGE_MESSAGES + 1)))
+    assert len(selectors.replay_page(session.uuid, 0, PAGE_MESSAGES + 1)) == PAGE_MESSAGES
+    last = PAGE_MESSAGES + 1
+    speaker.say(session, "长" * PAGE_CHARACTERS, "short", "x" * (PAGE_CHARACTERS - 5), "next")
+    assert seqs(selectors.replay_page(session.uuid, last, last + 4)) == [last + 1]
+    assert seqs(selectors.replay_page(session.uuid, last + 1, last + 4)) == [last + 2, last + 3]
 
 
 def test_a_replay_is_whole_or_not_at_all(speaker: Speaker, session: SessionKey) -> None:
     speaker.say(session, *(str(number) for number in range(REPLAY_LIMIT + 1)))
-    assert selectors.replay(session.uuid, 0) == Replay([], REPLAY_LIMIT + 1, complete=False)
-    replay = selectors.replay(session.uuid, 1)
-    assert (seqs(replay.messages), replay.complete) == (list(range(2, REPLAY_LIMIT + 2)), True)
+    assert selectors.replay(session.uuid, 0) == Replay(REPLAY_LIMIT + 1, complete=False)
+    assert selectors.replay(session.uuid, 1) == Replay(REPLAY_LIMIT + 1, complete=True)
 
 
 def test_a_replay_after_what_was_never_said_is_incomplete(speaker: Speaker, session: SessionKey) -> None:
-    assert selectors.replay(session.uuid, 0) == Replay([], 0, complete=True)
-    assert selectors.replay(session.uuid, 1) == Replay([], 0, complete=False)
+    assert selectors.replay(session.uuid, 0) == Replay(0, complete=True)
+    assert selectors.replay(session.uuid, 1) == Replay(0, complete=False)
     speaker.say(session, "1")
-    assert selectors.replay(session.uuid, 2) == Replay([], 1, complete=False)
+    assert selectors.replay(session.uuid, 2) == Replay(1, complete=False)
 
 
 # --- History -----------------------------------------------------------------------------------

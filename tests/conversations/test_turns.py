@@ -7,6 +7,7 @@ from typing import Any, Protocol
 from uuid import UUID, uuid4
 
 import pytest
+import structlog
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -106,6 +107,7 @@ class OpenHouse(Protocol):
         failure_text: str = "",
         deadline: float = 30.0,
         interval: float = 0.01,
+        only_for: dict[str, tuple[str, str]] | None = None,
         **responders: Responder,
     ) -> Coroutine[Any, Any, House]: ...
 
@@ -113,6 +115,8 @@ class OpenHouse(Protocol):
 @pytest.fixture
 async def open_house(database: Database) -> AsyncIterator[OpenHouse]:
     """A function that opens a worker; its responders are its pipeline's routes, in order.
+
+    `only_for` says of a route how it matches and by which pattern.
 
     `beside` another worker it shares that one's pipeline, routes and audience.
     """
@@ -124,6 +128,7 @@ async def open_house(database: Database) -> AsyncIterator[OpenHouse]:
         failure_text: str = "",
         deadline: float = 30.0,
         interval: float = 0.01,
+        only_for: dict[str, tuple[str, str]] | None = None,
         **responders: Responder,
     ) -> House:
         uuid = beside.pipeline if beside else uuid4()
@@ -134,7 +139,8 @@ async def open_house(database: Database) -> AsyncIterator[OpenHouse]:
         def build() -> None:
             pipeline = Pipeline.objects.create(uuid=uuid, name="Shop", failure_text=failure_text)
             for position, kind in enumerate(responders):
-                Route.objects.create(pipeline=pipeline, position=position, kind=kind)
+                match, pattern = (only_for or {}).get(kind, ("always", ""))
+                Route.objects.create(pipeline=pipeline, position=position, kind=kind, match=match, pattern=pattern)
 
         if beside is None:
             await house.store.read(build)
@@ -395,6 +401,57 @@ async def test_a_responder_that_cannot_answer_leaves_it_to_the_next_which_says_s
     turn = await house.ask_for_turn(new_session(house.pipeline))
     assert texts(await house.audience.answers()) == [phrases.FALLBACK["en"] + "From a book."]
     assert await house.outcome(turn.id) == ("answered", "knowledge")
+
+
+async def test_a_service_that_was_away_is_not_called_a_model(open_house: OpenHouse) -> None:
+    house = await open_house(
+        service=ScriptedResponder(ResponderError("not connected")), knowledge=ScriptedResponder("From a book.")
+    )
+    turn = await house.ask_for_turn(new_session(house.pipeline))
+    assert texts(await house.audience.answers()) == ["From a book."]
+    assert await house.outcome(turn.id) == ("answered", "knowledge")
+
+
+async def test_behind_a_service_and_a_model_that_were_away_the_documents_say_so(open_house: OpenHouse) -> None:
+    house = await open_house(
+        service=ScriptedResponder(ResponderError("not connected")),
+        openai=ScriptedResponder(ResponderError("429")),
+        knowledge=ScriptedResponder("From a book."),
+    )
+    await house.ask(new_session(house.pipeline))
+    assert texts(await house.audience.answers()) == [phrases.FALLBACK["en"] + "From a book."]
+
+
+@pytest.mark.parametrize(
+    ("match", "pattern"), [("contains", "weather"), ("prefix", "weather"), ("regex", r"\bweather")]
+)
+async def test_a_route_answers_the_questions_it_is_for(open_house: OpenHouse, match: str, pattern: str) -> None:
+    service = ScriptedResponder("It rains.")
+    house = await open_house(
+        service=service, knowledge=ScriptedResponder("From a book."), only_for={"service": (match, pattern)}
+    )
+    session = new_session(house.pipeline)
+    await house.ask(session, "What is a book?")
+    await house.ask(session, "Weather in Beijing?")
+    assert texts(await house.audience.answers(2)) == ["From a book.", "It rains."]
+    assert [ask.question for ask in service.asked] == ["Weather in Beijing?"]
+
+
+@pytest.mark.parametrize(("pattern", "reason"), [("(", "is no regular expression"), ("(a+)+b", "took longer")])
+async def test_a_pattern_that_cannot_tell_is_passed_by_and_logged_once(
+    open_house: OpenHouse, pattern: str, reason: str
+) -> None:
+    house = await open_house(
+        service=Echo(), knowledge=ScriptedResponder("From a book."), only_for={"service": ("regex", pattern)}
+    )
+    session = new_session(house.pipeline)
+    with structlog.testing.capture_logs() as logs:
+        for _ in range(2):
+            await house.ask(session, "a" * 500)
+        assert texts(await house.audience.answers(2)) == ["From a book."] * 2
+    (entry,) = [entry for entry in logs if entry["event"] == "route.pattern_failed"]
+    assert reason in entry["reason"]
+    assert "aaa" not in str(entry)
 
 
 async def test_a_route_without_its_responder_is_passed_by_in_silence(open_house: OpenHouse) -> None:

@@ -29,12 +29,16 @@ class Peer(DirectTransport):
     def __init__(self, room: int = 1000) -> None:
         self.can_write = room > 0
         self.on_writable: Callable[[], None] | None = None
+        self.on_pong: Callable[[int], None] | None = None
         self.got: list[bytes] = []
         self._room = room
         self._reads = asyncio.Event()
 
     def write(self, frame: bytes) -> None:
         self._take(payload(frame))
+
+    def ping(self) -> int:
+        raise NotImplementedError
 
     def abort(self) -> None:
         raise NotImplementedError

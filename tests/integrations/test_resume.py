@@ -3,6 +3,7 @@
 from uuid import uuid4
 
 import pytest
+from django.core import signing
 from pytest_django import Settings
 
 from conversations.types import SessionKey, room_key
@@ -43,3 +44,36 @@ def test_tokens_of_an_earlier_key_stay_good_until_it_is_forgotten(settings: Sett
     assert resume.is_valid(token, SESSION)
     settings.SECRET_KEY_FALLBACKS = []
     assert not resume.is_valid(token, SESSION)
+
+
+# --- Tokens that name their session ------------------------------------------------------------
+
+
+def test_a_token_that_names_its_session_is_enough() -> None:
+    named = resume.open_named(resume.issue_named(SESSION, "wechat", "holder"), "wechat")
+    assert named is not None
+    assert (named.session, named.holder) == (SESSION, "holder")
+
+
+def test_it_opens_nothing_on_another_wire() -> None:
+    assert resume.open_named(resume.issue_named(SESSION, "wechat"), "contact") is None
+
+
+@pytest.mark.parametrize("change", ["x{}", "{}x", ":{}", "{}:", "密码{}"])
+def test_a_changed_token_opens_nothing(change: str) -> None:
+    assert resume.open_named(change.format(resume.issue_named(SESSION, "wechat")), "wechat") is None
+
+
+@pytest.mark.parametrize("token", ["", ":", "::", "a:b:c", "x" * 10_000])
+def test_what_is_no_token_names_nothing(token: str) -> None:
+    assert resume.open_named(token, "wechat") is None
+
+
+def test_a_token_of_another_shape_names_nothing() -> None:
+    assert resume.open_named(signing.dumps([1], salt="chatgateway.resume.named.wechat"), "wechat") is None
+
+
+def test_a_token_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    token = resume.issue_named(SESSION, "wechat")
+    monkeypatch.setattr(resume, "NAMED_FOR", -1)
+    assert resume.open_named(token, "wechat") is None

@@ -125,6 +125,16 @@ async def test_an_open_socket_follows_the_scopes_of_its_token(guarded: GatewayPr
         assert await client.closed() == 4003
 
 
+async def test_a_socket_does_not_stay_in_a_pipeline_that_its_application_has_left(
+    guarded: GatewayProcess, make_token: TokenMaker
+) -> None:
+    token = make_token()
+    async with await PipelineClient.connect(guarded, token=token) as client:
+        change(guarded, "UPDATE connections_application SET pipeline = '11111111111141118111111111111111'")
+        assert await client.closed() == 1013
+    change(guarded, "UPDATE connections_application SET pipeline = NULL")
+
+
 # --- Visitors ----------------------------------------------------------------------------------
 
 

@@ -1,0 +1,105 @@
+"""Forms of the pages for pipelines and documents."""
+
+from typing import Any
+
+from django import forms
+from unfold.widgets import UnfoldAdminTextareaWidget
+
+from conversations import contacts, matching, services
+from conversations.models import Document, Pipeline, Route
+
+
+class RouteForm(forms.ModelForm):  # type: ignore[type-arg]  # generic to mypy only
+    """A route; it says what a route of its kind still needs."""
+
+    class Meta:
+        model = Route
+        fields = (
+            "kind", "enabled", "position", "match", "pattern", "service", "timeout", "recall", "model", "system_prompt",
+        )  # fmt: skip
+        labels = {
+            "kind": "Answered by",
+            "match": "For",
+            "pattern": "Words or pattern",
+            "service": "Client ID",
+            "timeout": "Seconds to answer",
+            "recall": "Give the model matching passages of the documents",
+            "system_prompt": "Instructions",
+        }
+        help_texts = {
+            "enabled": "",
+            "position": "Lower ones are tried first; the first that can answer does.",
+            "match": "Other questions go to the next route.",
+            "pattern": "Words are separated by commas, and one of them is enough; a beginning or a regular expression "
+            "is taken as it stands. Upper and lower case are the same.",
+            "service": "The client on the hub that is asked, such as /service/zhycit/weather_1.",
+            "timeout": "Until it begins, and between two parts. One that does not begin, or is not connected, "
+            "leaves it to the next route.",
+            "recall": "",
+            "model": "Empty: OPENAI_MODEL of the environment.",
+            "system_prompt": "What the model is told before the conversation. Empty: the built-in words.",
+        }
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        timeout = self.fields["timeout"]
+        assert isinstance(timeout, forms.IntegerField)
+        timeout.widget.attrs["min"] = 1
+
+    def clean_timeout(self) -> int:
+        timeout: int = self.cleaned_data["timeout"]
+        if timeout < 1:
+            raise forms.ValidationError("A service needs a second at least.")
+        return timeout
+
+    def clean(self) -> dict[str, Any]:
+        cleaned: dict[str, Any] = super().clean() or {}
+        if cleaned.get("kind") == Route.Kind.SERVICE and not cleaned.get("service"):
+            self.add_error("service", "Say which client of the hub is asked.")
+        if "pattern" in cleaned and (problem := _problem(cleaned.get("match"), cleaned["pattern"])):
+            self.add_error("pattern", problem)
+        return cleaned
+
+
+def _problem(match: Any, pattern: str) -> str:
+    """Return what is wrong with a route's pattern, as a sentence, or nothing."""
+    if match == Route.Match.REGEX and (problem := matching.problem_with(pattern)):
+        return f"This {problem}."
+    if match == Route.Match.CONTAINS and not matching.words(pattern):
+        return "Name at least one word."
+    if match in {Route.Match.PREFIX, Route.Match.REGEX} and not pattern:
+        return "Say which questions this route is for."
+    return ""
+
+
+class PipelineForm(forms.ModelForm):  # type: ignore[type-arg]  # generic to mypy only
+    """A pipeline; its owner's addresses are addresses."""
+
+    class Meta:
+        model = Pipeline
+        fields = ("owner_email", "webhook_url")  # the page says what else is on it
+
+    def clean_owner_email(self) -> str:
+        text: str = self.cleaned_data["owner_email"]
+        entries = [entry for entry in text.split(",") if entry.strip()]
+        if len(contacts.addresses(text)) < len(entries):
+            raise forms.ValidationError("Write e-mail addresses, separated by commas.")
+        return text
+
+
+class DocumentForm(forms.ModelForm):  # type: ignore[type-arg]  # generic to mypy only
+    """A document; its text is kept to the letter, with the line ends that files have."""
+
+    text = forms.CharField(strip=False, widget=UnfoldAdminTextareaWidget(attrs={"rows": 24}))
+
+    class Meta:
+        model = Document
+        fields = ("pipeline", "space", "title", "url", "text")
+
+    def clean_text(self) -> str:
+        text: str = self.cleaned_data["text"].replace("\r\n", "\n")
+        if not text.strip():
+            raise forms.ValidationError("A document needs a text.")
+        if len(text.encode()) > services.MAX_DOCUMENT_BYTES:
+            raise forms.ValidationError(f"At most {services.MAX_DOCUMENT_BYTES} bytes.")
+        return text

@@ -1,0 +1,6 @@
+"""What this app tells whoever put it together, from a thread that has no hub at hand."""
+
+from django.dispatch import Signal
+
+# Something was said and committed outside the gateway's own loop. Receivers get `event`, a MessageStored.
+said = Signal()

@@ -1,0 +1,93 @@
+"""Between conversations and this wire's frames."""
+
+from typing import Literal
+from uuid import UUID, uuid5
+
+import msgspec
+
+from conversations import phrases
+from conversations.types import Outcome, ReplyDelta, Role, StoredMessage
+from integrations.contact.protocol import ChatDelta, ChatReceived, ContactReceived, Said, ServerFrame, stamp
+
+FAILED = "抱歉，我暂时无法处理您的请求，请稍后再试。"
+CHAT_RECEIVED = "消息已收到"
+CONTACT_RECEIVED = "联系请求已收到，博主将尽快回复您"
+# What the gateway itself says where no word of an answer came: this wire has a sentence of its own.
+_NO_ANSWER = {*phrases.FAILURE.values(), *phrases.CUT.values(), *phrases.BROKEN_OFF.values()}
+
+
+class Receiver(msgspec.Struct):
+    """What one socket wants to know, and what it was told of the answer that is growing."""
+
+    session: UUID
+    stream: bool = False
+    resumed: bool = False
+    answer: int = 0
+    told: str = ""
+
+    def increment(self, delta: ReplyDelta) -> ChatDelta | None:
+        """Return what is new of an answer, None where nothing is or this socket did not ask for it."""
+        if not self.stream:
+            return None
+        if delta.id != self.answer:
+            self.answer, self.told = delta.id, ""
+        # What a turn that was taken over says anew from its beginning waits until it has said all of it.
+        if len(delta.text) <= len(self.told) or not delta.text.startswith(self.told):
+            return None
+        new, self.told = delta.text[len(self.told) :], delta.text
+        return ChatDelta(message_uuid(self.session, delta.question_id or delta.id), new)
+
+    def said(self, message: StoredMessage) -> Said:
+        """Return a stored message as this wire tells it."""
+        sender = _SENDERS[message.role]
+        marked = self.stream or self.resumed
+        return Said(
+            message=_words(message),
+            sender=sender,
+            timestamp=stamp(message.timestamp),
+            message_id=message_uuid(message.session, message.question_id or message.id) if marked else msgspec.UNSET,
+            seq=self._seq(message),
+        )
+
+    def acknowledged(self, message: StoredMessage) -> ServerFrame:
+        """Return the acknowledgement of what this socket's visitor said."""
+        if message.request_id:  # only a contact request has an id that was given to it
+            return contact_received(message, message.request_id, self._seq(message))
+        return ChatReceived(
+            message=CHAT_RECEIVED,
+            message_id=message_uuid(message.session, message.id),
+            timestamp=stamp(message.timestamp),
+            seq=self._seq(message),
+        )
+
+    def _seq(self, message: StoredMessage) -> int | msgspec.UnsetType:
+        return message.seq if self.resumed else msgspec.UNSET
+
+
+def contact_received(
+    message: StoredMessage, request_id: str, seq: int | msgspec.UnsetType = msgspec.UNSET
+) -> ContactReceived:
+    """Return the acknowledgement of a contact request."""
+    return ContactReceived(CONTACT_RECEIVED, request_id, stamp(message.timestamp), "received", seq)
+
+
+def message_uuid(session: UUID, message: int) -> str:
+    """Return the UUID by which this wire knows a message."""
+    return str(uuid5(session, f"message/{message}"))
+
+
+def components(text: str, claim: str) -> str:
+    """Return a message's component list, with the time that its client claims; empty where it claims none."""
+    return msgspec.json.encode([{"type": "Plain", "text": text, "timestamp": claim}]).decode() if claim else ""
+
+
+_SENDERS: dict[Role, Literal["assistant", "owner", "user"]] = {
+    Role.USER: "user",
+    Role.ASSISTANT: "assistant",
+    Role.OPERATOR: "owner",
+}
+
+
+def _words(message: StoredMessage) -> str:
+    failed = message.outcome in (Outcome.FAILED, Outcome.CUT) and message.text in _NO_ANSWER
+    return FAILED if failed else message.text

@@ -1,0 +1,213 @@
+"""One client's letters on their way in: each to whom it is for, in the order they came, and a receipt for each."""
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import Any
+
+import structlog
+
+from connections.auth import Principal, Scope, may
+from connections.events import Replied, ReplyTopic
+from connections.limits import per_minute
+from connections.mail import Deliver, Outcome
+from connections.mailroom import Mailroom
+from conversations.responders.base import PipelineConfig
+from conversations.store import StoreFull
+from conversations.turns import PipelineMissing
+from conversations.types import Accepted
+from integrations.access import pipeline_of
+from integrations.errors import Limited, WireError, fault_of
+from integrations.parts import Parts
+from integrations.postoffice.protocol import (
+    HEARTBEAT,
+    REPLIES,
+    UNASKED,
+    Letter,
+    Receipt,
+    is_bot,
+    parse,
+    pipeline_in,
+    serialise,
+)
+from integrations.postoffice.translate import ask
+from integrations.strict import ProtocolError
+
+log = structlog.get_logger(__name__)
+
+IN_FLIGHT = 500  # letters of one connection that are being stored; then it is not read on
+IN_FLIGHT_BYTES = 4 * 1024 * 1024
+QUESTIONS = per_minute(120)  # of one client to the bot
+FULL_PATIENCE = 5.0  # seconds that a letter waits for room in a full store
+FULL_RETRY = 0.05
+
+REJECTED = "rejected"
+RANKS = ("delivered", "queued", REJECTED)  # a letter's receipt names the worst of its recipients'
+_WORDS = {Outcome.DELIVERED: "delivered", Outcome.QUEUED: "queued"}
+
+
+class Sorter:
+    """Takes the letters of one connection; `receipt` is told what to send back, where the client asked for it."""
+
+    def __init__(
+        self,
+        parts: Parts,
+        mailroom: Mailroom,
+        *,
+        client_id: str,
+        connection_id: str,
+        principal: Callable[[], Principal],
+        limited: Callable[[Limited], None],
+        receipt: Callable[[str], None] | None,
+    ) -> None:
+        self.dropped = 0
+        self._parts = parts
+        self._mailroom = mailroom
+        self._client_id = client_id
+        self._connection_id = connection_id
+        self._principal = principal
+        self._limited = limited
+        self._receipt = receipt
+        self._number = 0
+        self._letters = 0
+        self._bytes = 0
+        self._room = asyncio.Event()
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def take(self, data: str | bytes) -> None:
+        """Send one message's letter on its way; waits only while much is on its way already."""
+        self._number += 1
+        try:
+            letter = parse(data, self._client_id)
+        except ProtocolError as error:
+            self._drop(str(error))
+            return
+        if not may(self._principal(), Scope.WRITE):
+            self._drop("Forbidden", letter)
+            return
+        if len(letter.text) * 4 > self._parts.options.outbound_bytes < len(letter.text.encode()):
+            self._drop("Too long", letter)  # no reader could ever be sent it
+            return
+        while self._letters >= IN_FLIGHT or self._bytes >= IN_FLIGHT_BYTES:
+            self._room.clear()
+            await self._room.wait()
+        await self._dispatch(letter)
+
+    async def _dispatch(self, letter: Letter) -> None:
+        """Hand a letter to everybody it is for."""
+        outcomes: dict[str, str] = {}
+        waiting: list[tuple[tuple[str, ...], asyncio.Future[Any]]] = []
+        reasons: list[str] = []
+        clients = tuple(name for name in letter.recipients if not is_bot(name) and not name.startswith(REPLIES))
+        try:
+            if clients:
+                waiting.append((clients, await self._deliver(letter, clients)))
+        except Exception as error:  # noqa: BLE001  looked up in the one table
+            self._failed(error, clients, outcomes, reasons)
+        for name in letter.recipients:
+            try:
+                if name.startswith(REPLIES):
+                    self._parts.hub.publish(ReplyTopic(name), Replied(self._client_id, letter.text))
+                    outcomes[name] = "delivered"
+                elif is_bot(name):
+                    if asked := await self._ask(letter, name):
+                        waiting.append(((name,), asked))
+                    else:
+                        outcomes[name] = "delivered"
+            except Exception as error:  # noqa: BLE001  looked up in the one table
+                self._failed(error, (name,), outcomes, reasons)
+        self._letters += 1
+        self._bytes += len(letter.text)
+        task = asyncio.get_running_loop().create_task(self._settle(self._number, letter, waiting, outcomes, reasons))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _deliver(self, letter: Letter, clients: tuple[str, ...]) -> "asyncio.Future[tuple[Outcome, ...]]":
+        """Queue a letter; a store that is full is waited for, which holds the sender up."""
+        job = Deliver(letter.text, clients, keep=letter.type != HEARTBEAT)
+        end = time.monotonic() + FULL_PATIENCE
+        while True:
+            try:
+                return self._mailroom.deliver(job)
+            except StoreFull:
+                if time.monotonic() >= end:
+                    raise
+                await asyncio.sleep(FULL_RETRY)
+
+    async def _ask(self, letter: Letter, bot: str) -> "asyncio.Future[Accepted] | None":
+        """Put a question to a bot; None where the letter asks for no answer."""
+        if letter.type == HEARTBEAT or letter.type in UNASKED:
+            return None
+        if not letter.question.strip():
+            raise WireError("content is required")
+        pipeline = self._pipeline(bot)
+        wait = await self._parts.limiter.hit(QUESTIONS, "postoffice.question", self._client_id)
+        if wait is not None:
+            raise Limited(wait)
+        application = self._principal().application
+        return ask(self._parts.turns, letter, pipeline, self._client_id, bot, self._connection_id, application)
+
+    def _pipeline(self, bot: str) -> PipelineConfig:
+        """Return the pipeline behind a bot's address; one that is not for this client looks like a missing one."""
+        principal = self._principal()
+        uuid = pipeline_in(bot)
+        if uuid is None:
+            return pipeline_of(self._parts, principal)
+        pipeline = self._parts.catalogue.get(uuid)
+        if pipeline is None or principal.pipeline not in (None, uuid):
+            raise PipelineMissing
+        return pipeline
+
+    async def _settle(
+        self,
+        number: int,
+        letter: Letter,
+        waiting: list[tuple[tuple[str, ...], "asyncio.Future[Any]"]],
+        outcomes: dict[str, str],
+        reasons: list[str],
+    ) -> None:
+        """Wait until a letter is stored everywhere, then say so."""
+        for names, future in waiting:
+            try:
+                result = await future
+            except Exception as error:  # noqa: BLE001  looked up in the one table
+                self._failed(error, names, outcomes, reasons)
+            else:
+                found = result if isinstance(result, tuple) else (Outcome.DELIVERED,)
+                outcomes |= {name: _WORDS.get(one, REJECTED) for name, one in zip(names, found, strict=True)}
+        self._letters -= 1
+        self._bytes -= len(letter.text)
+        self._room.set()
+        if not outcomes:
+            self.dropped += 1
+        self._answer(number, letter, outcomes, reasons)
+
+    def _failed(self, error: Exception, names: tuple[str, ...], outcomes: dict[str, str], reasons: list[str]) -> None:
+        fault = fault_of(error)
+        outcomes |= dict.fromkeys(names, REJECTED)
+        reasons.append(fault.message)
+        if isinstance(error, Limited):
+            self._limited(error)
+        if fault.expected:
+            log.info("postoffice.not_taken", connection_id=self._connection_id, error=type(error).__name__)
+        else:
+            log.error("postoffice.error", connection_id=self._connection_id, exc_info=error)
+
+    def _drop(self, reason: str, letter: Letter | None = None) -> None:
+        self.dropped += 1
+        log.debug("postoffice.dropped", connection_id=self._connection_id, reason=reason)
+        self._answer(self._number, letter, {}, [reason])
+
+    def _answer(self, number: int, letter: Letter | None, outcomes: dict[str, str], reasons: list[str]) -> None:
+        """Send a receipt to who asked for them."""
+        if self._receipt is None:
+            return
+        content: dict[str, Any] = {"number": number, "recipients": outcomes}
+        refused = letter.refused if letter else 0
+        if refused:
+            content["refused"] = refused
+        if reasons:
+            content["reason"] = reasons[0]
+        worst = max(outcomes.values(), key=RANKS.index) if outcomes and not refused else REJECTED
+        reference = letter.reference if letter else ""
+        self._receipt(serialise(Receipt(self._client_id, worst, content, int(time.time()), reference)))

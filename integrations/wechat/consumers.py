@@ -1,0 +1,300 @@
+"""The WeChat wire's socket: frame → service → frames.
+
+Logins, resumes and questions are acted on in order, one after another; a ping is answered at once.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any, assert_never
+
+from connections.auth import Principal, visitor_of
+from connections.hub import Membership
+from connections.limits import per_minute
+from conversations.selectors import Replay
+from conversations.types import (
+    Event,
+    MessageStored,
+    Question,
+    ReplyDelta,
+    Role,
+    SessionKey,
+    SessionTopic,
+    StoredMessage,
+)
+from integrations import admission, resume
+from integrations.access import admitted, pipeline_of
+from integrations.errors import NOT_AUTHENTICATED, Fault, WireError
+from integrations.outbound import Frame
+from integrations.parts import Parts
+from integrations.sessions import SessionConsumer
+from integrations.wechat.accounts import WIRE, Accounts, session_of
+from integrations.wechat.asked import Asked
+from integrations.wechat.protocol import (
+    Account,
+    Chat,
+    Failing,
+    Login,
+    Ping,
+    Reentered,
+    Resume,
+    ServerFrame,
+    connected,
+    is_wechat,
+    parse,
+    pong,
+    processing,
+    serialise,
+)
+from integrations.wechat.translate import answer_frame, delta_frame, failure_frame
+
+LOGINS = per_minute(30)  # of one address
+MESSAGES = per_minute(60)  # of one visitor
+SETTLE_PATIENCE = 120.0  # seconds that a change of the user waits for the answers that the old one is owed
+LOG_IN_FIRST = "请先登录"
+
+
+class WeChatConsumer(SessionConsumer):
+    """One mini program's socket; it talks once its user has logged in."""
+
+    wire = WIRE
+    small_frames = True
+
+    def __init__(self, *, parts: Parts, accounts: Accounts) -> None:
+        super().__init__(parts=parts)
+        self.accounts = accounts
+        self.openid = ""
+        self.entered = asyncio.Event()
+        self.resumes = False  # whether it is told of every answer of its session, not of its own alone
+        self.asked = Asked()
+        self._order = asyncio.Lock()
+        self._waiting = 0
+
+    # --- Opening ---------------------------------------------------------------------------------
+
+    async def objection(self) -> Fault | None:
+        """Return what speaks against the upgrade; a mini program's origin does not."""
+        known = is_wechat(self.peer.origin)
+        return await admission.objection(self.parts, self.peer, self.wire, known_origin=known)
+
+    async def opened(self) -> None:
+        """Find the pipeline and greet; who speaks shows with the login."""
+        token = self.peer.token
+        self.principal = await self._caller(token)
+        self.pipeline = pipeline_of(self.parts, self.principal)
+        await self.register(principal=self.principal, pipeline=self.pipeline.uuid, session=None, session_type="person")
+        self._send(connected())
+        if token and self.principal.kind == "application":
+            self.spawn(self.watch_credential(token))
+        if self.accounts.login_timeout is not None:
+            self.spawn(self._expect_login(self.accounts.login_timeout))
+
+    async def _caller(self, token: str | None) -> Principal:
+        """Return the application whose token was sent, else a visitor: the login is his credential."""
+        principal = await self.parts.authenticator.identify(token)
+        default = self.parts.catalogue.default()
+        if principal is None and token is None and default is not None:
+            return visitor_of(default.uuid)
+        return admitted(principal, self.wire)
+
+    async def _expect_login(self, seconds: float) -> None:
+        try:
+            async with asyncio.timeout(seconds):
+                await self.entered.wait()
+        except TimeoutError:
+            raise WireError(LOG_IN_FIRST, close_code=NOT_AUTHENTICATED, status=401) from None
+
+    # --- Acting on frames ------------------------------------------------------------------------
+
+    async def received(self, data: str | bytes) -> None:
+        """Act on one frame."""
+        frame = parse(data)
+        match frame:
+            case Ping():
+                self._send(pong())
+            case Login():
+                self._later(self._log_in, frame)
+            case Resume():
+                self._later(self._resume, frame)
+            case Chat():
+                if self._waiting or self.accounts.checked:
+                    self._later(self._chat, frame)
+                else:
+                    await self._chat(frame)
+            case _:
+                assert_never(frame)
+
+    def _later(self, act: Callable[[Any], Awaitable[None]], frame: Login | Resume | Chat) -> None:
+        """Act on a frame after those before it."""
+
+        async def in_order() -> None:
+            try:
+                async with self._order:
+                    await act(frame)
+            finally:
+                self._waiting -= 1
+
+        self.spawn(in_order())
+        self._waiting += 1
+
+    async def _log_in(self, frame: Login) -> None:
+        try:
+            await self.admit(LOGINS, "login", self.peer.address)
+            account = await self.accounts.log_in(frame.code)
+            session = session_of(self.pipeline.uuid, account)
+            await self._go_into(session, account.openid)
+            self.resumes = False
+        except Exception as error:  # noqa: BLE001  `fail` looks it up in the one table
+            self.fail(error, _shape("login_response"))
+            return
+        token = resume.issue_named(session, WIRE, account.openid)
+        data = Account(account.openid, str(session.uuid), token, unionid=account.unionid)
+        self._send(ServerFrame("login_response", 0, "登录成功", data))
+
+    async def _resume(self, frame: Resume) -> None:
+        try:
+            named = self._named(frame.resume_token)
+            await self._go_into(named.session, named.holder)
+            self.resumes = True
+        except Exception as error:  # noqa: BLE001  `fail` looks it up in the one table
+            self.fail(error, _shape("resume_response"))
+            return
+        await self.replay(frame.last_seq)
+
+    def _named(self, token: str) -> resume.Named:
+        """Return the session and the user that a token names; raise WireError where it is not one of ours."""
+        named = resume.open_named(token, WIRE)
+        if named is None or named.pipeline != self.pipeline.uuid:
+            raise WireError("会话已失效，请重新登录", status=401)
+        return named
+
+    async def _go_into(self, session: SessionKey, openid: str) -> None:
+        """Make `session` this socket's; the one before it gets its answers first."""
+        if self.membership is None or session != self.session:
+            await self.asked.settled(SETTLE_PATIENCE)
+            self.asked = Asked()
+            membership = self.enter(session)
+            try:
+                membership.go_live(await self.last_seq())
+            except BaseException:
+                self.leave(membership)
+                self.membership = None
+                raise
+        self.openid = openid
+        self.entered.set()
+
+    async def _chat(self, frame: Chat) -> None:
+        try:
+            await self._consider(frame)
+        except Exception as error:  # noqa: BLE001  `fail` looks it up in the one table
+            self.fail(error, _shape("chat_response", frame.id))
+            return
+        question = Question(
+            session=self.session,
+            wire=self.wire,
+            text=frame.query,
+            connection_id=self.connection_id,
+            client_msg_id=frame.id,
+            application=self.principal.application,
+            stream=frame.stream,
+            recall=True if frame.use_auto_rag else None,
+        )
+        self.asked.ask(frame.id or "")
+        try:
+            self.ask(question)
+        except WireError as error:
+            self.failed(question, error)
+
+    async def _consider(self, frame: Chat) -> None:
+        """Raise WireError where a question is not taken."""
+        if self.membership is None:
+            raise WireError(LOG_IN_FIRST, status=401)
+        if not frame.query:
+            raise WireError("缺少query参数")
+        await self.admit(MESSAGES, "chat", str(self.session.uuid))
+        await self.accounts.check(frame.query, self.openid)
+
+    # --- Being told ------------------------------------------------------------------------------
+
+    def enter(self, session: SessionKey) -> Membership:
+        """Become a member of `session` alone, paused until `go_live`."""
+        if self.membership is not None:
+            self.leave(self.membership)
+        self.session = session
+        # What this socket is told depends on what it asked, so each event must come exactly once.
+        self.membership = self.join(SessionTopic(session.uuid), _as_it_is, _Listener(self))
+        return self.membership
+
+    def tell(self, event: Event) -> Frame | None:
+        """Return the frame of an event: of this socket's own questions, after a resume of every answer."""
+        match event:
+            case MessageStored(message=message) if message.role is Role.USER:
+                if message.connection_id == self.connection_id:
+                    return self._acknowledged(message)
+            case MessageStored(message=message):
+                if self.asked.is_unacknowledged(message):  # asked for twice, and answered before we were told so
+                    self._send(processing(message.request_id))
+                if self.asked.answer(message, self.connection_id) or self.resumes:
+                    return _answer(message)
+            case ReplyDelta() if event.reply_to == self.connection_id:
+                request_id = self.asked.request_of(event.question_id)
+                return Frame(serialise(delta_frame(event, str(self.session.uuid), request_id)), key=event.id)
+        return None
+
+    def tell_again(self, message: StoredMessage) -> Frame | None:
+        """Return the frame of a stored message: replayed, an answer; asked for twice, the question's too."""
+        if message.role is Role.USER:
+            if self.replaying or not self.asked.is_waiting(message.request_id):
+                return None
+            return self._acknowledged(message)
+        owed = self.asked.answer(message, self.connection_id)
+        return _answer(message) if owed or self.replaying else None
+
+    def _acknowledged(self, message: StoredMessage) -> Frame:
+        self.asked.store(message)
+        return Frame(serialise(processing(message.request_id or None)))
+
+    def resumed(self, replay: Replay) -> Frame:
+        """Return the frame that goes before what is replayed."""
+        words = "会话已恢复" if replay.complete else "错过的消息过多，无法补发"
+        data = Reentered(str(self.session.uuid), resumed=replay.complete, last_seq=replay.last_seq)
+        return Frame(serialise(ServerFrame("resume_response", 0, words, data)))
+
+    def failed(self, question: Question, error: Exception) -> None:
+        """Tell that `question` was not taken."""
+        self.asked.refuse(question.client_msg_id or "")
+        self.fail(error, _shape("chat_response", question.client_msg_id))
+
+    def error_frame(self, fault: Fault) -> Frame:
+        """Return an error in this wire's shape."""
+        return Frame(serialise(failure_frame(fault)))
+
+    def _send(self, frame: ServerFrame) -> None:
+        self.push(Frame(serialise(frame)))
+
+
+class _Listener:
+    """What the hub tells of a session's events."""
+
+    def __init__(self, consumer: WeChatConsumer) -> None:
+        self._consumer = consumer
+
+    def push(self, event: Event) -> None:
+        frame = self._consumer.tell(event)
+        if frame is not None:
+            self._consumer.push(frame)
+
+    def lost(self) -> None:
+        self._consumer.outbound.lost()
+
+
+def _shape(kind: Failing, request_id: str | None = None) -> Callable[[Fault], Frame]:
+    """Return how an error looks in a response of that type."""
+    return lambda fault: Frame(serialise(failure_frame(fault, kind, request_id)))
+
+
+def _answer(message: StoredMessage) -> Frame:
+    return Frame(serialise(answer_frame(message)), key=message.id, last=True)
+
+
+def _as_it_is(event: Any) -> Any:
+    return event

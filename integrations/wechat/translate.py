@@ -1,0 +1,53 @@
+"""Between conversations and this wire's frames: answers, growing and stored, and errors."""
+
+from conversations.types import Outcome, ReplyDelta, StoredMessage
+from integrations.errors import Fault
+from integrations.wechat.protocol import Answer, Body, Failing, Reason, ServerFrame
+
+SUCCESS = "成功"
+# What a client shows of an answer that did not come to its end; the part that came is in `data.msg`.
+_ENDED_BADLY = {
+    Outcome.FAILED: "处理失败: 暂时无法回答，请稍后再试",
+    Outcome.CUT: "处理失败: 回答超过时限或被中断",
+}
+
+
+def verdict(message: StoredMessage) -> tuple[int, str]:
+    """Return code and words of how an answer ended."""
+    words = _ENDED_BADLY.get(message.outcome) if message.outcome else None
+    return (500, words) if words else (0, SUCCESS)
+
+
+def answer_frame(message: StoredMessage) -> ServerFrame:
+    """Return the frame of a stored answer."""
+    code, words = verdict(message)
+    data = Answer(
+        message.text, str(message.id), str(message.session), seq=message.seq, request_id=message.request_id or None
+    )
+    return ServerFrame("chat_response", code, words, data)
+
+
+def delta_frame(event: ReplyDelta, session_id: str, request_id: str | None) -> ServerFrame:
+    """Return the frame of an answer so far."""
+    return ServerFrame("chat_delta", 0, SUCCESS, Answer(event.text, str(event.id), session_id, request_id=request_id))
+
+
+def answer_body(message: StoredMessage) -> Body:
+    """Return the HTTP answer of a stored answer."""
+    code, words = verdict(message)
+    return Body(code, words, Answer(message.text, str(message.id), str(message.session)))
+
+
+def failure_frame(fault: Fault, kind: Failing = "error", request_id: str | None = None) -> ServerFrame:
+    """Return the frame of an error."""
+    body = failure_body(fault, request_id, failed=kind == "chat_response")
+    return ServerFrame(kind, body.code, body.message, body.data)
+
+
+def failure_body(fault: Fault, request_id: str | None = None, *, failed: bool = False) -> Body:
+    """Return the HTTP answer of an error; with `failed` it is a question that could not be processed."""
+    code, message = fault.status, fault.message_zh
+    if failed and code >= 500:
+        code, message = 500, f"处理失败: {message}"
+    data = Reason(request_id, fault.retry_after) if request_id or fault.retry_after else None
+    return Body(code, message, data)

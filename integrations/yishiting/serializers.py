@@ -1,0 +1,63 @@
+"""The shapes of this wire's calls, for the API's schema; what comes in is read by `protocol.parse`."""
+
+from typing import Any
+
+from rest_framework import serializers
+
+
+class WholeQuestion(serializers.Serializer[Any]):
+    """A question. What else a caller sends is not looked at."""
+
+    content = serializers.CharField()
+    user = serializers.CharField(required=False)
+    msg_type = serializers.ChoiceField(("text",), required=False)
+    msg_id = serializers.CharField(required=False, help_text="The same one is answered once in 24 hours.")
+    session_id = serializers.CharField(required=False, help_text="Names the conversation; else `user` does.")
+    business_keys = serializers.ListField(child=serializers.CharField(), required=False)
+    raw_msg = serializers.CharField(required=False)
+
+
+class StreamedQuestion(WholeQuestion):
+    """A question whose answer is streamed."""
+
+    user = serializers.CharField()
+    msg_type = serializers.ChoiceField(("text",))
+
+
+class Doc(serializers.Serializer[Any]):
+    """A passage that an answer was made from."""
+
+    doc_id = serializers.CharField()
+    space_id = serializers.CharField()
+    title = serializers.CharField()
+    url = serializers.CharField()
+    score = serializers.FloatField()
+
+
+class Answer(serializers.Serializer[Any]):
+    """A whole answer."""
+
+    code = serializers.IntegerField(help_text="0")
+    err_msg = serializers.CharField(help_text="Empty")
+    is_async_response = serializers.BooleanField(help_text="false")
+    is_recall_success = serializers.IntegerField(help_text="1 where there are recall_docs, else 0")
+    recall_docs = Doc(many=True)
+    msg_type = serializers.CharField(help_text="text")
+    msg_content = serializers.CharField()
+    third_party_trace_id = serializers.UUIDField()
+
+
+class Pending(serializers.Serializer[Any]):
+    """A question that was taken."""
+
+    code = serializers.IntegerField(help_text="0")
+    err_msg = serializers.CharField(help_text="Empty")
+    is_async_response = serializers.BooleanField(help_text="true")
+    third_party_trace_id = serializers.UUIDField()
+
+
+class Refusal(serializers.Serializer[Any]):
+    """What a refused call answers."""
+
+    code = serializers.IntegerField(help_text="1")
+    err_msg = serializers.CharField()

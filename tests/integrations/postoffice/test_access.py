@@ -1,0 +1,101 @@
+"""The hub in token mode: who may connect, under which name, and what he may say."""
+
+from typing import Any
+
+import pytest
+
+from tests.integrations.postoffice.conftest import Credentials, Name, make_application, run
+from tests.integrations.postoffice.test_views import fetch
+from tests.support.postoffice import HubClient, refusal
+from tests.support.server import GatewayProcess
+
+UNAUTHORIZED = (401, "text/plain; charset=utf-8", "Unauthorized")
+
+
+def token_of(gateway: GatewayProcess, credentials: Credentials) -> str:
+    appid, secret = credentials
+    status, answer, _ = fetch(gateway, f"?appid={appid}&secret={secret}")
+    assert status == 200
+    return str(answer["token"])
+
+
+@pytest.fixture(scope="module")
+def token(guarded: GatewayProcess, application: Credentials) -> str:
+    """A token from the token service."""
+    return token_of(guarded, application)
+
+
+@pytest.mark.parametrize("way", ["header", "query"])
+async def test_a_token_of_the_token_service_lets_in(guarded: GatewayProcess, token: str, name: Name, way: str) -> None:
+    ways: dict[str, dict[str, Any]] = {
+        "header": {"headers": {"Authorization": f"Bearer {token}"}},
+        "query": {"token": token},
+    }
+    async with await HubClient.connect(guarded, name("/service/zhycit/weather"), **ways[way]) as client:
+        await client.write("AI_CHATBOT", "What can you do?")
+        assert (await client.recv())["from"] == "AI_CHATBOT"
+
+
+@pytest.mark.parametrize("more", [{}, {"token": "wrong"}, {"headers": {"Authorization": "Bearer wrong"}}])
+async def test_a_stranger_is_told_nothing_but_unauthorized(
+    guarded: GatewayProcess, token: str, name: Name, more: dict[str, Any]
+) -> None:
+    async with await HubClient.connect(guarded, name("taken"), token=token, startTime=9) as client:
+        for client_id in (client.id, name("free"), "server", ""):
+            assert await refusal(guarded, client_id, startTime=1, **more) == UNAUTHORIZED
+        assert (await refusal(guarded, "", token=token))[0] == 400
+
+
+async def test_an_origin_must_be_listed(guarded: GatewayProcess, token: str, name: Name) -> None:
+    shop = {"Origin": "https://shop.example"}
+    await (await HubClient.connect(guarded, name("shop"), token=token, headers=shop)).close()
+    for origin in ("https://evil.example", "null"):
+        assert (await refusal(guarded, name("evil"), token=token, headers={"Origin": origin}))[0] == 403
+
+
+async def test_an_application_keeps_to_its_prefixes_wires_and_scopes(guarded: GatewayProcess, name: Name) -> None:
+    credentials = make_application(guarded)
+    code = (
+        "from connections.models import Application as A; "
+        f"A.objects.filter(appid='{credentials[0]}').update(client_prefixes=['/service/zhycit/'])"
+    )
+    run(guarded, "shell", "-c", code)
+    token = token_of(guarded, credentials)
+    assert await refusal(guarded, name("/service/other/x"), token=token) == UNAUTHORIZED
+    await (await HubClient.connect(guarded, name("/service/zhycit/x"), token=token)).close()
+    run(guarded, "shell", "-c", code.replace("client_prefixes=['/service/zhycit/']", "wires=['langbot']"))
+    assert await refusal(guarded, name("/service/zhycit/x"), token=token_of(guarded, credentials)) == UNAUTHORIZED
+
+
+async def test_a_revoked_token_closes_and_a_reader_may_not_write(
+    guarded: GatewayProcess, token: str, name: Name
+) -> None:
+    printed = run(guarded, "create_application", "reader", "--token", "--scopes", "read")
+    narrow = next(line for line in printed.splitlines() if line.startswith("token:")).split()[1]
+    async with (
+        await HubClient.connect(guarded, name("reader"), token=narrow, receipts=1) as reader,
+        await HubClient.connect(guarded, name("writer"), token=token) as writer,
+    ):
+        await reader.write(writer.id, "may I?")
+        receipt = await reader.recv()
+        assert (receipt["subject"], receipt["content"]["reason"]) == ("rejected", "Forbidden")
+        await writer.write(reader.id, "hi")
+        assert (await reader.recv())["content"] == "hi"
+        code = (
+            "from connections.models import AccessToken as T; from django.utils import timezone as t; "
+            "T.objects.filter(scopes=['read']).update(revoked_at=t.now())"
+        )
+        run(guarded, "shell", "-c", code)
+        assert await reader.closed() == 4001
+        assert await writer.until_silent() == []
+
+
+async def test_a_pipeline_of_another_application_looks_like_a_missing_one(guarded: GatewayProcess, name: Name) -> None:
+    bound = token_of(guarded, make_application(guarded, "--pipeline", "00000000-0000-4000-8000-000000000001"))
+    async with await HubClient.connect(guarded, name("bound"), token=bound, receipts=1) as client:
+        reasons = []
+        for number in ("2", "f"):
+            await client.write(f"/pipeline/00000000-0000-4000-8000-00000000000{number}", "x")
+            receipt = await client.recv()
+            reasons.append((receipt["subject"], receipt["content"]["reason"]))
+        assert reasons[0] == reasons[1] == ("rejected", "Pipeline not found")

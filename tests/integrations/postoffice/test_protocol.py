@@ -1,0 +1,131 @@
+"""Letters as they come in and go out, without a server."""
+
+import json
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from integrations.postoffice.protocol import (
+    ID_LENGTH,
+    RECIPIENTS,
+    Answer,
+    Receipt,
+    is_bot,
+    is_reserved,
+    parse,
+    serialise,
+)
+from integrations.strict import ProtocolError
+
+FRAMES = Path(__file__).parent / "frames"
+INCOMING = json.loads((FRAMES / "in.json").read_text())
+
+any_json = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
+    max_leaves=12,
+)
+FIELDS = ("from", "to", "cc", "subject", "content", "type", "inReplyTo", "subjectId", "createTime", "id")
+
+
+@pytest.mark.parametrize("entry", INCOMING, ids=lambda entry: entry["name"])
+def test_a_letter_is_delivered_as_it_was_written_from_its_sender(entry: dict[str, Any]) -> None:
+    letter = parse(json.dumps(entry["frame"]), "somebody")
+    assert json.loads(letter.text) == {**entry["frame"], "from": "somebody"}
+    assert list(json.loads(letter.text)) == list(entry["frame"])
+
+
+def test_numbers_spaces_and_unknown_fields_keep_their_text() -> None:
+    sent = '{"to":"b","n":12345678901234567890123,"f":1.10,"x":{"a" : [ 1e2 ]},"from":"evil","content":"\\u4f60"}'
+    expected = '{"to":"b","n":12345678901234567890123,"f":1.10,"x":{"a" : [ 1e2 ]},"from":"我","content":"\\u4f60"}'
+    assert parse(sent, "我").text == expected
+    assert parse(sent.encode(), "我").text == expected
+
+
+def test_a_letter_without_from_gets_one() -> None:
+    assert parse('{"to":"b"}', "a").text == '{"to":"b","from":"a"}'
+
+
+@pytest.mark.parametrize(
+    ("to", "cc", "recipients"),
+    [
+        ("b", None, ("b",)),
+        (["b", "c", "b"], "b", ("b", "c")),
+        ("", ["", "d"], ("d",)),
+        (None, None, ()),
+        ([], [], ()),
+        ("a,b", "c", ("a,b", "c")),
+    ],
+)
+def test_each_recipient_once_and_in_order(to: Any, cc: Any, recipients: tuple[str, ...]) -> None:
+    letter = parse(json.dumps({"to": to, "cc": cc}), "a")
+    assert (letter.recipients, letter.refused) == (recipients, 0)
+
+
+def test_what_is_no_recipient_is_counted() -> None:
+    names = [str(number) for number in range(RECIPIENTS + 2)]
+    assert parse(json.dumps({"to": names, "cc": [5, {}, "x" * (ID_LENGTH + 1)]}), "a").refused == 5
+
+
+@pytest.mark.parametrize(
+    "data",
+    ["", "AI生成的回复", "[]", "1", '"x"', '{"a":1,"a":2}', '{"a":NaN}', '{"a":"\\u0000"}', '{"a":"\\ud800"}', b"\xff"],
+)
+def test_what_is_no_strict_object_is_refused(data: str | bytes) -> None:
+    with pytest.raises(ProtocolError):
+        parse(data, "a")
+
+
+@pytest.mark.parametrize(
+    ("content", "question"), [("天气", "天气"), ({"a": 1.50}, '{"a": 1.5}'), (None, "null"), (7, "7")]
+)
+def test_a_question_is_the_content_or_its_json(content: Any, question: str) -> None:
+    assert parse(json.dumps({"content": content}), "a").question == question
+
+
+@pytest.mark.parametrize(
+    ("fields", "reference"),
+    [
+        ({"inReplyTo": "q", "id": 1, "createTime": 2}, '"q"'),
+        ({"inReplyTo": "", "id": 10**30}, str(10**30)),
+        ({"createTime": 2}, "2"),
+        ({"inReplyTo": "x" * 2000}, ""),
+        ({}, ""),
+    ],
+)
+def test_what_a_letter_is_known_by(fields: dict[str, Any], reference: str) -> None:
+    assert parse(json.dumps(fields), "a").reference == reference
+
+
+def test_a_receipt_and_an_answer_look_as_they_were_seen() -> None:
+    content = {"number": 2, "recipients": {"/service/x/1": "queued"}}
+    receipt = Receipt("用户1", "queued", content, 1795256947, "1795256947")
+    assert serialise(receipt) == (FRAMES / "receipt.json").read_text().strip()
+    answer = Answer("AI_CHATBOT", "用户1", "s", "您好", 1795256947, '"q1"', "12345678901234567890")
+    assert serialise(answer) == (FRAMES / "answer.json").read_text().strip()
+
+
+def test_the_gateways_own_addresses() -> None:
+    pipeline = "/pipeline/00000000-0000-4000-8000-000000000001"
+    assert all(is_bot(address) for address in ("AI_CHATBOT", "server", pipeline))
+    assert not any(is_bot(address) for address in ("AI_CHATBOT/7", "/pipeline/x", "Server", ""))
+    assert is_reserved("AI_CHATBOT/7")
+    assert not is_reserved("/service/zhycit/weather_1")
+
+
+@given(st.text() | st.binary() | any_json.map(json.dumps))
+def test_only_protocol_errors_come_out(data: str | bytes) -> None:
+    with suppress(ProtocolError):
+        parse(data, "a")
+
+
+@given(st.dictionaries(st.sampled_from(FIELDS), any_json))
+def test_nearly_valid_letters_come_through_or_are_refused(value: dict[str, Any]) -> None:
+    with suppress(ProtocolError):
+        letter = parse(json.dumps(value), "a")
+        assert json.loads(letter.text) == {**value, "from": "a"}
+        serialise(Answer("b", "a", letter.subject, letter.question, 1, letter.reference, letter.subject_id))

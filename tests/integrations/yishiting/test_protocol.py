@@ -1,0 +1,127 @@
+"""易事厅's calls and answers: real ones as files, and everything that is not one."""
+
+import json
+from pathlib import Path
+from typing import Any, get_args
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from integrations.strict import ProtocolError
+from integrations.yishiting.protocol import (
+    STREAMED,
+    WHOLE,
+    Answer,
+    Call,
+    Delta,
+    Failed,
+    GlobalOutput,
+    Pending,
+    RecalledDoc,
+    ServerFrame,
+    StreamedDoc,
+    parse,
+    serialise,
+)
+
+FRAMES = Path(__file__).parent / "frames"
+TRACE = "00000000-0002-88a0-a47c-8a17558238a7"
+DOC = {
+    "doc_id": "4010230492",
+    "space_id": "632685097",
+    "title": "易事厅使用指南",
+    "url": "http://iwiki.woa.com/p/4010230492",
+    "score": 0.881664,
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "required", "call"),
+    [
+        ("client_chat", STREAMED, Call("你好", "test_user", "test_123", "session_456")),
+        ("client_chat_sync", WHOLE, Call("你好", "test_user")),
+        ("client_chat_sync_bare", WHOLE, Call("你好")),
+        ("client_chat_async", WHOLE, Call("你好", "test_user", "test_124")),
+    ],
+)
+def test_a_real_call_is_read(name: str, required: tuple[str, ...], call: Call) -> None:
+    assert parse((FRAMES / f"{name}.json").read_bytes(), required) == call
+
+
+SERVER_FRAMES: list[tuple[str, ServerFrame]] = [
+    ("server_delta.txt", Delta("流")),
+    (
+        "server_delta_last.txt",
+        Delta("", finished=True, global_output=GlobalOutput(answer_success=1, docs=(StreamedDoc(**DOC),))),  # type: ignore[arg-type]
+    ),
+    ("server_delta_fault.txt", Delta("服务器内部错误", finished=True)),
+    ("server_answer.json", Answer("机器人回复内容", TRACE, (RecalledDoc(**DOC),))),  # type: ignore[arg-type]
+    ("server_answer_without_docs.json", Answer("你好！", TRACE)),
+    ("server_pending.json", Pending(TRACE)),
+    ("server_refusal.json", Failed("请求格式错误，需要JSON格式")),
+    ("server_failed.json", Failed("服务器内部错误", TRACE)),
+]
+
+
+@pytest.mark.parametrize(("name", "frame"), SERVER_FRAMES)
+def test_a_frame_is_sent_byte_for_byte(name: str, frame: ServerFrame) -> None:
+    assert serialise(frame) == (FRAMES / name).read_bytes()
+
+
+def test_every_kind_of_frame_has_a_file() -> None:
+    assert {type(frame) for _, frame in SERVER_FRAMES} == set(get_args(ServerFrame))
+
+
+@given(st.text())
+@example("a\u2028b\u2029c\x85d\r\ne\x1ef")
+def test_an_event_is_one_line_to_every_reader(text: str) -> None:
+    try:
+        event = serialise(Delta(text)).decode()
+    except UnicodeEncodeError:  # half of a surrogate pair, which nothing stored can hold
+        return
+    name, data = event.removesuffix("\n\n").splitlines()
+    assert name == "event:delta"
+    assert json.loads(data.removeprefix("data:"))["response"] == text
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        ({}, "缺少必要字段: user"),
+        ({"user": "u"}, "缺少必要字段: msg_type"),
+        ({"user": "u", "msg_type": "text"}, "缺少必要字段: content"),
+        ({"user": "u", "msg_type": "text", "content": " \n"}, "缺少必要字段: content"),
+        ({"user": "", "msg_type": "text", "content": "x"}, "缺少必要字段: user"),
+        ({"user": "u", "msg_type": "event", "content": "x"}, "暂不支持消息类型: event"),
+        ({"user": "u", "msg_type": 1, "content": "x"}, "暂不支持消息类型: 1"),
+        ({"user": {}, "msg_type": "text", "content": "x"}, "字段类型错误: user"),
+        ({"user": True, "msg_type": "text", "content": "x"}, "字段类型错误: user"),
+        ({"user": "u", "msg_type": "text", "content": ["x"]}, "字段类型错误: content"),
+    ],
+)
+def test_a_call_that_lacks_something_is_told_what(value: Any, words: str) -> None:
+    with pytest.raises(ProtocolError) as refusal:
+        parse(json.dumps(value), STREAMED)
+    assert str(refusal.value) == words
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda children: st.lists(children) | st.dictionaries(st.text(), children),
+    max_leaves=10,
+)
+FIELDS = ("user", "msg_type", "content", "msg_id", "session_id", "business_keys", "raw_msg")
+NEARLY = st.dictionaries(st.sampled_from(FIELDS), st.sampled_from(("text", "x", 1, None)) | JSON)
+
+
+@given(st.text() | st.binary() | JSON.map(json.dumps) | NEARLY.map(json.dumps), st.sampled_from((STREAMED, WHOLE)))
+def test_whatever_comes_is_a_call_or_refused_in_words(data: str | bytes, required: tuple[str, ...]) -> None:
+    try:
+        call = parse(data, required)
+    except ProtocolError as refusal:
+        words = str(refusal).encode()
+        assert words
+    else:
+        assert call.content.strip()
+        json.dumps([call.user, call.msg_id, call.session_id], ensure_ascii=False).encode()
