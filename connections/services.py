@@ -22,11 +22,19 @@ EXCHANGED_TOKENS = 100  # of one application that are good at once; with one mor
 
 
 def create_application(
-    name: str, *, pipeline: UUID | None = None, origins: Iterable[str] = (), enabled: bool = True
+    name: str,
+    *,
+    pipeline: UUID | None = None,
+    origins: Iterable[str] = (),
+    callback_url: str = "",
+    client_prefixes: Iterable[str] = (),
+    enabled: bool = True,
 ) -> tuple[Application, str]:
-    """Return a new application and its plain secret; ValueError for an origin that is none."""
-    application = Application(name=name, pipeline=pipeline, enabled=enabled)
+    """Return a new application and its plain secret; ValueError or ValidationError for what it cannot have."""
+    application = Application(name=name, pipeline=pipeline, callback_url=callback_url, enabled=enabled)
     application.origins = normal_origins(origins)
+    application.client_prefixes = sorted(set(client_prefixes))
+    application.clean_fields(exclude={"appid", "secret_hash"})
     return application, register(application)
 
 

@@ -1,6 +1,7 @@
 """The hub's socket: a named client connects, its letters go out, others' come in."""
 
 import asyncio
+from collections import deque
 from typing import Any, ClassVar, assert_never
 from urllib.parse import parse_qs
 from uuid import UUID
@@ -18,6 +19,7 @@ from integrations.postoffice.line import ClientLine
 from integrations.postoffice.protocol import ID_LENGTH, is_reserved
 from integrations.postoffice.sorting import Sorter
 
+EARLY = 1000  # passing letters that are kept while a connection is opening: the newest
 PROOF_PATIENCE = 1.5  # seconds that whoever holds a name has to prove that its client is still there
 REPLACED_WORDS = "replaced by a newer connection"
 LARGEST_START_TIME = 2**63 - 1
@@ -39,6 +41,7 @@ class HubConsumer(GatewayConsumer):
         self.client_id = ""
         self.uuid = UUID(self.connection_id)
         self.reader: Reader | None = None
+        self.early: deque[str] = deque(maxlen=EARLY)
         self.pump: asyncio.Task[None] | None = None
         self.is_replaced = False
         self.proving = False
@@ -134,6 +137,8 @@ class HubConsumer(GatewayConsumer):
             limited=self.fail,
             receipt=self._receipt if self.peer.query.get("receipts") == "1" else None,
         )
+        for text in self.early:
+            self.reader.pass_on(text)
         self.pump = asyncio.get_running_loop().create_task(self.reader.run())
         token = self.peer.token
         if token and self.principal.kind == "application":
@@ -158,6 +163,8 @@ class HubConsumer(GatewayConsumer):
             case Passing():
                 if self.reader is not None:
                     self.reader.pass_on(event.text)
+                else:
+                    self.early.append(event.text)
             case Replaced():
                 if event.connection == self.uuid:
                     self._replaced()

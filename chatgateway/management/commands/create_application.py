@@ -4,6 +4,7 @@ from argparse import ArgumentParser
 from typing import Any
 from uuid import UUID
 
+from django.core.exceptions import ValidationError
 from django.core.management.base import BaseCommand, CommandError
 from django.db import transaction
 
@@ -24,6 +25,10 @@ class Command(BaseCommand):
             help=f"the token's, separated by commas, of {', '.join(Scope)} (default: %(default)s)",
         )
         parser.add_argument("--pipeline", metavar="UUID", help="the only pipeline that its tokens work on")
+        parser.add_argument("--callback-url", default="", help="where answers to /chat/async are posted, signed")
+        parser.add_argument(
+            "--prefix", action="append", default=[], help="what its client IDs on the hub must begin with; repeatable"
+        )
         parser.add_argument(
             "--origin", action="append", default=[], help="a browser origin, such as https://example.com; repeatable"
         )
@@ -35,9 +40,17 @@ class Command(BaseCommand):
             raise CommandError("NAME must have 1 to 100 characters.")
         with transaction.atomic():
             try:
-                application, secret = create_application(options["name"], pipeline=pipeline, origins=options["origin"])
-            except ValueError as error:
-                raise CommandError(str(error)) from error
+                application, secret = create_application(
+                    options["name"],
+                    pipeline=pipeline,
+                    origins=options["origin"],
+                    callback_url=options["callback_url"],
+                    client_prefixes=options["prefix"],
+                )
+            except (ValueError, ValidationError) as error:
+                raise CommandError(
+                    " ".join(error.messages) if isinstance(error, ValidationError) else str(error)
+                ) from error
             token = issue_token(application, scopes, label="create_application")[1] if options["token"] else None
         self.stdout.write(f"appid: {application.appid}")
         self.stdout.write(f"secret: {secret}")
