@@ -67,7 +67,7 @@ run: .venv/base.stamp ## Install, migrate, bootstrap and serve (HOST, PORT, … 
 
 # Much of a test's time is waiting, so processes need no core each. They share nothing: each has servers of its own.
 # What ARGS narrows runs in one, which starts faster and, given a seed, in the same order every time.
-PROCESSES ?= 2
+PROCESSES ?= 4
 PARALLEL := --numprocesses $(PROCESSES) --dist worksteal
 
 .PHONY: test

@@ -8,6 +8,8 @@ import re
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
+# Tells a process to measure its coverage.
+MEASURED = "COVERAGE_PROCESS_CONFIG"
 _LINE = re.compile(r"^#?([A-Z][A-Z0-9_]*)=(.*)$")
 
 

@@ -1,14 +1,13 @@
 """One gateway in open mode and one in token mode for all tests of this wire; every test brings its own sessions."""
 
-import contextlib
 import hashlib
 import json
-import sqlite3
 from collections.abc import Iterator
 
 import pytest
 
-from tests.support.server import GatewayProcess, Templates, manage
+from tests.support.applications import change, make_application
+from tests.support.server import GatewayProcess, Templates
 
 
 @pytest.fixture(scope="module")
@@ -43,23 +42,13 @@ def make_token(guarded: GatewayProcess) -> "TokenMaker":
 
 
 class TokenMaker:
-    """Makes applications with the command that an operator uses."""
+    """Makes tokens of a gateway, each of an application of its own."""
 
     def __init__(self, gateway: GatewayProcess) -> None:
         self._gateway = gateway
 
-    def __call__(self, *arguments: str, scopes: str = "read,write") -> str:
-        printed = manage(
-            "create_application",
-            "test",
-            "--token",
-            "--scopes",
-            scopes,
-            *arguments,
-            data_dir=self._gateway.data_dir,
-            DATABASE_URL=self._gateway.database_url,
-        )
-        return next(line for line in printed.splitlines() if line.startswith("token:")).split()[1]
+    def __call__(self, *, scopes: str = "read,write", pipeline: str | None = None) -> str:
+        return make_application(self._gateway, scopes=scopes, pipeline=pipeline).token
 
     def revoke_all(self) -> None:
         """Revoke every token there is, as the admin's action does."""
@@ -70,10 +59,3 @@ class TokenMaker:
         digest = hashlib.sha256(token.encode()).hexdigest()
         words = json.dumps(scopes)
         change(self._gateway, "UPDATE connections_accesstoken SET scopes = ? WHERE digest = ?", words, digest)
-
-
-def change(gateway: GatewayProcess, statement: str, *values: str) -> None:
-    """Change the database of a gateway that runs, as the admin does."""
-    path = gateway.database_url.removeprefix("sqlite:///")
-    with contextlib.closing(sqlite3.connect(path)) as connection, connection:
-        connection.execute(statement, values)

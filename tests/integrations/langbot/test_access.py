@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from tests.integrations.langbot.conftest import TokenMaker, change
+from tests.integrations.langbot.conftest import TokenMaker
+from tests.support.applications import change
 from tests.support.clients import PipelineClient
 from tests.support.rest import acall, below
 from tests.support.server import GatewayProcess
@@ -85,7 +86,7 @@ async def test_an_application_reenters_its_own_sessions_and_no_others(
 
 
 async def test_an_application_of_one_pipeline_sees_no_other(guarded: GatewayProcess, make_token: TokenMaker) -> None:
-    token = make_token("--pipeline", "00000000-0000-4000-8000-000000000001")
+    token = make_token(pipeline="00000000-0000-4000-8000-000000000001")
     async with await PipelineClient.connect(guarded, token=token) as client:
         assert client.connected["type"] == "connected"
     other = "00000000-0000-4000-8000-0000000000ff"

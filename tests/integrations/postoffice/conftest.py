@@ -43,10 +43,10 @@ def name() -> Name:
 @pytest.fixture(scope="module")
 def application(guarded: GatewayProcess) -> Credentials:
     """An application's appid and secret."""
-    return make_application(guarded)
+    return create_application(guarded)
 
 
-def make_application(gateway: GatewayProcess, *arguments: str) -> Credentials:
+def create_application(gateway: GatewayProcess, *arguments: str) -> Credentials:
     """Make an application with the command that an operator uses; return appid and secret."""
     printed = run(gateway, "create_application", "hub", *arguments)
     words = dict(line.split(": ", 1) for line in printed.splitlines() if ": " in line)

@@ -4,8 +4,9 @@ from typing import Any
 
 import pytest
 
-from tests.integrations.postoffice.conftest import Credentials, Name, make_application, run
+from tests.integrations.postoffice.conftest import Credentials, Name
 from tests.integrations.postoffice.test_views import fetch
+from tests.support.applications import change, make_application
 from tests.support.postoffice import HubClient, refusal
 from tests.support.server import GatewayProcess
 
@@ -54,24 +55,17 @@ async def test_an_origin_must_be_listed(guarded: GatewayProcess, token: str, nam
 
 
 async def test_an_application_keeps_to_its_prefixes_wires_and_scopes(guarded: GatewayProcess, name: Name) -> None:
-    credentials = make_application(guarded)
-    code = (
-        "from connections.models import Application as A; "
-        f"A.objects.filter(appid='{credentials[0]}').update(client_prefixes=['/service/zhycit/'])"
-    )
-    run(guarded, "shell", "-c", code)
-    token = token_of(guarded, credentials)
-    assert await refusal(guarded, name("/service/other/x"), token=token) == UNAUTHORIZED
-    await (await HubClient.connect(guarded, name("/service/zhycit/x"), token=token)).close()
-    run(guarded, "shell", "-c", code.replace("client_prefixes=['/service/zhycit/']", "wires=['langbot']"))
-    assert await refusal(guarded, name("/service/zhycit/x"), token=token_of(guarded, credentials)) == UNAUTHORIZED
+    made = make_application(guarded, client_prefixes=("/service/zhycit/",))
+    assert await refusal(guarded, name("/service/other/x"), token=made.token) == UNAUTHORIZED
+    await (await HubClient.connect(guarded, name("/service/zhycit/x"), token=made.token)).close()
+    elsewhere = make_application(guarded, wires=("langbot",)).token
+    assert await refusal(guarded, name("/service/zhycit/x"), token=elsewhere) == UNAUTHORIZED
 
 
 async def test_a_revoked_token_closes_and_a_reader_may_not_write(
     guarded: GatewayProcess, token: str, name: Name
 ) -> None:
-    printed = run(guarded, "create_application", "reader", "--token", "--scopes", "read")
-    narrow = next(line for line in printed.splitlines() if line.startswith("token:")).split()[1]
+    narrow = make_application(guarded, scopes="read").token
     async with (
         await HubClient.connect(guarded, name("reader"), token=narrow, receipts=1) as reader,
         await HubClient.connect(guarded, name("writer"), token=token) as writer,
@@ -81,17 +75,13 @@ async def test_a_revoked_token_closes_and_a_reader_may_not_write(
         assert (receipt["subject"], receipt["content"]["reason"]) == ("rejected", "Forbidden")
         await writer.write(reader.id, "hi")
         assert (await reader.recv())["content"] == "hi"
-        code = (
-            "from connections.models import AccessToken as T; from django.utils import timezone as t; "
-            "T.objects.filter(scopes=['read']).update(revoked_at=t.now())"
-        )
-        run(guarded, "shell", "-c", code)
+        change(guarded, """UPDATE connections_accesstoken SET revoked_at = datetime('now') WHERE scopes = '["read"]'""")
         assert await reader.closed() == 4001
         assert await writer.until_silent() == []
 
 
 async def test_a_pipeline_of_another_application_looks_like_a_missing_one(guarded: GatewayProcess, name: Name) -> None:
-    bound = token_of(guarded, make_application(guarded, "--pipeline", "00000000-0000-4000-8000-000000000001"))
+    bound = make_application(guarded, pipeline="00000000-0000-4000-8000-000000000001").token
     async with await HubClient.connect(guarded, name("bound"), token=bound, receipts=1) as client:
         reasons = []
         for number in ("2", "f"):

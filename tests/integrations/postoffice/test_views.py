@@ -11,7 +11,8 @@ from urllib.parse import urlencode
 import pytest
 
 from tests.conftest import GatewayFactory
-from tests.integrations.postoffice.conftest import Credentials, make_application, run
+from tests.integrations.postoffice.conftest import Credentials, create_application
+from tests.support.applications import change, make_application
 from tests.support.server import GatewayProcess
 
 WRONG = {"error": "invalid appid or secret"}
@@ -53,7 +54,7 @@ def test_a_token_is_given_for_a_secret(guarded: GatewayProcess, application: Cre
 
 def test_a_wrong_pair_is_401_whether_the_appid_exists(start_gateway: GatewayFactory) -> None:
     gateway = start_gateway(environment={"ACCESS_MODE": "token", "RATE_LIMITS": "off"})
-    appid, _ = make_application(gateway)
+    appid, _ = create_application(gateway)
     times: dict[str, list[float]] = {"unknown": [], appid: []}
     for _ in range(6):
         for one, taken in times.items():
@@ -93,7 +94,6 @@ def test_attempts_are_limited(start_gateway: GatewayFactory) -> None:
 
 
 def test_an_application_that_is_switched_off_gets_none(guarded: GatewayProcess) -> None:
-    appid, secret = make_application(guarded)
-    code = f"from connections.models import Application as A; A.objects.filter(appid='{appid}').update(enabled=False)"
-    run(guarded, "shell", "-c", code)
-    assert fetch(guarded, f"?appid={appid}&secret={secret}")[:2] == (401, WRONG)
+    made = make_application(guarded)
+    change(guarded, "UPDATE connections_application SET enabled = 0 WHERE appid = ?", made.appid)
+    assert fetch(guarded, f"?appid={made.appid}&secret={made.secret}")[:2] == (401, WRONG)

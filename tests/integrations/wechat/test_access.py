@@ -6,10 +6,10 @@ from uuid import uuid4
 import pytest
 
 from tests.conftest import GatewayFactory
-from tests.integrations.langbot.conftest import change
 from tests.integrations.wechat.test_views import post
+from tests.support.applications import change, make_application
 from tests.support.clients import PipelineClient
-from tests.support.server import GatewayProcess, manage
+from tests.support.server import GatewayProcess
 from tests.support.waiting import eventually
 from tests.support.wechat import APPID, BUSY, SECRET, WeChat, WeChatClient
 
@@ -19,14 +19,6 @@ def user(wechat: WeChat, **more: str) -> str:
     code = f"canary-code-{uuid4().hex}"
     wechat.code(code, openid=f"canary-openid-{uuid4().hex}", **more)
     return code
-
-
-def make_token(gateway: GatewayProcess, *arguments: str) -> str:
-    printed = manage(
-        "create_application", "test", "--token", "--scopes", "read,write", *arguments,
-        data_dir=gateway.data_dir, DATABASE_URL=gateway.database_url,
-    )  # fmt: skip
-    return next(line for line in printed.splitlines() if line.startswith("token:")).split()[1]
 
 
 async def test_a_login_with_wechat(guarded: GatewayProcess, wechat: WeChat) -> None:
@@ -90,7 +82,7 @@ async def test_an_applications_token_is_checked_where_it_is_sent(guarded: Gatewa
     async with await WeChatClient.open(guarded, headers={"Authorization": "Bearer wrong"}) as client:
         assert client.connected["code"] == 401
         assert await client.closed() == 4001
-    headers = {"Authorization": f"Bearer {make_token(guarded)}"}
+    headers = {"Authorization": f"Bearer {make_application(guarded).token}"}
     async with await WeChatClient.open(guarded, headers=headers, login=user(wechat)) as client:
         assert (await client.chat("你好"))[-1]["code"] == 0
 
@@ -99,7 +91,10 @@ async def test_the_session_is_not_open_on_another_wire(guarded: GatewayProcess, 
     async with await WeChatClient.open(guarded, login=user(wechat)) as client:
         await client.chat("你好")
         async with await PipelineClient.connect(
-            guarded, token=make_token(guarded), session_id=client.session_id, resume_token=client.resume_token
+            guarded,
+            token=make_application(guarded).token,
+            session_id=client.session_id,
+            resume_token=client.resume_token,
         ) as stranger:
             assert stranger.connected["message"] == "Session not found"
 
@@ -116,7 +111,7 @@ async def test_over_http_the_session_token_alone_is_the_user(guarded: GatewayPro
         assert await post(guarded, "chat", {"query": "你好", "openid": claimed}) == refused
     wrong = {"Authorization": f"Bearer {account['session_token'][:-1]}"}
     assert await post(guarded, "chat", {"query": "你好"}, headers=wrong) == refused
-    by_application = {"Authorization": f"Bearer {make_token(guarded)}"}
+    by_application = {"Authorization": f"Bearer {make_application(guarded).token}"}
     claim = await post(guarded, "chat", {"query": "你好", "openid": account["openid"]}, headers=by_application)
     assert claim["code"] == 0
     assert claim["data"]["session_id"] != account["session_id"]

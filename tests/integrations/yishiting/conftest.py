@@ -1,20 +1,15 @@
 """One gateway on its documents, one in front of a model, one that wants tokens; every test brings its own users."""
 
-import contextlib
-import sqlite3
 from collections.abc import Callable, Iterator
-from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.faults.model import FakeModel, Mode, model_in_thread
+from tests.support.applications import make_application
 from tests.support.server import GatewayProcess, Templates, manage
 
 TokenMaker = Callable[..., str]
-_SET = {
-    "wires": "UPDATE connections_application SET wires = ? WHERE appid = ?",
-    "callback_url": "UPDATE connections_application SET callback_url = ? WHERE appid = ?",
-}
 
 
 @pytest.fixture(scope="module")
@@ -60,26 +55,12 @@ def guarded(templates: Templates, tmp_path_factory: pytest.TempPathFactory) -> I
 
 @pytest.fixture(scope="module")
 def make_token(guarded: GatewayProcess) -> TokenMaker:
-    """A function that makes an application, sets columns of it, and returns a token."""
+    """A function that makes an application and returns a token of it."""
 
-    def make(scopes: str = "read,write", **columns: str) -> str:
-        printed = manage(
-            "create_application", "test", "--token", "--scopes", scopes,
-            data_dir=guarded.data_dir, DATABASE_URL=guarded.database_url,
-        )  # fmt: skip
-        values = dict(line.split(": ", 1) for line in printed.splitlines() if ": " in line)
-        for name, value in columns.items():
-            change(guarded, _SET[name], value, values["appid"])
-        return values["token"]
+    def make(**fields: Any) -> str:
+        return make_application(guarded, **fields).token
 
     return make
-
-
-def change(gateway: GatewayProcess, statement: str, *values: str) -> None:
-    """Change the database of a gateway that runs, as the admin does."""
-    path = Path(gateway.database_url.removeprefix("sqlite:///"))
-    with contextlib.closing(sqlite3.connect(path)) as connection, connection:
-        connection.execute(statement, values)
 
 
 def _running(gateway: GatewayProcess) -> Iterator[GatewayProcess]:

@@ -38,7 +38,7 @@ async def test_a_stranger_learns_nothing(guarded: GatewayProcess, path: str) -> 
 
 
 async def test_scopes_and_wires_bound_what_a_token_may_do(guarded: GatewayProcess, make_token: TokenMaker) -> None:
-    reader, elsewhere = make_token(scopes="read"), make_token(wires='["langbot"]')
+    reader, elsewhere = make_token(scopes="read"), make_token(wires=("langbot",))
     async with caller(guarded) as client:
         for token in (reader, elsewhere):
             response = await client.post("/chat/sync", json=question(), headers=bearer(token))
