@@ -182,7 +182,8 @@ async def test_a_visitor_comes_back_by_query_and_asks_for_what_he_missed(gateway
         assert (answer["sender"], answer["message"], answer["seq"]) == ("assistant", said[-1]["message"], 2)
         assert question["message_id"] == answer["message_id"] == said[0]["message_id"]
     async with await ContactClient.connect(gateway, last_seq=1, **credentials) as client:
-        assert [frame.get("seq") for frame in await client.recv_after_ping()] in ([None, 2], [])
+        assert [(await client.recv()).get("seq") for _ in range(2)] == [None, 2]
+        assert await client.recv_after_ping() == []
 
 
 async def test_a_visitor_comes_back_by_frame(gateway: GatewayProcess) -> None:
