@@ -146,12 +146,16 @@ class GatewayConsumer(AsyncWebsocketConsumer):
                 continue  # the database is away or overrun: nothing is known to have changed
             if principal is None:
                 raise WireError("Unauthorized", zh="未通过身份验证", close_code=NOT_AUTHENTICATED)
-            if not may(principal, Scope.READ) or not may_use(principal, self.wire):
+            if not self.still_allowed(principal):
                 raise WireError("Forbidden", zh="没有权限", close_code=NOT_ALLOWED)
             if principal.pipeline != self.principal.pipeline:
                 self.end(TRY_LATER, "the application has another pipeline now")
                 return
             self.principal = principal
+
+    def still_allowed(self, principal: Principal) -> bool:
+        """Tell whether a principal, as it is now, may have this connection open."""
+        return may(principal, Scope.READ) and may_use(principal, self.wire)
 
     def join(self, topic: Topic, encode: Encoder, member: Member | None = None) -> Membership:
         """Become a member of `topic` until the connection ends; paused until `go_live`.

@@ -6,7 +6,7 @@ from typing import Any, ClassVar, assert_never
 from urllib.parse import parse_qs
 from uuid import UUID
 
-from connections.auth import Scope, may, may_be, may_use
+from connections.auth import Principal, Scope, may, may_be, may_use
 from connections.events import ClientEvent, ClientTopic, MailWaiting, Passing, Probe, Replaced, Replied, StillHere
 from connections.mail import ClaimClient, Claimed, HeldBy
 from connections.mailroom import Mailroom, Reader
@@ -121,10 +121,10 @@ class HubConsumer(GatewayConsumer):
 
     async def opened(self) -> None:
         """Begin to read the mailbox; there is no greeting."""
-        if self.is_replaced:
-            raise WireError(REPLACED_WORDS, close_code=REPLACED)
         await self.register(principal=self.principal, pipeline=None, session=None, session_type="")
         await self.parts.hub.ready()
+        if self.is_replaced:  # while it was opening
+            raise WireError(REPLACED_WORDS, close_code=REPLACED)
         self.line = ClientLine(self.outbound, self._direct, self._replaced)
         self.reader = self.mailroom.open(self.claimed, self.uuid, self.line)
         self.line.confirmed = self.reader.confirm
@@ -147,6 +147,10 @@ class HubConsumer(GatewayConsumer):
     async def received(self, data: str | bytes) -> None:
         """Send a letter on its way."""
         await self.sorter.take(data)
+
+    def still_allowed(self, principal: Principal) -> bool:
+        """Add its client ID to what a principal has to allow."""
+        return super().still_allowed(principal) and may_be(principal, self.client_id)
 
     def end(self, code: int, reason: str = "") -> None:
         """Close the connection; what is read from the mailbox from now on would reach nobody."""

@@ -24,6 +24,7 @@ class Receiver:
 
     status: int = 200
     port: int = 0
+    length: int = 0
     headers: dict[str, str] = field(default_factory=dict)
     body: bytes = b""
 
@@ -35,8 +36,12 @@ class Receiver:
         head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")[1:-2]
         self.headers = {name.lower(): value for name, value in (line.split(": ", 1) for line in head)}
         self.body = await reader.readexactly(int(self.headers["content-length"]))
-        writer.write(f"HTTP/1.1 {self.status} Status\r\nContent-Length: 0\r\nConnection: close\r\n\r\n".encode())
+        writer.write(
+            f"HTTP/1.1 {self.status} Status\r\nContent-Length: {self.length}\r\nConnection: close\r\n\r\n".encode()
+        )
         await writer.drain()
+        if self.length:
+            await reader.read()  # until the caller hangs up
         writer.close()
         await writer.wait_closed()
 
@@ -109,3 +114,9 @@ async def test_a_receiver_that_is_away_may_come_back(receiver: Receiver) -> None
     async with webhooks() as hooks:
         with pytest.raises(httpx2.ConnectError):
             await hooks.post("http://127.0.0.1:1/", BODY, owner=uuid4(), delivery="7")
+
+
+async def test_an_answer_without_end_is_not_read(receiver: Receiver) -> None:
+    receiver.length = 10**12
+    async with webhooks() as hooks:
+        await hooks.post(receiver.url, BODY, owner=uuid4(), delivery="7")

@@ -89,3 +89,12 @@ async def test_a_pipeline_of_another_application_looks_like_a_missing_one(guarde
             receipt = await client.recv()
             reasons.append((receipt["subject"], receipt["content"]["reason"]))
         assert reasons[0] == reasons[1] == ("rejected", "Pipeline not found")
+
+
+async def test_an_open_socket_loses_a_name_that_its_application_may_not_have_any_more(
+    guarded: GatewayProcess, name: Name
+) -> None:
+    made = make_application(guarded, client_prefixes=("/a/",))
+    async with await HubClient.connect(guarded, name("/a/x"), token=made.token) as client:
+        change(guarded, "UPDATE connections_application SET client_prefixes = '[\"/b/\"]' WHERE appid = ?", made.appid)
+        assert await client.closed() == 4003

@@ -104,6 +104,7 @@ async def test_letters_for_a_client_that_is_away_wait_in_order_and_come_once(
         assert {receipt["subject"] for receipt in receipts} == {"queued"}
     async with await HubClient.connect(gateway, reader) as client:
         assert [(await client.recv())["content"] for _ in range(30)] == list(range(30))
+        await (await client.socket.ping())  # answered after the gateway's own, which tells it that they were read
     async with await HubClient.connect(gateway, reader) as client:
         assert await client.until_silent() == []
 
@@ -325,3 +326,16 @@ async def test_too_many_questions_close_with_4129(gateway: GatewayProcess, name:
     for number in range(140):
         await client.write("AI_CHATBOT", f"{number}?")
     assert await client.closed(60) == 4129
+
+
+async def test_of_connections_at_once_under_one_name_one_stays(gateway: GatewayProcess, name: Name) -> None:
+    one = name("twin")
+    twins = await asyncio.gather(*(HubClient.connect(gateway, one) for _ in range(6)))
+    waiting = {asyncio.create_task(twin.closed(60)) for twin in twins}
+    while len(waiting) > 1:
+        ended, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+        assert {task.result() for task in ended} == {4009}
+    (last,) = waiting
+    last.cancel()
+    for twin in twins:
+        await twin.close()
