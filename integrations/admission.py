@@ -18,7 +18,7 @@ def refusal(message: str, *, status: int, retry_after: int | None = None) -> Fau
     return Fault(message, message, status=status, retry_after=retry_after)
 
 
-async def objection(parts: Parts, peer: Peer, wire: str, *, known_origin: bool = False) -> Fault | None:
+async def objection(parts: Parts, peer: Peer, *, known_origin: bool = False) -> Fault | None:
     """Return what speaks against an upgrade whoever asks for it, or None.
 
     With `known_origin` the wire vouches for the origin: that of an app, which no page of a browser can have.
@@ -27,7 +27,6 @@ async def objection(parts: Parts, peer: Peer, wire: str, *, known_origin: bool =
     if options.open_access and peer.proxied and not options.proxied_open_access:
         return refusal("Open access is not served through a proxy", status=403)
     if not known_origin and not await _origin_allowed(parts, peer):
-        log.warning("connection.origin_refused", wire=wire, origin=(peer.origin or "")[:200])
         return refusal("Origin not allowed", status=403)
     if parts.registry.live >= options.connections:
         return refusal("Connection limit reached", status=503, retry_after=5)

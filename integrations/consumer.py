@@ -6,9 +6,7 @@ an answer. What arrives from the hub goes straight to the outbound buffer.
 """
 
 import asyncio
-import time
 from abc import abstractmethod
-from collections import deque
 from collections.abc import Callable, Coroutine
 from typing import Any, ClassVar
 from uuid import UUID, uuid4
@@ -25,6 +23,7 @@ from connections.registry import LiveConnection
 from conversations.store import OutcomeUnknown, StoreFull, StoreUnavailable
 from integrations import admission
 from integrations.errors import (
+    NORMAL,
     NOT_ALLOWED,
     NOT_AUTHENTICATED,
     POLICY,
@@ -38,6 +37,7 @@ from integrations.errors import (
     WireError,
     fault_of,
 )
+from integrations.limiting import Strikes, admit
 from integrations.outbound import EXTENSION, DirectTransport, Frame, Outbound
 from integrations.parts import Parts
 from integrations.peers import Peer
@@ -52,6 +52,7 @@ LIMITED_WITHIN = 60.0
 CLOSE_PATIENCE = 5.0  # seconds that a close frame may take to get through; then the transport is aborted
 RECHECK = 2.0  # seconds between two looks at a credential; with what is cached, a change takes hold within 5 (S4)
 TASKS = 64  # long works that one connection may have going at once
+ORDINARY = {NORMAL, 1001, 1005, 1006, RESTARTING}  # close codes of leaving, breaking off, and our own restart
 
 
 class Disconnected(Exception):  # noqa: N818  an event, not a fault
@@ -72,8 +73,8 @@ class GatewayConsumer(AsyncWebsocketConsumer):
         self.live: LiveConnection | None = None
         self._memberships: list[Membership] = []
         self._tasks: set[asyncio.Task[None]] = set()
-        self._refused: deque[float] = deque(maxlen=REFUSED_FRAMES)
-        self._limited: deque[float] = deque(maxlen=LIMITED)
+        self._refused = Strikes(REFUSED_FRAMES, REFUSED_WITHIN)
+        self._limited = Strikes(LIMITED, LIMITED_WITHIN)
         self._closed: tuple[int, str] | None = None
         self._closing: asyncio.Task[None] | None = None
         self._peer_closed = False
@@ -94,7 +95,7 @@ class GatewayConsumer(AsyncWebsocketConsumer):
 
     async def objection(self) -> Fault | None:
         """Return what speaks against the upgrade, or None; a wire may add to it."""
-        return await admission.objection(self.parts, self.peer, self.wire)
+        return await admission.objection(self.parts, self.peer)
 
     # --- What a wire uses ------------------------------------------------------------------------
 
@@ -110,21 +111,19 @@ class GatewayConsumer(AsyncWebsocketConsumer):
         frame = (shape or self.error_frame)(fault)
         if frame is not None:
             self.push(frame)
-        if isinstance(error, Limited) and _too_often(self._limited, LIMITED_WITHIN):
+        if isinstance(error, Limited) and self._limited.are_out():
             self.end(TOO_MANY, "too many requests")
         if fault.close_code is not None:
             self.end(fault.close_code, fault.message)
 
     async def admit(self, limit: RateLimitItem, what: str, who: str) -> None:
         """Count one `what` of `who`; raise Limited where that is too much."""
-        wait = await self.parts.limiter.hit(limit, f"{self.wire}.{what}", who)
-        if wait is not None:
-            raise Limited(wait)
+        await admit(self.parts.limiter, limit, f"{self.wire}.{what}", who)
 
     def end(self, code: int, reason: str = "") -> None:
         """Close the connection after what was pushed; the first call decides code and reason."""
         if self._closed is None:
-            self._closed = (code, reason[:100])
+            self._note_end(code, reason[:100])
             self._closing = asyncio.get_running_loop().create_task(self._close())
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> None:
@@ -201,7 +200,7 @@ class GatewayConsumer(AsyncWebsocketConsumer):
         if message["type"] != "websocket.receive":
             self._peer_closed = True
             if self._closed is None:
-                self._closed = (message.get("code") or 1005, (message.get("reason") or "").replace("\0", ""))
+                self._note_end(message.get("code") or 1005, (message.get("reason") or "").replace("\0", ""))
             raise Disconnected
         data: str | bytes | None = message.get("text")
         if data is None:
@@ -279,12 +278,13 @@ class GatewayConsumer(AsyncWebsocketConsumer):
             status=fault.status,
             reason=fault.message,
             address=self.peer.address,
+            origin=(self.peer.origin or "")[:200],
         )
         await admission.refuse(self.scope, self.base_send, fault)
 
     def _refuse_frame(self, error: ProtocolError) -> None:
         self.fail(error)
-        if _too_often(self._refused, REFUSED_WITHIN):
+        if self._refused.are_out():
             self.end(POLICY, "too many refused frames")
 
     async def _guarded(self, work: Coroutine[Any, Any, None]) -> None:
@@ -294,8 +294,19 @@ class GatewayConsumer(AsyncWebsocketConsumer):
             self.fail(error)
 
     def _too_slow(self) -> None:
-        log.warning("connection.too_slow", wire=self.wire, connection_id=self.connection_id)
         self.end(TOO_SLOW, "too slow")
+
+    def _note_end(self, code: int, reason: str) -> None:
+        self._closed = (code, reason)
+        if code not in ORDINARY:
+            log.info(
+                "connection.closed",
+                wire=self.wire,
+                connection_id=self.connection_id,
+                address=self.peer.address,
+                code=code,
+                reason=reason,
+            )
 
     async def _close(self) -> None:
         assert self._closed is not None
@@ -321,13 +332,6 @@ class GatewayConsumer(AsyncWebsocketConsumer):
             self.parts.registry.close(self.live, code, reason)
         if self._closing is not None:
             await self._closing
-
-
-def _too_often(times: deque[float], within: float) -> bool:
-    """Note that something happened now; tell whether `times` is full of the last `within` seconds."""
-    now = time.monotonic()
-    times.append(now)
-    return len(times) == times.maxlen and now - times[0] < within
 
 
 def _is_longer(data: str | bytes, limit: int) -> bool:
