@@ -18,6 +18,7 @@ from conversations.turns import PipelineMissing
 from conversations.types import Accepted
 from integrations.access import pipeline_of
 from integrations.errors import Limited, WireError, fault_of
+from integrations.limiting import admit
 from integrations.parts import Parts
 from integrations.postoffice.protocol import (
     HEARTBEAT,
@@ -141,9 +142,7 @@ class Sorter:
         if not letter.question.strip():
             raise WireError("content is required")
         pipeline = self._pipeline(bot)
-        wait = await self._parts.limiter.hit(QUESTIONS, "postoffice.question", self._client_id)
-        if wait is not None:
-            raise Limited(wait)
+        await admit(self._parts.limiter, QUESTIONS, "postoffice.question", self._client_id)
         application = self._principal().application
         return ask(self._parts.turns, letter, pipeline, self._client_id, bot, self._connection_id, application)
 

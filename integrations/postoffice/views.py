@@ -14,7 +14,8 @@ from rest_framework.response import Response
 from connections.limits import per_minute
 from connections.services import exchange_secret
 from conversations.store import unhurried
-from integrations.errors import Limited, WireError, fault_of
+from integrations.errors import WireError, fault_of
+from integrations.limiting import admit
 from integrations.peers import Peer
 from integrations.postoffice import serializers
 from integrations.rest import StrictJSONParser, WireView
@@ -79,9 +80,7 @@ class TokenView(WireView):
     async def _issue(self, request: Request, body: Any) -> Response:
         await self.parts.ready()
         peer = Peer(request.scope, self.parts.options.trusted_proxies)  # type: ignore[attr-defined]
-        wait = await self.parts.limiter.hit(ATTEMPTS, "postoffice.token", peer.address)
-        if wait is not None:
-            raise Limited(wait)
+        await admit(self.parts.limiter, ATTEMPTS, "postoffice.token", peer.address)
         given = {**request.query_params.dict(), **(body.dict() if hasattr(body, "dict") else _members(body))}
         issued = await self.parts.store.read(_exchange, _word(given.get("appid")), _word(given.get("secret")))
         if issued is None:

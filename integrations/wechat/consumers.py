@@ -74,7 +74,7 @@ class WeChatConsumer(SessionConsumer):
     async def objection(self) -> Fault | None:
         """Return what speaks against the upgrade; a mini program's origin does not."""
         known = is_wechat(self.peer.origin)
-        return await admission.objection(self.parts, self.peer, self.wire, known_origin=known)
+        return await admission.objection(self.parts, self.peer, known_origin=known)
 
     async def opened(self) -> None:
         """Find the pipeline and greet; who speaks shows with the login."""

@@ -22,7 +22,8 @@ from conversations.types import Question, SessionKey
 from integrations import resume
 from integrations.access import admitted, pipeline_of
 from integrations.answers import asked
-from integrations.errors import Limited, WireError, fault_of
+from integrations.errors import WireError, fault_of
+from integrations.limiting import admit
 from integrations.peers import Peer
 from integrations.rest import StrictJSONParser, WireView
 from integrations.wechat import serializers
@@ -82,9 +83,7 @@ class WeChatView(WireView):
 
     async def admit(self, limit: Any, what: str, who: str) -> None:
         """Count one `what` of `who`; raise Limited where that is too much."""
-        wait = await self.parts.limiter.hit(limit, f"{WIRE}.{what}", who)
-        if wait is not None:
-            raise Limited(wait)
+        await admit(self.parts.limiter, limit, f"{WIRE}.{what}", who)
 
     async def application_of(self, peer: Peer) -> Principal | None:
         """Return the application whose token was sent, in open mode everybody, else None."""

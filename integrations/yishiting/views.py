@@ -22,7 +22,8 @@ from conversations import selectors
 from conversations.types import Question
 from integrations.access import pipeline_of
 from integrations.answers import Following, asked
-from integrations.errors import Limited, WireError, fault_of
+from integrations.errors import WireError, fault_of
+from integrations.limiting import admit
 from integrations.rest import BodyTooLarge, WireView
 from integrations.yishiting import protocol, serializers
 from integrations.yishiting.trace import answer_of, trace_of
@@ -112,9 +113,7 @@ class CallView(WireView):
         body: Any = request.data  # empty where nothing came
         asking = protocol.parse(body or b"", required)
         question = question_of(asking, principal, pipeline_of(self.parts, principal).uuid, **more)
-        wait = await self.parts.limiter.hit(per_minute(QUESTIONS), "yishiting.ask", str(question.session.uuid))
-        if wait is not None:
-            raise Limited(wait)
+        await admit(self.parts.limiter, per_minute(QUESTIONS), "yishiting.ask", str(question.session.uuid))
         return question
 
 
