@@ -1,26 +1,28 @@
 """The outbox: what has to reach somebody outside, kept in the database until it has.
 
 An entry is stored in the transaction that made it necessary. Whoever claims it delivers it, tries again later where
-that failed, and gives up after the last of RETRIES. A delivery may happen twice when a process dies in between; its
-number stays the same.
+that failed, and gives up after the last of RETRIES. A delivery may happen twice when a process dies, or the database
+is away for longer, in between; its number stays the same.
+
+It is claimed when there is room to begin at once, so its claim outlasts it. Each kind has room of its own: an answer
+that stays in the house waits for no receiver outside.
 """
 
 import asyncio
+from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
-from itertools import groupby
-from uuid import UUID
 
 import structlog
 
-from conversations.jobs.outbox import ClaimOutbox, Letter, SettleOutbox
+from conversations.jobs.outbox import PURGED_AT_ONCE, ClaimOutbox, Letter, PurgeOutbox, SettleOutbox
 from conversations.store import Store, StoreError
 
 log = structlog.get_logger(__name__)
 
 POLL = 2.0  # seconds between two looks for what is due
-PATIENCE = 30.0  # seconds that one delivery may take
-AT_ONCE = 20  # deliveries of one process at the same time
+PATIENCE = 30.0  # seconds that one delivery may take, and to note how it went
+AT_ONCE = 20  # deliveries of one kind in a process at the same time
 RETRIES = (5.0, 30.0, 120.0, 600.0, 3600.0, 6 * 3600.0, 12 * 3600.0)  # seconds before each further attempt
 
 
@@ -36,12 +38,12 @@ Deliver = Callable[[Letter], Awaitable[None]]
 
 
 class Outbox:
-    """Delivers what is due in this process; `deliverers` by an entry's kind."""
+    """Delivers what is due in this process, sessions side by side; `deliverers` by an entry's kind."""
 
-    def __init__(self, store: Store, deliverers: Mapping[str, Deliver], worker: Callable[[], UUID]) -> None:
+    def __init__(self, store: Store, deliverers: Mapping[str, Deliver]) -> None:
         self._store = store
         self._deliverers = deliverers
-        self._worker = worker
+        self._under_way: Counter[str] = Counter()
         self._woken = asyncio.Event()
 
     def wake(self) -> None:
@@ -50,35 +52,42 @@ class Outbox:
 
     async def run(self) -> None:
         """Deliver until cancelled."""
-        while True:
-            self._woken.clear()
-            try:
-                letters: Sequence[Letter] = await self._store.write(
-                    ClaimOutbox(self._worker(), tuple(self._deliverers))
-                )
-                await self._deliver_all(letters)
-            except StoreError as error:  # the next round tries again
-                log.warning("outbox.round_failed", reason=str(error))
-                letters = ()
-            if not letters:
+        async with asyncio.TaskGroup() as deliveries:
+            while True:
+                self._woken.clear()
+                for letter in await self._claim():
+                    self._under_way[letter.kind] += 1
+                    deliveries.create_task(self._deliver(letter))
                 with suppress(TimeoutError):
                     async with asyncio.timeout(POLL):
                         await self._woken.wait()
 
-    async def _deliver_all(self, letters: Sequence[Letter]) -> None:
-        """Deliver sessions side by side, each one's letters in their order."""
-        gate = asyncio.Semaphore(AT_ONCE)
+    async def purge(self) -> None:
+        """Forget what was settled long ago."""
+        purged = PURGED_AT_ONCE
+        while purged == PURGED_AT_ONCE:
+            purged = await self._store.write(PurgeOutbox())
 
-        async def deliver(of_one_session: list[Letter]) -> None:
-            async with gate:
-                for letter in of_one_session:
-                    await self._deliver(letter)
-
-        by_session = sorted(letters, key=lambda letter: (letter.session.uuid, letter.id))
-        groups = [list(group) for _, group in groupby(by_session, key=lambda letter: letter.session.uuid)]
-        await asyncio.gather(*(deliver(group) for group in groups))
+    async def _claim(self) -> Sequence[Letter]:
+        """Take what there is room for; the next round tries again where the database is away."""
+        room = {kind: AT_ONCE - self._under_way[kind] for kind in self._deliverers}
+        try:
+            letters: Sequence[Letter] = await self._store.write(ClaimOutbox(room))
+        except StoreError as error:
+            log.warning("outbox.round_failed", reason=str(error))
+            return ()
+        return letters
 
     async def _deliver(self, letter: Letter) -> None:
+        """Deliver one entry, and look for what may begin in its place."""
+        try:
+            await self._settle(await self._attempt(letter))
+        finally:
+            self._under_way[letter.kind] -= 1
+            self.wake()
+
+    async def _attempt(self, letter: Letter) -> SettleOutbox:
+        """Try to deliver; return how it went."""
         again: float | None = None
         reason = ""
         told = True
@@ -94,6 +103,17 @@ class Outbox:
             again = RETRIES[letter.attempts] if letter.attempts < len(RETRIES) else None
         if reason:
             log.warning("outbox.not_delivered", kind=letter.kind, entry=letter.id, reason=reason, again_in=again)
-        await self._store.write(
-            SettleOutbox(letter.id, letter.message.id, sent=not reason, again=again, reason=reason, told=told)
-        )
+        return SettleOutbox(letter.id, letter.message.id, sent=not reason, again=again, reason=reason, told=told)
+
+    async def _settle(self, how: SettleOutbox) -> None:
+        """Note how it went, as long as the claim holds; after that, somebody delivers it again."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(PATIENCE):
+                while True:
+                    try:
+                        await self._store.write(how)
+                    except StoreError as error:
+                        log.warning("outbox.not_settled", entry=how.entry, reason=str(error))
+                        await asyncio.sleep(POLL)
+                    else:
+                        return

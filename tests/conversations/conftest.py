@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from typing import Any
 from urllib.parse import urlsplit
+from uuid import uuid4
 
 import psycopg
 import pytest
@@ -13,8 +14,11 @@ from django.db import connections
 from pytest_django import DjangoDbBlocker
 
 from chatgateway.settings import _database as database_settings
-from conversations.models import Pipeline
-from tests.conversations.doubles import WatchedStore
+from conversations.models import Pipeline, Route
+from conversations.responders.base import Responder
+from conversations.turns import TurnLimits
+from tests.conversations.doubles import Audience, WatchedStore
+from tests.conversations.houses import House, OpenHouse
 from tests.support.server import Templates
 
 TABLES = "conversations_pipeline, conversations_chatsession, conversations_message, conversations_turn"
@@ -125,3 +129,48 @@ async def store(database: Database) -> AsyncIterator[WatchedStore]:
     store = WatchedStore()
     yield store
     await store.stop()
+
+
+@pytest.fixture
+async def open_house(database: Database) -> AsyncIterator[OpenHouse]:
+    """A function that opens a worker; its responders are its pipeline's routes, in order.
+
+    `only_for` says of a route how it matches and by which pattern. `beside` another worker it shares that one's
+    pipeline, routes and audience.
+    """
+    houses: list[House] = []
+
+    async def open_house(
+        *,
+        beside: House | None = None,
+        failure_text: str = "",
+        deadline: float = 30.0,
+        interval: float = 0.01,
+        only_for: dict[str, tuple[str, str]] | None = None,
+        **responders: Responder,
+    ) -> House:
+        uuid = beside.pipeline if beside else uuid4()
+        audience = beside.audience if beside else Audience()
+        house = House(uuid, responders, audience, TurnLimits(deadline=deadline, delta_interval=interval))
+        houses.append(house)
+
+        def build() -> None:
+            pipeline = Pipeline.objects.create(uuid=uuid, name="Shop", failure_text=failure_text)
+            for position, kind in enumerate(responders):
+                match, pattern = (only_for or {}).get(kind, ("always", ""))
+                Route.objects.create(pipeline=pipeline, position=position, kind=kind, match=match, pattern=pattern)
+
+        if beside is None:
+            await house.store.read(build)
+        await house.catalogue.refresh()
+        return house
+
+    yield open_house
+    for house in houses:
+        await house.close()
+
+
+@pytest.fixture
+def kind() -> str:
+    """A kind of outbox entries of this test's own: others' lie in the same table."""
+    return uuid4().hex[:16]

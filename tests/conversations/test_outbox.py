@@ -4,26 +4,22 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
+from typing import Any
 from uuid import uuid4
 
-import pytest
 from django.utils import timezone
 
-from conversations.jobs import Accept, ClaimOutbox, Finish, Letter
+from conversations.jobs import Accept, ClaimOutbox, Letter, SettleOutbox
+from conversations.jobs.outbox import CLAIMED_FOR
 from conversations.models import ContactRequest, OutboxEntry, Pipeline
-from conversations.outbox import RETRIES, Outbox, Undeliverable, Unwanted
-from conversations.store import commit
-from conversations.types import Accepted, Outcome, Question
-from tests.conversations.doubles import WatchedStore, new_session, question
+from conversations.outbox import AT_ONCE, PATIENCE, RETRIES, Outbox, Undeliverable, Unwanted
+from conversations.store import Job, StoreUnavailable, commit
+from conversations.types import Accepted, Question
+from tests.conversations.doubles import Watch, WatchedStore, new_session, question
+from tests.conversations.letters import answer, answers, ids
 from tests.support.waiting import eventually
 
 Deliver = Callable[[Letter], Awaitable[None]]
-
-
-@pytest.fixture
-def kind() -> str:
-    """A kind of this test's own: others' entries lie in the same table."""
-    return uuid4().hex[:16]
 
 
 async def ask(store: WatchedStore, pipeline: Pipeline, asked: Question) -> Accepted:
@@ -31,19 +27,9 @@ async def ask(store: WatchedStore, pipeline: Pipeline, asked: Question) -> Accep
     return accepted
 
 
-async def answer(store: WatchedStore, pipeline: Pipeline, kind: str, text: str = "The answer.") -> int:
-    """Store a question whose answer is to be delivered, and the answer; return the answer's id."""
-    worker = uuid4()
-    asked = question(new_session(pipeline), "What is it?", notify=kind)
-    accepted: Accepted = await store.write(Accept(asked, pipeline.pk, worker))
-    assert accepted.turn is not None
-    await store.write(Finish(accepted.turn, worker, text, Outcome.ANSWERED))
-    return accepted.turn.id
-
-
 @asynccontextmanager
-async def running(store: WatchedStore, kind: str, deliver: Deliver) -> AsyncIterator[Outbox]:
-    outbox = Outbox(store, {kind: deliver}, uuid4)
+async def running(store: WatchedStore, kind: str, deliver: Deliver, **others: Deliver) -> AsyncIterator[Outbox]:
+    outbox = Outbox(store, {kind: deliver, **others})
     task = asyncio.create_task(outbox.run())
     try:
         yield outbox
@@ -123,11 +109,127 @@ async def test_what_nobody_wants_is_settled_without_an_error(
     assert (await entry(store, message)).error == ""
 
 
-async def test_an_entry_is_claimed_by_one_worker(store: WatchedStore, pipeline: Pipeline, kind: str) -> None:
+def test_a_claim_outlasts_a_delivery_and_its_note() -> None:
+    assert CLAIMED_FOR > 2 * PATIENCE
+
+
+# --- Side by side ------------------------------------------------------------------------------
+
+
+async def test_a_receiver_that_hangs_holds_up_no_other_kind(store: WatchedStore, pipeline: Pipeline, kind: str) -> None:
+    watch = Watch()
+    hanging: list[Letter] = []
+    arrived: list[Letter] = []
+    house = uuid4().hex[:16]
+
+    async def hang(letter: Letter) -> None:
+        hanging.append(letter)
+        watch.note()
+        await asyncio.Event().wait()
+
+    async def arrive(letter: Letter) -> None:
+        arrived.append(letter)
+        watch.note()
+
+    for _ in range(AT_ONCE + 1):
+        await answer(store, pipeline, kind)
+    async with running(store, kind, hang, **{house: arrive}) as outbox:
+        await watch.until(lambda: len(hanging) == AT_ONCE)
+        message = await answer(store, pipeline, house)
+        outbox.wake()
+        await watch.until(lambda: arrived)
+        assert (ids(arrived), len(hanging)) == ([message], AT_ONCE)
+
+
+async def test_two_workers_deliver_a_sessions_entries_once_and_in_order(
+    store: WatchedStore, pipeline: Pipeline, kind: str
+) -> None:
+    """While a slow receiver has one, both workers look for more, and find those of others only."""
+    begun: list[int] = []
+    answered: asyncio.Queue[None] = asyncio.Queue()
+    watch = Watch()
+
+    async def slow(letter: Letter) -> None:
+        begun.append(letter.message.id)
+        watch.note()
+        if letter.message.id in messages:
+            await answered.get()
+
+    def have_begun(number: int) -> Callable[[], bool]:
+        return lambda: len(begun) == number
+
+    other = WatchedStore()
+    messages = await answers(store, pipeline, kind, 5)
+    try:
+        async with running(store, kind, slow) as one, running(other, kind, slow) as two:
+            for number in range(1, 6):
+                await watch.until(have_begun(2 * number - 1))
+                claims = [sum(isinstance(job, ClaimOutbox) for job in each.jobs) for each in (store, other)]
+                await answer(store, pipeline, kind)
+                one.wake()
+                two.wake()
+                await watch.until(have_begun(2 * number))
+                for each, before in zip((store, other), claims, strict=True):
+                    await each.given(ClaimOutbox, before + 1)
+                answered.put_nowait(None)
+            await eventually(lambda: is_in_state(store, messages[-1], "sent"), timeout=10, what="the last entry")
+    finally:
+        await other.stop()
+    assert [message for message in begun if message in messages] == messages
+
+
+async def test_many_entries_at_once_are_delivered_a_few_at_a_time(
+    store: WatchedStore, pipeline: Pipeline, kind: str
+) -> None:
+    watch = Watch()
+    under_way: list[int] = []
+    delivered: list[int] = []
+    most = 0
+    messages = [await answer(store, pipeline, kind) for _ in range(200)]
+
+    async def deliver(letter: Letter) -> None:
+        nonlocal most
+        under_way.append(letter.message.id)
+        most = max(most, len(under_way))
+        watch.note()
+        await watch.until(lambda: most == AT_ONCE)
+        under_way.remove(letter.message.id)
+        delivered.append(letter.message.id)
+        watch.note()
+
+    async with running(store, kind, deliver):
+        await watch.until(lambda: len(delivered) == len(messages))
+    assert (sorted(delivered), most) == (messages, AT_ONCE)
+
+
+async def test_a_delivery_is_noted_when_the_database_is_back(
+    store: WatchedStore, pipeline: Pipeline, kind: str
+) -> None:
+    class Away(WatchedStore):
+        """Takes no note of the first delivery."""
+
+        def submit(self, job: Job) -> "asyncio.Future[Any]":
+            if isinstance(job, SettleOutbox) and not any(isinstance(each, SettleOutbox) for each in self.jobs):
+                self._note(job)
+                raise StoreUnavailable("The database cannot be written now, please try again.")
+            return super().submit(job)
+
+    delivered: list[Letter] = []
+
+    async def deliver(letter: Letter) -> None:
+        delivered.append(letter)
+
     message = await answer(store, pipeline, kind)
-    first = await store.write(ClaimOutbox(uuid4(), (kind,)))
-    second = await store.write(ClaimOutbox(uuid4(), (kind,)))
-    assert ([letter.message.id for letter in first], second) == ([message], [])
+    away = Away()
+    try:
+        async with running(away, kind, deliver):
+            await eventually(lambda: is_in_state(store, message, "sent"), timeout=10, what="the entry")
+    finally:
+        await away.stop()
+    assert ids(delivered) == [message]
+
+
+# --- Contact requests --------------------------------------------------------------------------
 
 
 async def test_a_contact_request_is_stored_with_its_message_and_what_tells_the_owner(
