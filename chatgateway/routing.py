@@ -7,6 +7,7 @@ import asyncio
 import random
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
+from datetime import timedelta
 from typing import Any
 
 import httpx2
@@ -21,7 +22,9 @@ from connections.auth import Authenticator
 from connections.events import ClientEvent
 from connections.hub import Hub, Topic
 from connections.limits import Limiter
+from connections.mail import MailLimits
 from connections.mailroom import Mailroom
+from connections.metrics import Metrics
 from connections.registry import LeaseLimits, Registry
 from conversations import selectors
 from conversations.catalogue import Catalogue
@@ -53,7 +56,7 @@ log = structlog.get_logger(__name__)
 
 FOLLOW = 1.0  # seconds between two looks for changed pipelines and documents
 LOOK = 2.0  # seconds between two looks for letters whose wake-up the layer lost
-PURGE = 3600.0  # seconds between two looks for letters that waited too long
+PURGE = 3600.0  # seconds between two looks for letters and outbox entries that are too old
 AnyEvent = Event | ClientEvent
 REPLAYED = 300  # events that a gap is filled with at most
 
@@ -80,6 +83,7 @@ class Gateway:
         self._tasks: list[asyncio.Task[None]] = []
         self._client: httpx2.AsyncClient | None = None
         self._webhook_client = open_client(allow_private=settings.ALLOW_PRIVATE_UPSTREAMS)
+        self.metrics = Metrics()
         self.store = Store()
         self.library = Library()
         self.catalogue = Catalogue(self.store)
@@ -90,9 +94,9 @@ class Gateway:
         )
         layer: Any = get_channel_layer()
         self.hub = Hub(layer, EventCodec(), shared=bool(settings.REDIS_URL), fill=self._fill, latest=self._latest)
-        self.mailroom = Mailroom(self.store, self.hub, shared=bool(settings.REDIS_URL))
+        self.mailroom = Mailroom(self.store, self.hub, _mail_limits(), shared=bool(settings.REDIS_URL))
         self._deliverers: dict[str, Deliver] = {}  # filled below, once there is what they deliver with
-        self.outbox = Outbox(self.store, self._deliverers, lambda: self.registry.worker)
+        self.outbox = Outbox(self.store, self._deliverers)
         self.turns = TurnRunner(
             store=self.store,
             catalogue=self.catalogue,
@@ -112,6 +116,7 @@ class Gateway:
                 "open" if settings.ACCESS_MODE == "open" else "token", self.store.read, ttl=2.0
             ),
             limiter=Limiter(enabled=settings.RATE_LIMITS, redis_url=settings.REDIS_URL),
+            metrics=self.metrics,
             followers=Followers(),
             options=WireOptions(
                 open_access=settings.ACCESS_MODE == "open",
@@ -167,7 +172,7 @@ class Gateway:
     def _responders(self) -> dict[str, Responder]:
         responders: dict[str, Responder] = {
             "knowledge": KnowledgeResponder(self.library),
-            "service": ServiceResponder(HubCourier(self.hub, self.store)),
+            "service": ServiceResponder(HubCourier(self.hub, self.store, self.metrics, longest=settings.TURN_DEADLINE)),
         }
         if settings.OPENAI_BASE_URL:
             self._client = open_client(allow_private=settings.ALLOW_PRIVATE_UPSTREAMS)
@@ -229,6 +234,7 @@ class Gateway:
             loop.create_task(self._repeat(settings.SCAN, self._look_after_workers)),
             loop.create_task(self._repeat(LOOK, self.mailroom.look)),
             loop.create_task(self._repeat(PURGE, self.mailroom.purge)),
+            loop.create_task(self._repeat(PURGE, self.outbox.purge)),
             loop.create_task(self.outbox.run()),
         ]
         log.info("gateway.started", worker=str(self.registry.worker), pipelines=len(self.catalogue.all()))
@@ -260,6 +266,17 @@ class Gateway:
         sessions = [topic.session for topic in topics if isinstance(topic, SessionTopic)]
         latest = await self.store.read(selectors.last_seqs, sessions)
         return {SessionTopic(session): seq for session, seq in latest.items()}
+
+
+def _mail_limits() -> MailLimits:
+    return MailLimits(
+        letters=settings.MAILBOX_LETTERS,
+        letters_connected=settings.MAILBOX_LETTERS_CONNECTED,
+        bytes=settings.MAILBOX_BYTES,
+        letters_for=timedelta(days=settings.MAILBOX_DAYS),
+        clients=settings.MAX_HUB_CLIENTS,
+        clients_for=timedelta(days=settings.HUB_CLIENT_DAYS),
+    )
 
 
 gateway = Gateway()

@@ -25,14 +25,15 @@ BASE_DIR = Path(__file__).resolve().parent.parent
 read_env_file(env, BASE_DIR / ".env")
 
 
-def _whole_number(name: str, default: int, least: int = 0) -> int:
-    """Return the environment's whole number `name`, at least `least`."""
+def _whole_number(name: str, default: int, least: int = 0, most: int = 2**63 - 1) -> int:
+    """Return the environment's whole number `name`, at least `least` and at most `most`."""
     try:
         value = env.int(name, default=default)
     except ValueError:
         value = least - 1
-    if value < least:
-        raise ImproperlyConfigured(f"{name} must be a whole number of at least {least}, not {env.str(name)!r}.")
+    if not least <= value <= most:
+        bounds = f"at least {least}" + (f" and at most {most}" if value > most else "")
+        raise ImproperlyConfigured(f"{name} must be a whole number of {bounds}, not {env.str(name)!r}.")
     return int(value)
 
 
@@ -336,6 +337,14 @@ if LEASE <= 2 * BEAT:
     raise ImproperlyConfigured("LEASE must be more than twice BEAT, or a worker that is only busy counts as dead.")
 # Answers in flight get this long after SIGTERM (R14).
 DRAIN_TIMEOUT = _seconds("DRAIN_TIMEOUT", 25.0)
+# What waits for one client of the hub: letters while it is away and while it is connected, their bytes, and how long.
+MAILBOX_LETTERS = _whole_number("MAILBOX_LETTERS", 1_000, least=1)
+MAILBOX_LETTERS_CONNECTED = _whole_number("MAILBOX_LETTERS_CONNECTED", 10_000, least=1)
+MAILBOX_BYTES = _whole_number("MAILBOX_BYTES", 16 * 1024 * 1024, least=1024)
+MAILBOX_DAYS = _whole_number("MAILBOX_DAYS", 7, least=1, most=36_500)
+# Clients that the hub knows, and the days that one stays known without a connection.
+MAX_HUB_CLIENTS = _whole_number("MAX_HUB_CLIENTS", 100_000, least=1)
+HUB_CLIENT_DAYS = _whole_number("HUB_CLIENT_DAYS", 90, least=1, most=36_500)
 DATA_UPLOAD_MAX_MEMORY_SIZE = MAX_FRAME_BYTES
 
 # --- Logs ------------------------------------------------------------------------------------

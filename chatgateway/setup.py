@@ -50,6 +50,13 @@ def bootstrap() -> Bootstrapped:
         return Bootstrapped(pipeline, _first_superuser(), documents)
 
 
+def address(host: str, port: int) -> str:
+    """Return what to type for a gateway that listens there: `host` itself, but for those that mean all of them."""
+    if host in {"0.0.0.0", "::"}:  # noqa: S104  compared, not bound
+        host = "127.0.0.1"
+    return settings.PUBLIC_URL or f"http://{f'[{host}]' if ':' in host else host}:{port}"
+
+
 def first_steps(done: Bootstrapped, *, base_url: str, reveal: bool) -> str:
     """Return what to tell whoever started the gateway: addresses, an example, and the first password.
 

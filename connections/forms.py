@@ -98,7 +98,8 @@ class ApplicationForm(forms.ModelForm):  # type: ignore[type-arg]  # generic to 
     client_prefixes = LinesField(
         required=False,
         widget=UnfoldAdminTextareaWidget(attrs={"rows": 2}),
-        help_text="What its client IDs on the hub must begin with, one a line, such as /service/zhycit/. None: any ID.",
+        help_text="What its client IDs on the hub must begin with, one a line, such as /service/zhycit/; only "
+        "applications with such a line may use them then. None: any ID that is not another application's.",
     )
 
     class Meta:

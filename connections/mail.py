@@ -1,27 +1,41 @@
 """The hub's writes, as jobs for the writer: who holds a name, and the letters that wait for him.
 
 A client's letters have gap-free places in its mailbox. `last_seq` is the newest; everything up to `delivered_seq` was
-handed over, or thrown away for its age. A name is held by a connection while that connection's worker lives.
+handed over, or thrown away for its age. `last_byte` and `delivered_byte` count on with them, in bytes: what waits is
+the difference. A name is held by a connection while that connection's worker lives, and belongs to the first
+application that takes it.
 """
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import ClassVar
 from uuid import UUID
 
 import msgspec
-from django.db.models import Max
+from django.db import connection as database
+from django.db.models import Exists, F, Max, OuterRef, Q
 from django.utils import timezone
 
 from connections import selectors
-from connections.models import HubClient, MailboxLetter
+from connections.models import HubClient, MailboxLetter, Worker
 
-OFFLINE_LETTERS = 1_000  # letters that wait for a client that is away; one more is refused
-ONLINE_LETTERS = 10_000  # the same for one that is connected and reads slowly
-LETTERS_FOR = timedelta(days=7)
-PURGED_AT_ONCE = 500  # clients whose old letters go in one transaction
+PURGED_AT_ONCE = 500  # clients that are forgotten, or whose old letters go, in one transaction
 ASKED_AT_ONCE = 500  # client IDs of one query
+
+
+class MailLimits(msgspec.Struct, frozen=True):
+    """What may wait for one client, away or connected, and for how long; how many clients are known, and for how long.
+
+    An empty mailbox takes any letter. Who is connected, or has letters waiting, stays known.
+    """
+
+    letters: int
+    letters_connected: int
+    bytes: int
+    letters_for: timedelta
+    clients: int
+    clients_for: timedelta
 
 
 class Outcome(StrEnum):
@@ -30,7 +44,7 @@ class Outcome(StrEnum):
     DELIVERED = "delivered"  # it is connected, and its reader is told
     QUEUED = "queued"
     UNKNOWN = "unknown"  # nobody has ever connected under that ID
-    FULL = "full"
+    FULL = "full"  # too many letters wait, or too long ones
     AWAY = "away"  # not connected, and the letter is not worth keeping
 
 
@@ -48,39 +62,66 @@ class HeldBy(msgspec.Struct, frozen=True):
     connection: UUID
 
 
-class ClaimClient(msgspec.Struct, frozen=True):
-    """Take a name for a connection; the result is Claimed or HeldBy.
+class Denied(StrEnum):
+    """Why a name was not given."""
 
-    `start_time` must be newer than the holder's, where both have one. `over` is a holder that was found dead.
+    FOREIGN = "foreign"  # it belongs to another application, or begins as only another's may
+    NO_ROOM = "no room"  # it is new, and as many clients are known as may be
+
+
+class ClaimClient(msgspec.Struct, frozen=True):
+    """Take a name for a connection; the result is Claimed, HeldBy or Denied.
+
+    `start_time` must be newer than the holder's, where both have one. Without an application (open mode) every name
+    may be taken, and keeps its owner. `over` is a holder that was found dead.
     """
 
     rank: ClassVar[int] = 20
     client_id: str
     connection: UUID
     worker: UUID
+    limits: MailLimits
     start_time: int | None = None
     application: UUID | None = None
     over: UUID | None = None
 
     @classmethod
-    def apply(cls, jobs: Sequence["ClaimClient"]) -> Sequence[Claimed | HeldBy]:
+    def apply(cls, jobs: Sequence["ClaimClient"]) -> Sequence[Claimed | HeldBy | Denied]:
         now = timezone.now()
-        names = {job.client_id for job in jobs}
+        prefixes = selectors.client_prefixes() if any(job.application for job in jobs) else {}
+        reserved = {job.connection for job in jobs if job.is_reserved(prefixes)}
+        names = {job.client_id for job in jobs if job.connection not in reserved}
         known = _lock(names)
         if missing := sorted(names - known.keys()):
-            new = [HubClient(client_id=name, first_seen=now, last_seen=now) for name in missing]
+            room = max(0, jobs[0].limits.clients - HubClient.objects.count())
+            new = [HubClient(client_id=name, first_seen=now, last_seen=now) for name in missing[:room]]
             HubClient.objects.bulk_create(new, ignore_conflicts=True)
             known |= _lock(missing)
         live = selectors.live_among({client.worker for client in known.values() if client.worker})
         live |= {job.worker for job in jobs}
-        return [job.claim(known[job.client_id], live, now) for job in jobs]
+        return [
+            Denied.FOREIGN if job.connection in reserved else job.claim(known.get(job.client_id), live, now)
+            for job in jobs
+        ]
 
-    def claim(self, client: HubClient, live: Collection[UUID], now: datetime) -> Claimed | HeldBy:
+    def is_reserved(self, prefixes: Mapping[UUID, tuple[str, ...]]) -> bool:
+        """Tell whether the name begins as another application's must, and not as its own's."""
+        if self.application is None or self.client_id.startswith(prefixes.get(self.application, ())):
+            return False
+        return any(self.client_id.startswith(others) for others in prefixes.values())
+
+    def claim(self, client: HubClient | None, live: Collection[UUID], now: datetime) -> Claimed | HeldBy | Denied:
+        if client is None:
+            return Denied.NO_ROOM
+        owner = self.application or client.application
+        # Before all else: a stranger does not hear who is connected.
+        if client.application not in {None, owner}:
+            return Denied.FOREIGN
         holder = client.connection if client.worker in live else None
         if holder is not None and holder != self.over and self._is_older(client):
             return HeldBy(holder)
         client.connection, client.worker = self.connection, self.worker
-        client.start_time, client.application, client.last_seen = self.start_time, self.application, now
+        client.start_time, client.application, client.last_seen = self.start_time, owner, now
         client.save(update_fields=["connection", "worker", "start_time", "application", "last_seen"])
         return Claimed(client.pk, client.delivered_seq, holder)
 
@@ -114,6 +155,7 @@ class Deliver(msgspec.Struct, frozen=True):
     rank: ClassVar[int] = 30
     text: str
     recipients: tuple[str, ...]
+    limits: MailLimits
     keep: bool = True
 
     @classmethod
@@ -125,16 +167,18 @@ class Deliver(msgspec.Struct, frozen=True):
         letters: list[MailboxLetter] = []
         results = []
         for job in jobs:
-            outcomes = tuple(_outcome(job, clients.get(name), live) for name in job.recipients)
+            size = len(job.text.encode())
+            outcomes = tuple(_outcome(job, size, clients.get(name), live) for name in job.recipients)
             for name, outcome in zip(job.recipients, outcomes, strict=True):
                 if job.keep and outcome in {Outcome.DELIVERED, Outcome.QUEUED}:
                     client = clients[name]
                     client.last_seq += 1
-                    letters.append(MailboxLetter(client=client, seq=client.last_seq, text=job.text, created_at=now))
+                    client.last_byte += size
+                    place = {"seq": client.last_seq, "last_byte": client.last_byte}
+                    letters.append(MailboxLetter(client=client, text=job.text, created_at=now, **place))
             results.append(outcomes)
         MailboxLetter.objects.bulk_create(letters)
-        changed = [client for client in clients.values() if client.last_seq != before[client.pk]]
-        HubClient.objects.bulk_update(changed, ["last_seq"], batch_size=ASKED_AT_ONCE)
+        _move_on([client for client in clients.values() if client.last_seq != before[client.pk]])
         return results
 
 
@@ -150,32 +194,52 @@ class HandedOver(msgspec.Struct, frozen=True):
         latest: dict[int, int] = {}
         for job in jobs:
             latest[job.client] = max(job.seq, latest.get(job.client, 0))
-        for client, seq in sorted(latest.items()):
-            _forget(client, seq)
+        _forget(latest)
         return [None] * len(jobs)
 
 
 class PurgeLetters(msgspec.Struct, frozen=True):
-    """Throw away what has waited for longer than LETTERS_FOR; the result counts the clients it concerned."""
+    """Throw away what has waited for too long; the result counts the clients it concerned."""
 
     rank: ClassVar[int] = 96
+    limits: MailLimits
 
     @classmethod
     def apply(cls, jobs: Sequence["PurgeLetters"]) -> Sequence[int]:
-        old = MailboxLetter.objects.filter(created_at__lt=timezone.now() - LETTERS_FOR).order_by()
+        old = MailboxLetter.objects.filter(created_at__lt=timezone.now() - jobs[0].limits.letters_for).order_by()
         newest = dict(old.values_list("client").annotate(Max("seq"))[:PURGED_AT_ONCE])
-        for client, seq in sorted(newest.items()):
-            _forget(client, seq)
+        _forget(newest)
         return [len(newest)] * len(jobs)
 
 
-def _outcome(job: Deliver, client: HubClient | None, live: Collection[UUID]) -> Outcome:
+class PurgeClients(msgspec.Struct, frozen=True):
+    """Forget clients that have not been connected for too long and have nothing waiting; the result counts them."""
+
+    rank: ClassVar[int] = 97
+    limits: MailLimits
+
+    @classmethod
+    def apply(cls, jobs: Sequence["PurgeClients"]) -> Sequence[int]:
+        held = Exists(Worker.objects.filter(uuid=OuterRef("worker"), ended_at=None))
+        gone = HubClient.objects.filter(
+            Q(connection=None) | ~held,
+            last_seen__lt=timezone.now() - jobs[0].limits.clients_for,
+            last_seq=F("delivered_seq"),
+        )
+        some = [client.pk for client in gone.select_for_update().order_by("client_id")[:PURGED_AT_ONCE]]
+        HubClient.objects.filter(pk__in=some).delete()
+        return [len(some)] * len(jobs)
+
+
+def _outcome(job: Deliver, size: int, client: HubClient | None, live: Collection[UUID]) -> Outcome:
     if client is None:
         return Outcome.UNKNOWN
     connected = client.connection is not None and client.worker in live
     if not job.keep:
         return Outcome.DELIVERED if connected else Outcome.AWAY
-    if client.last_seq - client.delivered_seq >= (ONLINE_LETTERS if connected else OFFLINE_LETTERS):
+    letters = client.last_seq - client.delivered_seq
+    full = letters >= (job.limits.letters_connected if connected else job.limits.letters)
+    if full or (letters and client.last_byte - client.delivered_byte + size > job.limits.bytes):
         return Outcome.FULL
     return Outcome.DELIVERED if connected else Outcome.QUEUED
 
@@ -190,6 +254,31 @@ def _lock(names: Iterable[str]) -> dict[str, HubClient]:
     return found
 
 
-def _forget(client: int, seq: int) -> None:
-    HubClient.objects.filter(pk=client, delivered_seq__lt=seq).update(delivered_seq=seq)
-    MailboxLetter.objects.filter(client=client, seq__lte=seq).delete()
+# Letters come and go by the thousand: these statements go past the ORM, whose SQL costs more to make than to run.
+
+_CLIENTS, _LETTERS = HubClient._meta.db_table, MailboxLetter._meta.db_table
+
+
+def _move_on(clients: Iterable[HubClient]) -> None:
+    """Store how far the mailboxes of clients have got."""
+    with database.cursor() as cursor:
+        cursor.executemany(
+            f"UPDATE {_CLIENTS} SET last_seq = %s, last_byte = %s WHERE id = %s",  # noqa: S608  names of ours
+            [(client.last_seq, client.last_byte, client.pk) for client in clients],
+        )
+
+
+def _forget(newest: Mapping[int, int]) -> None:
+    """Take the letters up to a place out of the mailbox, for each client.
+
+    A letter that the previous release put in knows no bytes: the one before it tells.
+    """
+    places = sorted(newest.items())
+    with database.cursor() as cursor:
+        cursor.executemany(
+            f"UPDATE {_CLIENTS} SET delivered_seq = %s, delivered_byte = coalesce("  # noqa: S608  names of ours
+            f"(SELECT last_byte FROM {_LETTERS} WHERE client_id = %s AND seq <= %s AND last_byte > 0"
+            " ORDER BY seq DESC LIMIT 1), delivered_byte) WHERE id = %s AND delivered_seq < %s",
+            [(seq, client, seq, client, seq) for client, seq in places],
+        )
+        cursor.executemany(f"DELETE FROM {_LETTERS} WHERE client_id = %s AND seq <= %s", places)  # noqa: S608

@@ -25,9 +25,12 @@ from connections.mail import (
     ClaimClient,
     Claimed,
     Deliver,
+    Denied,
     HandedOver,
     HeldBy,
+    MailLimits,
     Outcome,
+    PurgeClients,
     PurgeLetters,
     ReleaseClient,
 )
@@ -144,7 +147,8 @@ def _look_at(done: "asyncio.Future[Any]") -> None:
 class Mailroom:
     """The hub's letters in one process; `shared` tells that there are others."""
 
-    def __init__(self, writer: Writer, hub: Hub, *, shared: bool) -> None:
+    def __init__(self, writer: Writer, hub: Hub, limits: MailLimits, *, shared: bool) -> None:
+        self.limits = limits
         self._writer = writer
         self._hub = hub
         self._shared = shared
@@ -152,9 +156,9 @@ class Mailroom:
         self._to_wake: set[str] = set()
         self._releasing: set[asyncio.Task[None]] = set()
 
-    async def claim(self, claim: ClaimClient) -> Claimed | HeldBy:
+    async def claim(self, claim: ClaimClient) -> Claimed | HeldBy | Denied:
         """Take a name; the connection that had it is told."""
-        result: Claimed | HeldBy = await self._writer.submit(claim)
+        result: Claimed | HeldBy | Denied = await self._writer.submit(claim)
         if isinstance(result, Claimed) and result.replaced is not None:
             self._hub.publish(ClientTopic(claim.client_id), Replaced(result.replaced))
         return result
@@ -200,10 +204,11 @@ class Mailroom:
                     reader.wake()
 
     async def purge(self) -> None:
-        """Throw away what nobody has fetched in time."""
-        purged = PURGED_AT_ONCE
-        while purged == PURGED_AT_ONCE:
-            purged = await self._writer.submit(PurgeLetters())
+        """Throw away what nobody has fetched in time, and forget clients that stayed away."""
+        for job in (PurgeLetters(self.limits), PurgeClients(self.limits)):
+            purged = PURGED_AT_ONCE
+            while purged == PURGED_AT_ONCE:
+                purged = await self._writer.submit(job)
 
     def _stored(self, letter: Deliver, done: "asyncio.Future[tuple[Outcome, ...]]") -> None:
         if done.cancelled() or done.exception() is not None:

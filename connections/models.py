@@ -132,6 +132,9 @@ class HubClient(models.Model):
     # The mailbox: the place given last, and the last one handed over.
     last_seq = models.PositiveBigIntegerField(default=0)
     delivered_seq = models.PositiveBigIntegerField(default=0)
+    # The same in bytes: what was ever put in, and how much of it was handed over.
+    last_byte = models.PositiveBigIntegerField(default=0, db_default=0)
+    delivered_byte = models.PositiveBigIntegerField(default=0, db_default=0)
     first_seen = models.DateTimeField()
     last_seen = models.DateTimeField()
 
@@ -149,6 +152,8 @@ class MailboxLetter(models.Model):
 
     client = models.ForeignKey(HubClient, on_delete=models.CASCADE, related_name="letters")
     seq = models.PositiveBigIntegerField()
+    # The mailbox's bytes up to the end of this letter.
+    last_byte = models.PositiveBigIntegerField(default=0, db_default=0)
     # JSON as it is to be sent.
     text = models.TextField()
     created_at = models.DateTimeField(db_index=True)

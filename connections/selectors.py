@@ -81,6 +81,12 @@ def callback_url(application: UUID) -> str:
     return found.first() or ""
 
 
+def client_prefixes() -> dict[UUID, tuple[str, ...]]:
+    """Return what client IDs on the hub must begin with, of every enabled application that has such a list."""
+    found = Application.objects.filter(enabled=True).exclude(client_prefixes=[]).order_by()
+    return {uuid: tuple(prefixes) for uuid, prefixes in found.values_list("uuid", "client_prefixes")}
+
+
 def is_connected(client_id: str) -> bool:
     """Tell whether the named client is connected, to whichever worker."""
     live = Worker.objects.filter(ended_at=None).values("uuid")

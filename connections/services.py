@@ -12,7 +12,7 @@ from django.db import transaction
 from django.utils import timezone
 
 from connections.auth import Scope, normal_origin
-from connections.models import AccessToken, Application
+from connections.models import AccessToken, Application, HubClient
 
 TOKEN_BYTES = 32
 DEFAULT_SCOPES = frozenset({Scope.READ, Scope.WRITE})
@@ -99,6 +99,11 @@ def revoke_token(token: AccessToken) -> None:
 def revoke_tokens(ids: Iterable[int]) -> int:
     """Revoke the tokens of those ids that are not yet; return how many."""
     return AccessToken.objects.filter(pk__in=list(ids), revoked_at=None).update(revoked_at=timezone.now())
+
+
+def give_names_free(clients: Iterable[int]) -> int:
+    """Let the next application that connects under a hub client's name have it, mailbox and all; return how many."""
+    return HubClient.objects.filter(pk__in=list(clients)).exclude(application=None).update(application=None)
 
 
 def normal_origins(origins: Iterable[str]) -> list[str]:

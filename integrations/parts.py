@@ -9,6 +9,7 @@ import msgspec
 from connections.auth import Authenticator
 from connections.hub import Hub
 from connections.limits import Limiter
+from connections.metrics import Metrics
 from connections.registry import Registry
 from conversations.catalogue import Catalogue
 from conversations.store import Store
@@ -59,6 +60,7 @@ class Parts:
     registry: Registry
     authenticator: Authenticator
     limiter: Limiter
+    metrics: Metrics
     followers: Followers
     options: WireOptions
     ready: Callable[[], Awaitable[None]]

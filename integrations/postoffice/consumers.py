@@ -6,9 +6,11 @@ from typing import Any, ClassVar, assert_never
 from urllib.parse import parse_qs
 from uuid import UUID
 
+import msgspec
+
 from connections.auth import Principal, Scope, may, may_be, may_use
 from connections.events import ClientEvent, ClientTopic, MailWaiting, Passing, Probe, Replaced, Replied, StillHere
-from connections.mail import ClaimClient, Claimed, HeldBy
+from connections.mail import ClaimClient, Claimed, Denied, HeldBy
 from connections.mailroom import Mailroom, Reader
 from integrations.admission import refusal
 from integrations.consumer import GatewayConsumer
@@ -28,12 +30,15 @@ UNAUTHORIZED = refusal("Unauthorized", status=401)
 ID_REQUIRED = refusal("Client ID is required", status=400)
 BAD_ID = refusal(f"Client ID must have at most {ID_LENGTH} characters, and no NUL", status=400)
 OLDER = refusal("Connection rejected: newer connection exists", status=409)
+NO_ROOM = refusal("Connection limit reached", status=503)
 
 
 class HubConsumer(GatewayConsumer):
     """One named client."""
 
     wire: ClassVar[str] = "postoffice"
+    claimed: Claimed  # set before the upgrade
+    sorter: Sorter  # set with the reader
 
     def __init__(self, *, parts: Parts, mailroom: Mailroom) -> None:
         super().__init__(parts=parts)
@@ -57,6 +62,7 @@ class HubConsumer(GatewayConsumer):
                 self.pump.cancel()
             if self.reader is not None:
                 self.mailroom.close(self.reader)
+                self.sorter.close()
             if self.client_id:
                 self.parts.hub.leave(self.membership)
                 self.mailroom.release(self.client_id, self.uuid)
@@ -91,19 +97,25 @@ class HubConsumer(GatewayConsumer):
             client_id=client_id,
             connection=self.uuid,
             worker=self.parts.registry.worker,
+            limits=self.mailroom.limits,
             start_time=_start_time(self.peer.query.get("startTime", "")),
             application=self.principal.application,
         )
         result = await self.mailroom.claim(claim)
         if isinstance(result, HeldBy) and not await self._is_there(result.connection):
-            over = ClaimClient(
-                claim.client_id, claim.connection, claim.worker, claim.start_time, claim.application, result.connection
-            )
-            result = await self.mailroom.claim(over)
-        if isinstance(result, HeldBy):
-            return OLDER
-        self.claimed: Claimed = result
-        return None
+            result = await self.mailroom.claim(msgspec.structs.replace(claim, over=result.connection))
+        match result:
+            case Claimed():
+                self.claimed = result
+                return None
+            case HeldBy():
+                return OLDER
+            case Denied.FOREIGN:
+                return UNAUTHORIZED
+            case Denied.NO_ROOM:
+                return NO_ROOM
+            case _:
+                assert_never(result)
 
     async def _is_there(self, holder: UUID) -> bool:
         """Tell whether the connection that holds the name proves that its client is there."""

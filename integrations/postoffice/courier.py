@@ -1,7 +1,8 @@
 """Questions to clients of the hub, and their replies: what a service responder speaks through.
 
 Each question goes out from a reply address of its own, so a service that merely answers the letter's `from` is
-matched, from whichever process it is connected to. Only the service that was asked is heard at that address.
+matched, from whichever process it is connected to. Only the service that was asked is heard at that address: it is
+signed for it, so that an invented one is known in every process, whichever of them listens.
 """
 
 import asyncio
@@ -9,15 +10,16 @@ import json
 import secrets
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from dataclasses import dataclass
 from typing import Any, Protocol
 
 import msgspec
 import structlog
+from django.core.signing import BadSignature, Signer
 
 from connections import selectors
 from connections.events import ClientTopic, Passing, Replied, ReplyTopic
 from connections.hub import Hub, Membership
+from connections.metrics import Metrics
 from conversations.responders.base import ResponderError, ServiceReply
 from integrations import strict
 from integrations.postoffice.protocol import HEARTBEAT, REPLIES
@@ -29,6 +31,9 @@ PARTIAL = "partial"  # the type of a reply that another one follows
 REPLIES_WAITING = 1000  # replies to one question that were not read yet; with one more the answer breaks off
 LATE = 60.0  # seconds that a reply address is listened at after its answer has ended
 ADDRESSES_LATE = 1000  # addresses that are; beyond them the oldest is given up
+REPLY = "postoffice.reply"  # what the metrics call a reply that reaches nobody
+TOO_LATE = "late"
+FOREIGN = "foreign"  # the address is invented, or another service's
 
 
 class _Letter(msgspec.Struct, frozen=True):
@@ -55,21 +60,32 @@ class Reader(Protocol):
     def read(self, function: Callable[[str], bool], client_id: str, /) -> Awaitable[bool]: ...
 
 
-@dataclass(slots=True)
-class Counts:
-    """Replies that nobody waited for any more, and letters from somebody who was not asked."""
-
-    late: int = 0
-    foreign: int = 0
+def objection(address: str, sender: str) -> str | None:
+    """Return why a letter from `sender` to a reply address reaches nobody, None where it may be in time."""
+    try:
+        signed = _signer(sender).unsign(address.removeprefix(REPLIES))
+    except BadSignature:
+        return FOREIGN
+    return TOO_LATE if int(signed.rpartition(".")[2]) < time.time() else None
 
 
 class HubCourier:
-    """Asks clients of the hub; `reader` reads who is connected."""
+    """Asks clients of the hub; `reader` reads who is connected. No question takes more than `longest` seconds."""
 
-    def __init__(self, hub: Hub, reader: Reader, *, late: float = LATE, addresses: int = ADDRESSES_LATE) -> None:
-        self.counts = Counts()
+    def __init__(
+        self,
+        hub: Hub,
+        reader: Reader,
+        metrics: Metrics,
+        *,
+        longest: float,
+        late: float = LATE,
+        addresses: int = ADDRESSES_LATE,
+    ) -> None:
         self._hub = hub
         self._reader = reader
+        self._metrics = metrics
+        self._longest = longest
         self._late = late
         self._addresses = addresses
         self._ended: dict[_Address, Membership] = {}  # listened at a while longer, oldest first
@@ -80,7 +96,8 @@ class HubCourier:
 
     async def ask(self, service: str, question: str) -> AsyncGenerator[ServiceReply, None]:
         """Send `question` to `service` and yield its replies as they come, for ever."""
-        address = _Address(f"{REPLIES}{secrets.token_hex(16)}", service, self.counts)
+        name = _signer(service).sign(f"{secrets.token_hex(16)}.{int(time.time() + self._longest + self._late)}")
+        address = _Address(f"{REPLIES}{name}", service, self._metrics)
         membership = self._hub.watch(ReplyTopic(address.name), address.take)
         try:
             # A reply may come from another process at once.
@@ -116,21 +133,21 @@ class HubCourier:
 class _Address:
     """A reply address: what has come to it, and how much came too late."""
 
-    def __init__(self, name: str, service: str, counts: Counts) -> None:
+    def __init__(self, name: str, service: str, metrics: Metrics) -> None:
         self.name = name
         self.service = service
         self.replies: asyncio.Queue[str] = asyncio.Queue(REPLIES_WAITING)
         self.overrun = False
         self.late = 0
-        self._counts = counts
+        self._metrics = metrics
         self._ended = False
 
     def take(self, event: Any) -> None:
         """Keep a reply of the service that was asked."""
         if not isinstance(event, Replied):
             return
-        if event.sender != self.service:
-            self._counts.foreign += 1
+        if event.sender != self.service:  # from a process of a release that looks at no signature
+            self._metrics.count(REPLY, FOREIGN)
         elif self._ended:
             self._count_late(1)
         else:
@@ -147,7 +164,11 @@ class _Address:
 
     def _count_late(self, replies: int) -> None:
         self.late += replies
-        self._counts.late += replies
+        self._metrics.count(REPLY, TOO_LATE, replies)
+
+
+def _signer(service: str) -> Signer:
+    return Signer(salt=f"chatgateway.reply.{service}", sep=".")
 
 
 def _read(text: str, service: str) -> ServiceReply | None:

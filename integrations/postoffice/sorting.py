@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -20,6 +21,7 @@ from integrations.access import pipeline_of
 from integrations.errors import Limited, WireError, fault_of
 from integrations.limiting import admit
 from integrations.parts import Parts
+from integrations.postoffice.courier import REPLY, objection
 from integrations.postoffice.protocol import (
     HEARTBEAT,
     REPLIES,
@@ -45,6 +47,9 @@ FULL_RETRY = 0.05
 REJECTED = "rejected"
 RANKS = ("delivered", "queued", REJECTED)  # a letter's receipt names the worst of its recipients'
 _WORDS = {Outcome.DELIVERED: "delivered", Outcome.QUEUED: "queued"}
+# What the metrics call a letter that is none or for nobody, and one of a letter's recipients that does not get it.
+LETTER = "postoffice.letter"
+RECIPIENT = "postoffice.recipient"
 
 
 class Sorter:
@@ -61,7 +66,6 @@ class Sorter:
         limited: Callable[[Limited], None],
         receipt: Callable[[str], None] | None,
     ) -> None:
-        self.dropped = 0
         self._parts = parts
         self._mailroom = mailroom
         self._client_id = client_id
@@ -74,6 +78,13 @@ class Sorter:
         self._bytes = 0
         self._room = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._dropped: Counter[str] = Counter()
+        self._closed = False
+
+    def close(self) -> None:
+        """Hear that the connection is over; what it led to is told once its last letter is settled."""
+        self._closed = True
+        self._report()
 
     async def take(self, data: str | bytes) -> None:
         """Send one message's letter on its way; waits only while much is on its way already."""
@@ -81,13 +92,13 @@ class Sorter:
         try:
             letter = parse(data, self._client_id)
         except ProtocolError as error:
-            self._drop(str(error))
+            self._drop("no letter", str(error))
             return
         if not may(self._principal(), Scope.WRITE):
-            self._drop("Forbidden", letter)
+            self._drop("forbidden", "Forbidden", letter)
             return
         if len(letter.text) * 4 > self._parts.options.outbound_bytes < len(letter.text.encode()):
-            self._drop("Too long", letter)  # no reader could ever be sent it
+            self._drop("too long", "Too long", letter)  # no reader could ever be sent it
             return
         while self._letters >= IN_FLIGHT or self._bytes >= IN_FLIGHT_BYTES:
             self._room.clear()
@@ -108,8 +119,7 @@ class Sorter:
         for name in letter.recipients:
             try:
                 if name.startswith(REPLIES):
-                    self._parts.hub.publish(ReplyTopic(name), Replied(self._client_id, letter.text))
-                    outcomes[name] = "delivered"
+                    outcomes[name] = self._reply(letter, name)
                 elif is_bot(name):
                     if asked := await self._ask(letter, name):
                         waiting.append(((name,), asked))
@@ -121,11 +131,19 @@ class Sorter:
         self._bytes += len(letter.text)
         task = asyncio.get_running_loop().create_task(self._settle(self._number, letter, waiting, outcomes, reasons))
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._settled)
+
+    def _reply(self, letter: Letter, address: str) -> str:
+        """Send a letter to a reply address; whether somebody still waits there only another process may know."""
+        if reason := objection(address, self._client_id):
+            self._count(REPLY, reason)
+            return REJECTED
+        self._parts.hub.publish(ReplyTopic(address), Replied(self._client_id, letter.text))
+        return "delivered"
 
     async def _deliver(self, letter: Letter, clients: tuple[str, ...]) -> "asyncio.Future[tuple[Outcome, ...]]":
         """Queue a letter; a store that is full is waited for, which holds the sender up."""
-        job = Deliver(letter.text, clients, keep=letter.type != HEARTBEAT)
+        job = Deliver(letter.text, clients, self._mailroom.limits, keep=letter.type != HEARTBEAT)
         end = time.monotonic() + FULL_PATIENCE
         while True:
             try:
@@ -174,28 +192,56 @@ class Sorter:
             else:
                 found = result if isinstance(result, tuple) else (Outcome.DELIVERED,)
                 outcomes |= {name: _WORDS.get(one, REJECTED) for name, one in zip(names, found, strict=True)}
+                for outcome in found:
+                    if outcome not in _WORDS:
+                        self._count(RECIPIENT, outcome.value)
         self._letters -= 1
         self._bytes -= len(letter.text)
         self._room.set()
-        if not outcomes:
-            self.dropped += 1
+        if letter.refused:
+            self._count(RECIPIENT, "refused", letter.refused)
+        elif not outcomes:
+            self._count(LETTER, "no recipient")
         self._answer(number, letter, outcomes, reasons)
 
     def _failed(self, error: Exception, names: tuple[str, ...], outcomes: dict[str, str], reasons: list[str]) -> None:
         fault = fault_of(error)
         outcomes |= dict.fromkeys(names, REJECTED)
         reasons.append(fault.message)
+        self._count(RECIPIENT, type(error).__name__, len(names))
         if isinstance(error, Limited):
             self._limited(error)
         if fault.expected:
-            log.info("postoffice.not_taken", connection_id=self._connection_id, error=type(error).__name__)
+            log.info(
+                "postoffice.not_taken",
+                connection_id=self._connection_id,
+                error=type(error).__name__,
+                reason=fault.message,
+            )
         else:
             log.error("postoffice.error", connection_id=self._connection_id, exc_info=error)
 
-    def _drop(self, reason: str, letter: Letter | None = None) -> None:
-        self.dropped += 1
-        log.debug("postoffice.dropped", connection_id=self._connection_id, reason=reason)
-        self._answer(self._number, letter, {}, [reason])
+    def _drop(self, reason: str, words: str, letter: Letter | None = None) -> None:
+        self._count(LETTER, reason)
+        self._answer(self._number, letter, {}, [words])
+
+    def _count(self, what: str, reason: str, times: int = 1) -> None:
+        self._parts.metrics.count(what, reason, times)
+        self._dropped[reason] += times
+
+    def _settled(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        self._report()
+
+    def _report(self) -> None:
+        """Log what this connection's letters came to nothing for, once all is known."""
+        if self._closed and not self._tasks and self._dropped:
+            log.info(
+                "postoffice.letters_dropped",
+                connection_id=self._connection_id,
+                count=self._dropped.total(),
+                reasons=dict(self._dropped),
+            )
 
     def _answer(self, number: int, letter: Letter | None, outcomes: dict[str, str], reasons: list[str]) -> None:
         """Send a receipt to who asked for them."""

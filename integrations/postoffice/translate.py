@@ -76,7 +76,7 @@ class AnswerPost:
             reference=envelope.reference,
             subject_id=envelope.subject_id,
         )
-        (outcome,) = await self._mailroom.deliver(Deliver(serialise(answer), (envelope.client,)))
+        (outcome,) = await self._mailroom.deliver(Deliver(serialise(answer), (envelope.client,), self._mailroom.limits))
         if outcome is Outcome.UNKNOWN:
             raise Undeliverable("no such client")
         if outcome is Outcome.FULL:

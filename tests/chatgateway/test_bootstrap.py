@@ -198,6 +198,24 @@ def test_the_password_is_told_on_a_terminal_only(tmp_path: Path) -> None:
     assert stat.S_IMODE(kept.stat().st_mode) == 0o600
 
 
+@pytest.mark.parametrize(
+    ("host", "public", "told"),
+    [
+        ("127.0.0.1", "", "http://127.0.0.1:8765"),
+        ("0.0.0.0", "", "http://127.0.0.1:8765"),
+        ("::", "", "http://127.0.0.1:8765"),
+        ("::1", "", "http://[::1]:8765"),
+        ("0.0.0.0", "https://chat.example.com", "https://chat.example.com"),
+    ],
+)
+def test_what_is_printed_is_an_address_to_type(settings: Settings, host: str, public: str, told: str) -> None:
+    settings.HOST, settings.PORT, settings.PUBLIC_URL = host, 8765, public
+    output = StringIO()
+    call_command("bootstrap", stdout=output)
+    assert f"Chat gateway on {told}\n" in output.getvalue()
+    assert f"{told.replace('http', 'ws', 1)}/api/v1/pipelines/" in output.getvalue()
+
+
 def test_first_steps_say_where_things_are() -> None:
     told = first_steps(Bootstrapped(UUID(int=1), None), base_url="https://chat.example.com", reveal=True)
     assert f"wss://chat.example.com/api/v1/pipelines/{UUID(int=1)}/ws/connect" in told

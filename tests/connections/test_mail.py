@@ -1,27 +1,41 @@
 """The hub's writes, many of a kind at once."""
 
+from collections.abc import Sequence
 from datetime import timedelta
 from uuid import UUID, uuid4
 
+import msgspec
 import pytest
 from django.utils import timezone
 
 from connections import selectors
 from connections.jobs import EndWorker, Register, Reopen
 from connections.mail import (
-    OFFLINE_LETTERS,
     ClaimClient,
     Claimed,
     Deliver,
+    Denied,
     HandedOver,
     HeldBy,
+    MailLimits,
     Outcome,
+    PurgeClients,
     PurgeLetters,
     ReleaseClient,
 )
 from connections.models import HubClient, MailboxLetter
+from connections.services import create_application, give_names_free
 
 pytestmark = pytest.mark.django_db
+
+LIMITS = MailLimits(
+    letters=100,
+    letters_connected=200,
+    bytes=10_000,
+    letters_for=timedelta(days=7),
+    clients=50,
+    clients_for=timedelta(days=90),
+)
 
 
 def new_worker() -> UUID:
@@ -30,10 +44,18 @@ def new_worker() -> UUID:
     return worker
 
 
-def claim(client_id: str, worker: UUID, start_time: int | None = None, over: UUID | None = None) -> tuple[UUID, object]:
+def claim(
+    client_id: str,
+    worker: UUID,
+    start_time: int | None = None,
+    over: UUID | None = None,
+    *,
+    application: UUID | None = None,
+    limits: MailLimits = LIMITS,
+) -> tuple[UUID, object]:
     """Claim a name for a new connection; return it and the result."""
     connection = uuid4()
-    (result,) = ClaimClient.apply([ClaimClient(client_id, connection, worker, start_time, None, over)])
+    (result,) = ClaimClient.apply([ClaimClient(client_id, connection, worker, limits, start_time, application, over)])
     return connection, result
 
 
@@ -43,9 +65,28 @@ def claimed(client_id: str, worker: UUID) -> tuple[UUID, Claimed]:
     return connection, result
 
 
-def deliver(text: str, *recipients: str, keep: bool = True) -> tuple[Outcome, ...]:
-    (outcomes,) = Deliver.apply([Deliver(text, recipients, keep)])
+def away(client_id: str) -> Claimed:
+    """Make a client known that is not connected."""
+    connection, result = claimed(client_id, new_worker())
+    ReleaseClient.apply([ReleaseClient(client_id, connection)])
+    return result
+
+
+def application(*prefixes: str, enabled: bool = True) -> UUID:
+    """Make an application with these prefixes and return its UUID."""
+    return create_application("app", client_prefixes=prefixes, enabled=enabled)[0].uuid
+
+
+def deliver(text: str, *recipients: str, keep: bool = True, limits: MailLimits = LIMITS) -> tuple[Outcome, ...]:
+    (outcomes,) = Deliver.apply([Deliver(text, recipients, limits, keep)])
     return tuple(outcomes)
+
+
+def waiting() -> tuple[int, int]:
+    """Return the bytes that wait for the only client: by its row's count, and by its letters."""
+    client = HubClient.objects.get()
+    texts = MailboxLetter.objects.values_list("text", flat=True)
+    return client.last_byte - client.delivered_byte, sum(len(text.encode()) for text in texts)
 
 
 def test_only_a_newer_start_time_takes_a_name() -> None:
@@ -100,7 +141,7 @@ def test_letters_get_gap_free_places_in_the_order_they_came() -> None:
     claimed("here", worker)
     connection, _ = claimed("away", worker)
     ReleaseClient.apply([ReleaseClient("away", connection)])
-    jobs = [Deliver(str(number), ("here", "away", "nobody")) for number in range(3)]
+    jobs = [Deliver(str(number), ("here", "away", "nobody"), LIMITS) for number in range(3)]
     assert Deliver.apply(jobs) == [(Outcome.DELIVERED, Outcome.QUEUED, Outcome.UNKNOWN)] * 3
     for name in ("here", "away"):
         client = HubClient.objects.get(client_id=name)
@@ -134,13 +175,172 @@ def test_what_is_not_kept_only_tells_who_is_here() -> None:
 
 
 def test_a_mailbox_is_bounded_and_old_letters_go() -> None:
-    connection, claim_ = claimed("a", new_worker())
-    ReleaseClient.apply([ReleaseClient("a", connection)])
-    results = Deliver.apply([Deliver("x", ("a",))] * (OFFLINE_LETTERS + 1))
-    assert list(results) == [(Outcome.QUEUED,)] * OFFLINE_LETTERS + [(Outcome.FULL,)]
+    claim_ = away("a")
+    results = Deliver.apply([Deliver("x", ("a",), LIMITS)] * (LIMITS.letters + 1))
+    assert list(results) == [(Outcome.QUEUED,)] * LIMITS.letters + [(Outcome.FULL,)]
     old = timezone.now() - timedelta(days=7, seconds=1)
-    MailboxLetter.objects.filter(seq__lte=600).update(created_at=old)
-    assert PurgeLetters.apply([PurgeLetters()]) == [1]
-    assert PurgeLetters.apply([PurgeLetters()]) == [0]
-    assert selectors.letters_after(claim_.client, 0, 1, 10)[0][0] == 601
+    MailboxLetter.objects.filter(seq__lte=60).update(created_at=old)
+    assert PurgeLetters.apply([PurgeLetters(LIMITS)]) == [1]
+    assert PurgeLetters.apply([PurgeLetters(LIMITS)]) == [0]
+    assert selectors.letters_after(claim_.client, 0, 1, 10)[0][0] == 61
     assert deliver("y", "a") == (Outcome.QUEUED,)
+
+
+def test_a_connected_client_has_room_for_more_letters() -> None:
+    claimed("a", new_worker())
+    results = Deliver.apply([Deliver("x", ("a",), LIMITS)] * (LIMITS.letters_connected + 1))
+    assert list(results) == [(Outcome.DELIVERED,)] * LIMITS.letters_connected + [(Outcome.FULL,)]
+
+
+# --- Bytes -------------------------------------------------------------------------------------
+
+
+def test_a_mailbox_is_bounded_in_bytes_and_has_room_again_with_what_was_handed_over() -> None:
+    client = away("a").client
+    text = "天" * 1000  # 3,000 bytes
+    assert Deliver.apply([Deliver(text, ("a",), LIMITS)] * 4) == [(Outcome.QUEUED,)] * 3 + [(Outcome.FULL,)]
+    assert waiting() == (9000, 9000)
+    assert deliver("x" * 1000, "a") == (Outcome.QUEUED,)
+    assert deliver("x", "a") == (Outcome.FULL,)
+    HandedOver.apply([HandedOver(client, 2)])
+    assert waiting() == (4000, 4000)
+    assert deliver(text, "a") == (Outcome.QUEUED,)
+    HandedOver.apply([HandedOver(client, 1)])
+    assert waiting() == (7000, 7000)
+    MailboxLetter.objects.filter(seq__lte=4).update(created_at=timezone.now() - timedelta(days=8))
+    PurgeLetters.apply([PurgeLetters(LIMITS)])
+    assert waiting() == (3000, 3000)
+    HandedOver.apply([HandedOver(client, 5)])
+    assert waiting() == (0, 0)
+
+
+def test_an_empty_mailbox_takes_any_letter() -> None:
+    away("a")
+    assert deliver("x" * 20_000, "a") == (Outcome.QUEUED,)
+    assert deliver("x", "a") == (Outcome.FULL,)
+
+
+def put_by_the_previous_release(client: int, seq: int) -> None:
+    """Put a letter in as the previous release does, which knows nothing of bytes."""
+    MailboxLetter.objects.create(client_id=client, seq=seq, text="old", created_at=timezone.now())
+    HubClient.objects.filter(pk=client).update(last_seq=seq)
+
+
+def test_what_the_previous_release_did_to_a_mailbox_is_made_good_by_the_next_hand_over() -> None:
+    client = away("a").client
+    deliver("x" * 9000, "a")
+    HubClient.objects.update(delivered_seq=1)  # handed over by it
+    MailboxLetter.objects.all().delete()
+    assert deliver("x" * 2000, "a") == (Outcome.QUEUED,)
+    put_by_the_previous_release(client, 3)
+    HandedOver.apply([HandedOver(client, 3)])
+    assert waiting() == (0, 0)
+    put_by_the_previous_release(client, 4)
+    HandedOver.apply([HandedOver(client, 4)])
+    assert waiting() == (0, 0)
+    assert deliver("y" * 9000, "a") + deliver("y" * 1000, "a") == (Outcome.QUEUED, Outcome.QUEUED)
+
+
+# --- Whose name it is --------------------------------------------------------------------------
+
+
+def test_a_name_belongs_to_the_first_application_that_takes_it() -> None:
+    worker, first, second = new_worker(), application(), application()
+    connection, result = claim("a", worker, 5, application=first)
+    assert isinstance(result, Claimed)
+    # Before anything about its holder: a stranger learns nothing.
+    for start_time in (4, 6, None):
+        assert claim("a", worker, start_time, application=second)[1] is Denied.FOREIGN
+    assert claim("a", worker, 5, application=first)[1] == HeldBy(connection)
+    ReleaseClient.apply([ReleaseClient("a", connection)])
+    assert claim("a", worker, application=second)[1] is Denied.FOREIGN
+    assert isinstance(claim("a", worker, application=first)[1], Claimed)
+
+
+def test_a_name_without_owner_is_taken_over_and_open_mode_leaves_an_owner_alone() -> None:
+    worker, first, second = new_worker(), application(), application()
+    claimed("a", worker)
+    assert isinstance(claim("a", worker, application=first)[1], Claimed)
+    claimed("a", worker)
+    assert HubClient.objects.get().application == first
+    assert claim("a", worker, application=second)[1] is Denied.FOREIGN
+
+
+def test_of_two_applications_at_once_the_first_gets_the_name() -> None:
+    worker, first, second = new_worker(), application(), application()
+    jobs = [ClaimClient("a", uuid4(), worker, LIMITS, None, owner) for owner in (first, second)]
+    results: Sequence[object] = ClaimClient.apply(jobs)
+    assert isinstance(results[0], Claimed)
+    assert results[1] is Denied.FOREIGN
+
+
+def test_a_name_that_was_given_free_goes_to_the_next_application_with_its_letters() -> None:
+    worker, first, second = new_worker(), application(), application()
+    connection, result = claim("a", worker, application=first)
+    assert isinstance(result, Claimed)
+    ReleaseClient.apply([ReleaseClient("a", connection)])
+    deliver("waits", "a")
+    assert give_names_free([result.client, result.client + 1]) == 1
+    _, again = claim("a", worker, application=second)
+    assert isinstance(again, Claimed)
+    assert selectors.letters_after(again.client, again.delivered_seq, 10, 10) == [(1, "waits")]
+    assert claim("a", worker, application=first)[1] is Denied.FOREIGN
+
+
+def test_a_prefix_keeps_names_for_the_applications_that_have_it() -> None:
+    worker, without = new_worker(), application()
+    weather, shared = application("/service/zhycit/"), application("/service/", "/x/")
+    application("/closed/", enabled=False)
+    assert claim("/service/zhycit/weather_1", worker, application=without)[1] is Denied.FOREIGN
+    assert not HubClient.objects.exists()  # and so nobody can write to it
+    for name, owner in (
+        ("/service/zhycit/weather_1", weather),
+        ("/service/zhycit/weather_2", shared),  # its own list covers it
+        ("/closed/1", without),
+        ("/service", without),
+    ):
+        assert isinstance(claim(name, worker, application=owner)[1], Claimed)
+    # In open mode there are no applications.
+    assert isinstance(claim("/x/1", worker)[1], Claimed)
+
+
+def test_a_prefix_that_came_later_takes_a_name_from_who_had_it() -> None:
+    worker, before = new_worker(), application()
+    assert isinstance(claim("/late/1", worker, application=before)[1], Claimed)
+    after = application("/late/")
+    assert claim("/late/1", worker, application=before)[1] is Denied.FOREIGN
+    assert claim("/late/1", worker, application=after)[1] is Denied.FOREIGN
+    give_names_free(HubClient.objects.values_list("pk", flat=True))
+    assert isinstance(claim("/late/1", worker, application=after)[1], Claimed)
+
+
+# --- How many are known ------------------------------------------------------------------------
+
+
+def test_known_clients_are_bounded_and_a_known_one_comes_back() -> None:
+    worker, limits = new_worker(), msgspec.structs.replace(LIMITS, clients=2)
+    jobs = [ClaimClient(name, uuid4(), worker, limits) for name in ("a", "b", "c")]
+    results = ClaimClient.apply(jobs)
+    assert [isinstance(result, Claimed) for result in results] == [True, True, False]
+    assert results[2] is Denied.NO_ROOM
+    assert claim("d", worker, limits=limits)[1] is Denied.NO_ROOM
+    assert isinstance(claim("a", worker, limits=limits)[1], Claimed)
+    assert HubClient.objects.count() == 2
+
+
+def test_clients_that_stay_away_are_forgotten_but_for_their_letters() -> None:
+    worker, ended = new_worker(), new_worker()
+    claimed("here", worker)
+    claimed("killed", ended)
+    EndWorker.apply([EndWorker(ended)])
+    for name in ("away", "read", "waiting", "recent"):
+        away(name)
+    deliver("x", "waiting", "read")
+    HandedOver.apply([HandedOver(HubClient.objects.get(client_id="read").pk, 1)])
+    old = timezone.now() - timedelta(days=90, seconds=1)
+    HubClient.objects.exclude(client_id="recent").update(last_seen=old)
+    assert PurgeClients.apply([PurgeClients(LIMITS)]) == [3]
+    assert PurgeClients.apply([PurgeClients(LIMITS)]) == [0]
+    assert set(HubClient.objects.values_list("client_id", flat=True)) == {"here", "waiting", "recent"}
+    assert deliver("x", "away") == (Outcome.UNKNOWN,)
+    assert claimed("away", worker)[1].delivered_seq == 0

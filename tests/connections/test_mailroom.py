@@ -8,10 +8,11 @@ from uuid import uuid4
 import pytest
 
 from connections.events import ClientTopic, MailWaiting
-from connections.mail import Claimed, HandedOver
+from connections.mail import PURGED_AT_ONCE, Claimed, HandedOver, PurgeClients, PurgeLetters
 from connections.mailroom import PASSING, PASSING_BYTES, Line, Mailroom, Reader
 from connections.writer import Writer
 from tests.connections.conftest import Start
+from tests.connections.test_mail import LIMITS
 from tests.support.waiting import eventually
 
 P = ParamSpec("P")
@@ -24,6 +25,7 @@ class Mailbox(Writer):
     def __init__(self) -> None:
         self.letters: list[tuple[int, str]] = []
         self.jobs: list[Any] = []
+        self.results: list[Any] = []
         self.broken = 0
         self.reads = 0
         self.state: dict[int, Any] = {}
@@ -31,7 +33,7 @@ class Mailbox(Writer):
     def submit(self, job: Any) -> "asyncio.Future[Any]":
         self.jobs.append(job)
         future = asyncio.get_running_loop().create_future()
-        future.set_result(None)
+        future.set_result(self.results.pop(0) if self.results else None)
         return future
 
     async def read(self, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
@@ -133,7 +135,7 @@ async def test_long_ones_go_sooner_and_the_newest_stays(mailbox: Mailbox) -> Non
 
 
 async def test_a_look_wakes_who_lost_a_wake_up_and_ends_who_lost_his_name(start: Start, mailbox: Mailbox) -> None:
-    mailroom = Mailroom(mailbox, await start(), shared=True)
+    mailroom = Mailroom(mailbox, await start(), LIMITS, shared=True)
     peers = [Peer(), Peer()]
     ids = [uuid4(), uuid4()]
     readers = [mailroom.open(Claimed(number, 0, None), ids[number], peers[number]) for number in (0, 1)]
@@ -154,6 +156,12 @@ async def test_a_look_wakes_who_lost_a_wake_up_and_ends_who_lost_his_name(start:
     reads = mailbox.reads
     await mailroom.look()
     assert mailbox.reads == reads
+
+
+async def test_a_purge_goes_on_until_nothing_is_left(start: Start, mailbox: Mailbox) -> None:
+    mailbox.results = [PURGED_AT_ONCE, 3, PURGED_AT_ONCE, PURGED_AT_ONCE, 0]
+    await Mailroom(mailbox, await start(), LIMITS, shared=False).purge()
+    assert mailbox.jobs == [PurgeLetters(LIMITS)] * 2 + [PurgeClients(LIMITS)] * 3
 
 
 async def test_a_topic_of_a_client_has_a_name_of_its_own() -> None:

@@ -4,6 +4,7 @@ import asyncio
 import itertools
 import json
 import os
+import signal
 import sqlite3
 import subprocess
 import sys
@@ -54,6 +55,11 @@ class WeatherService:
         wait_until(
             lambda: self.log().count("connected as") >= times, timeout=PATIENCE, what="the service", detail=self.log
         )
+
+    def interrupt(self) -> int:
+        """Press Ctrl+C, and return its exit status."""
+        self._process.send_signal(signal.SIGINT)
+        return self.wait()
 
     def kill(self) -> None:
         self._process.kill()
@@ -187,6 +193,12 @@ async def test_the_example_comes_back_after_the_gateway_was_killed(start_gateway
         assert answer(await client.ask(QUESTION)) == IN_WORDS
 
 
+def test_the_example_ends_at_ctrl_c_without_a_traceback(start_gateway: GatewayFactory, begin: Begin) -> None:
+    service = begin(start_gateway())
+    assert service.interrupt() == 0
+    assert "Traceback" not in service.log()
+
+
 async def test_the_example_leaves_its_name_to_who_took_it(start_gateway: GatewayFactory, begin: Begin) -> None:
     gateway = start_with_route(start_gateway)
     replaced = begin(gateway)
@@ -258,7 +270,7 @@ async def test_nobody_else_can_answer_for_the_service(start_gateway: GatewayFact
         question = await receive(service)
         forged = {"from": WEATHER, "to": question["from"], "content": "forged", "type": "msg"}
         await mallory.send(json.dumps(forged))
-        assert (await receive(mallory))["subject"] == "delivered"
+        assert (await receive(mallory))["subject"] == "rejected"
         await service.send(json.dumps({**forged, "content": "genuine"}))
         frames = await client.until(is_final)
         assert answer(frames) == "genuine"

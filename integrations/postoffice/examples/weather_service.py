@@ -4,12 +4,7 @@
     python weather_service.py
 
 Then switch the pipeline's route "Service on the hub" on in the admin, and ask: 北京天气怎么样？ The weather is made up;
-put a real one into `parts_of_answer`. Environment:
-
-    SOCKET_URL   where the hub is             ws://127.0.0.1:8000/
-    CLIENT_ID    the name that routes use     /service/zhycit/weather_1
-    APPID, SECRET   of an application; a token is fetched with them. Not needed where access is open
-    TOKEN_URL    where tokens are             http(s)://<the hub's host>/wecom/token
+put a real one into `parts_of_answer`. `--help` names the options, and the variables of the environment behind them.
 
 A question comes as a letter: {"from": "AI_CHATBOT/…", "to": CLIENT_ID, "content": "北京天气？", "type": "msg", …}.
 An answer goes to its `from`. Letters of type "partial" are shown as they come; one of type "msg" ends the answer, and
@@ -18,6 +13,7 @@ may say all of it again.
 A connection that breaks is made anew, after a pause that doubles from 1 to 30 seconds.
 """
 
+import argparse
 import asyncio
 import contextlib
 import json
@@ -26,23 +22,19 @@ import os
 import random
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode, urlsplit, urlunsplit
 
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
 
-SOCKET_URL = os.environ.get("SOCKET_URL", "ws://127.0.0.1:8000/")
-CLIENT_ID = os.environ.get("CLIENT_ID", "/service/zhycit/weather_1")
-APPID = os.environ.get("APPID", "")
-SECRET = os.environ.get("SECRET", "")
-TOKEN_URL = os.environ.get("TOKEN_URL", "")
-
 FIRST_PAUSE = 1.0  # seconds before a connection that broke is made anew
 LONGEST_PAUSE = 30.0
 STEADY = 10.0  # seconds after which a connection counts as good, and the pause begins anew
 REPLACED = 4009  # close code: somebody else has connected under our name
+LONGEST_ID = 300  # characters; the hub refuses a longer name
 FILLERS = ("请问", "今天", "明天", "现在", "的", "查一下", "查询")
 
 log = logging.getLogger("weather_service")
@@ -60,6 +52,65 @@ def parts_of_answer(question: str) -> Iterator[str]:
     yield "晴天，温度25°C。"
 
 
+@dataclass(frozen=True)
+class Options:
+    """Where the hub is, and as whom to connect."""
+
+    socket_url: str
+    client_id: str
+    appid: str
+    secret: str
+    token_url: str
+
+
+def options(arguments: Sequence[str] | None = None) -> Options:
+    """Read the command line and the environment; end with one sentence where a value cannot work."""
+    parser = argparse.ArgumentParser(
+        prog="weather_service",
+        usage="%(prog)s [options]",
+        description="Answers questions about the weather on the gateway's hub, until Ctrl+C.",
+        epilog="Each option may also be set in the environment: SOCKET_URL, CLIENT_ID, APPID, TOKEN_URL. "
+        "The application's SECRET is read from there alone, because a command line is seen by others.",
+    )
+    env, add = os.environ.get, parser.add_argument
+    socket_url = env("SOCKET_URL") or "ws://127.0.0.1:8000/"
+    client_id = env("CLIENT_ID") or "/service/zhycit/weather_1"
+    token_url = env("TOKEN_URL") or None
+    add("--socket-url", type=_address("ws"), default=socket_url, help="where the hub is (default: %(default)s)")
+    add("--client-id", type=_client_id, default=client_id, help="the name that the route has (default: %(default)s)")
+    add("--appid", default=env("APPID", ""), help="an application, to fetch a token; not where access is open")
+    add("--token-url", type=_address("http"), default=token_url, help="default: /wecom/token at the hub's host")
+    given, secret = parser.parse_args(arguments), env("SECRET", "")
+    if bool(given.appid) != bool(secret):
+        parser.error("APPID and SECRET must be set together")
+    hub = urlsplit(given.socket_url)
+    beside = urlunsplit((hub.scheme.replace("ws", "http", 1), hub.netloc, "/wecom/token", "", ""))
+    return Options(given.socket_url, given.client_id, given.appid, secret, given.token_url or beside)
+
+
+def _address(scheme: str) -> Callable[[str], str]:
+    """Return a check that a text is an address of `scheme`, with TLS or without."""
+
+    def check(text: str) -> str:
+        try:
+            parts = urlsplit(text)
+            known = parts.scheme in {scheme, f"{scheme}s"} and parts.hostname and parts.port != 0
+            usable = known and not parts.query and not parts.fragment
+        except ValueError:  # the port is no number, or too large
+            usable = False
+        if not usable:
+            raise argparse.ArgumentTypeError(f"{text!r} is no address such as {scheme}://127.0.0.1:8000/")
+        return text
+
+    return check
+
+
+def _client_id(text: str) -> str:
+    if not text.strip() or len(text) > LONGEST_ID:
+        raise argparse.ArgumentTypeError(f"a name has 1 to {LONGEST_ID} characters")
+    return text
+
+
 async def answer(socket: ClientConnection, letter: dict[str, Any]) -> None:
     """Answer one question: its pieces as they come, then the whole."""
     said = ""
@@ -72,7 +123,7 @@ async def answer(socket: ClientConnection, letter: dict[str, Any]) -> None:
 async def say(socket: ClientConnection, letter: dict[str, Any], kind: str, content: str) -> None:
     """Send a letter back to where `letter` came from."""
     reply = {
-        "from": CLIENT_ID,
+        "from": letter["to"],
         "to": letter["from"],
         "subject": "天气查询结果",
         "content": content,
@@ -87,7 +138,7 @@ async def serve(socket: ClientConnection) -> None:
     async for text in socket:
         letter = read(text)
         if letter is not None:
-            log.info("a question from %s", letter["from"])
+            log.info("a question")
             await answer(socket, letter)
 
 
@@ -102,35 +153,33 @@ def read(text: str | bytes) -> dict[str, Any] | None:
         and letter.get("type") == "msg"
         and isinstance(letter.get("content"), str)
         and isinstance(letter.get("from"), str)
+        and "to" in letter
     )
     return letter if asks else None
 
 
-def fetch_token() -> str:
-    """Return an access token for APPID and SECRET."""
-    url = TOKEN_URL
-    if not url:
-        parts = urlsplit(SOCKET_URL)
-        url = urlunsplit((parts.scheme.replace("ws", "http", 1), parts.netloc, "/wecom/token", "", ""))
+def fetch_token(service: Options) -> str:
+    """Return an access token for the application."""
     # In the body: a secret in an address ends up in logs.
-    body = json.dumps({"appid": APPID, "secret": SECRET}).encode()
-    request = urllib.request.Request(url, body, {"Content-Type": "application/json"})  # noqa: S310  the operator's
+    body = json.dumps({"appid": service.appid, "secret": service.secret}).encode()
+    headers = {"Content-Type": "application/json"}
+    request = urllib.request.Request(service.token_url, body, headers)  # noqa: S310  the operator's
     with urllib.request.urlopen(request, timeout=10) as response:  # noqa: S310
         return str(json.load(response)["token"])
 
 
-async def run() -> None:
+async def run(service: Options) -> None:
     """Serve for ever; return only when somebody else has taken our name."""
     pause = FIRST_PAUSE
     while True:
         connected_at = time.monotonic()
         try:
             headers = {}
-            if APPID:
-                headers["Authorization"] = f"Bearer {await asyncio.to_thread(fetch_token)}"
-            address = f"{SOCKET_URL}?{urlencode({'clientID': CLIENT_ID})}"
+            if service.appid:
+                headers["Authorization"] = f"Bearer {await asyncio.to_thread(fetch_token, service)}"
+            address = f"{service.socket_url}?{urlencode({'clientID': service.client_id})}"
             async with connect(address, additional_headers=headers) as socket:
-                log.info("connected as %s", CLIENT_ID)
+                log.info("connected as %s", service.client_id)
                 connected_at = time.monotonic()
                 await serve(socket)
         except ConnectionClosed as closed:
@@ -148,6 +197,7 @@ async def run() -> None:
 
 
 if __name__ == "__main__":
+    chosen = options()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
     with contextlib.suppress(KeyboardInterrupt):
-        asyncio.run(run())
+        asyncio.run(run(chosen))

@@ -55,11 +55,36 @@ async def test_an_origin_must_be_listed(guarded: GatewayProcess, token: str, nam
 
 
 async def test_an_application_keeps_to_its_prefixes_wires_and_scopes(guarded: GatewayProcess, name: Name) -> None:
-    made = make_application(guarded, client_prefixes=("/service/zhycit/",))
+    prefix = name("/service/own") + "/"
+    made = make_application(guarded, client_prefixes=(prefix,))
     assert await refusal(guarded, name("/service/other/x"), token=made.token) == UNAUTHORIZED
-    await (await HubClient.connect(guarded, name("/service/zhycit/x"), token=made.token)).close()
+    await (await HubClient.connect(guarded, f"{prefix}x", token=made.token)).close()
     elsewhere = make_application(guarded, wires=("langbot",)).token
-    assert await refusal(guarded, name("/service/zhycit/x"), token=elsewhere) == UNAUTHORIZED
+    assert await refusal(guarded, name("/service/free/x"), token=elsewhere) == UNAUTHORIZED
+
+
+async def test_a_name_of_another_application_is_refused_like_a_wrong_token(guarded: GatewayProcess, name: Name) -> None:
+    mine, other = make_application(guarded).token, make_application(guarded).token
+    async with await HubClient.connect(guarded, name("mine"), token=mine, startTime=5) as client:
+        for start_time in (4, 6):
+            assert await refusal(guarded, client.id, token=other, startTime=start_time) == UNAUTHORIZED
+        assert await client.until_silent() == []
+    assert await refusal(guarded, name("mine"), token=other) == UNAUTHORIZED
+    change(guarded, "UPDATE connections_hubclient SET application = NULL WHERE client_id = ?", name("mine"))
+    await (await HubClient.connect(guarded, name("mine"), token=other)).close()
+    assert await refusal(guarded, name("mine"), token=mine) == UNAUTHORIZED
+
+
+async def test_a_name_under_another_application_s_prefix_is_refused_and_not_made_known(
+    guarded: GatewayProcess, name: Name
+) -> None:
+    prefix = name("/station") + "/"
+    owner, other = make_application(guarded, client_prefixes=(prefix,)).token, make_application(guarded).token
+    assert await refusal(guarded, f"{prefix}1", token=other) == UNAUTHORIZED
+    async with await HubClient.connect(guarded, name("writer"), token=other, receipts=1) as writer:
+        await writer.write(f"{prefix}1", "anybody?")
+        assert (await writer.recv())["subject"] == "rejected"
+    await (await HubClient.connect(guarded, f"{prefix}1", token=owner)).close()
 
 
 async def test_a_revoked_token_closes_and_a_reader_may_not_write(

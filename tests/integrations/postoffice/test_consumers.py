@@ -10,6 +10,7 @@ from tests.integrations.postoffice.conftest import Name
 from tests.support.clients import DEFAULT_PIPELINE
 from tests.support.postoffice import HubClient, refusal
 from tests.support.server import GatewayProcess
+from tests.support.waiting import eventually
 
 PLAIN = "text/plain; charset=utf-8"
 
@@ -186,6 +187,18 @@ async def test_letters_and_names_go_between_workers(start_gateway: GatewayFactor
         await sender.close()
 
 
+async def test_a_mailbox_is_bounded_in_bytes(start_gateway: GatewayFactory) -> None:
+    gateway = start_gateway(environment={"MAILBOX_BYTES": "100000", "MAILBOX_LETTERS": "4"})
+    await (await HubClient.connect(gateway, "long")).close()
+    await (await HubClient.connect(gateway, "many")).close()
+    async with await HubClient.connect(gateway, "sender", receipts=1) as sender:
+        for recipient, text in (("long", "天" * 10_000), ("many", "x")):
+            for _ in range(5):
+                await sender.write(recipient, text)
+        subjects = [(await sender.recv())["subject"] for _ in range(10)]
+    assert subjects == ["queued"] * 3 + ["rejected"] * 2 + ["queued"] * 4 + ["rejected"]
+
+
 # --- Names -------------------------------------------------------------------------------------
 
 
@@ -233,6 +246,13 @@ async def test_a_killed_gateway_leaves_no_name_behind(start_gateway: GatewayFact
     assert await before.closed() == 1006
     async with await HubClient.connect(gateway, "me", startTime=7) as client:
         assert await client.until_silent() == []
+
+
+async def test_known_names_are_bounded(start_gateway: GatewayFactory) -> None:
+    gateway = start_gateway(environment={"MAX_HUB_CLIENTS": "2"})
+    for known in ("a", "b", "a"):
+        await (await HubClient.connect(gateway, known)).close()
+    assert await refusal(gateway, "c") == (503, PLAIN, "Connection limit reached")
 
 
 async def test_a_server_that_stops_closes_with_1012(start_gateway: GatewayFactory) -> None:
@@ -285,6 +305,43 @@ async def test_receipts_tell_what_became_of_every_frame(gateway: GatewayProcess,
         assert (await receipt())[0] == "rejected"
         await client.send('{"to": "server", "content": " "}')
         assert (await receipt())[0] == "rejected"
+
+
+@pytest.mark.parametrize("address", ["AI_CHATBOT/123", "AI_CHATBOT/", f"AI_CHATBOT/{'a' * 32}.9999999999.x"])
+async def test_a_reply_to_an_address_that_nobody_gave_out_is_rejected(
+    gateway: GatewayProcess, name: Name, address: str
+) -> None:
+    async with await HubClient.connect(gateway, name("liar"), receipts=1) as client:
+        await client.write(address, "x")
+        receipt = await client.recv()
+        assert (receipt["subject"], receipt["content"]["recipients"]) == ("rejected", {address: "rejected"})
+
+
+async def test_what_came_to_nothing_is_one_line_of_the_log_when_the_connection_ends(
+    start_gateway: GatewayFactory,
+) -> None:
+    gateway = start_gateway(environment={"LOG_FORMAT": "json"})
+    await (await HubClient.connect(gateway, "away")).close()
+    async with await HubClient.connect(gateway, "me") as client:
+        for letter in ("canary", '{"subjectId": 5}', '{"to": 5}', '{"to": ["nobody", "AI_CHATBOT/1"]}'):
+            await client.send(letter)
+        await client.write(["nobody", "away"], "canary", type="heartbeat")
+        await client.write(["server", "away"], " ")
+        assert await client.until_silent() == []
+
+    async def told() -> bool:
+        return "postoffice.letters_dropped" in gateway.log()
+
+    await eventually(told, timeout=10, what="the line")
+    lines = [json.loads(line) for line in gateway.log().splitlines() if line.startswith("{")]
+    (dropped,) = (line for line in lines if line["event"] == "postoffice.letters_dropped")
+    assert dropped["connection_id"]
+    assert dropped["count"] == 8
+    reasons = {"no letter": 1, "no recipient": 1, "refused": 1, "unknown": 2, "foreign": 1, "away": 1, "WireError": 1}
+    assert dropped["reasons"] == reasons
+    (not_taken,) = (line for line in lines if line["event"] == "postoffice.not_taken")
+    assert (not_taken["error"], not_taken["reason"]) == ("WireError", "content is required")
+    assert "canary" not in gateway.log()
 
 
 # --- The bot -----------------------------------------------------------------------------------

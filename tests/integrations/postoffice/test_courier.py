@@ -15,8 +15,10 @@ from channels.layers import InMemoryChannelLayer
 from connections import selectors
 from connections.events import ClientEvent, ClientTopic, Passing, Replied, ReplyTopic
 from connections.hub import Hub, Membership
+from connections.metrics import Metrics
 from conversations.responders.base import ResponderError, ServiceReply
-from integrations.postoffice.courier import REPLIES_WAITING, HubCourier
+from integrations.postoffice.courier import FOREIGN, REPLIES_WAITING, REPLY, TOO_LATE, HubCourier, objection
+from integrations.postoffice.protocol import ID_LENGTH
 
 WEATHER = "/service/zhycit/weather_1"
 PATIENCE = 10.0
@@ -64,6 +66,10 @@ class Service:
         self._hub.publish(ReplyTopic(address), Replied(self.client_id, letter))
 
 
+def new_courier(hub: Hub, metrics: Metrics | None = None, **options: Any) -> HubCourier:
+    return HubCourier(hub, Reader(), metrics or Metrics(), **{"longest": 60, **options})
+
+
 Start = Callable[..., Coroutine[Any, Any, Hub]]
 
 
@@ -104,13 +110,13 @@ async def first(replies: AsyncGenerator[ServiceReply, None], *saying: Awaitable[
 
 
 async def test_who_is_connected_is_asked_of_the_database(hub: Hub) -> None:
-    courier = HubCourier(hub, Reader())
+    courier = new_courier(hub)
     assert await courier.is_connected(WEATHER)
     assert not await courier.is_connected("/service/zhycit/search_1")
 
 
 async def test_the_letter_is_what_the_wire_says(hub: Hub) -> None:
-    service, courier = Service(hub), HubCourier(hub, Reader())
+    service, courier = Service(hub), new_courier(hub)
     async with ask(courier, '北京"天气"？\n\\') as replies:
         assert await first(replies, service.reply("晴")) == ServiceReply("晴")
     (letter,) = service.letters
@@ -122,7 +128,7 @@ async def test_the_letter_is_what_the_wire_says(hub: Hub) -> None:
 
 
 async def test_every_question_has_an_address_of_its_own(hub: Hub) -> None:
-    service, courier = Service(hub), HubCourier(hub, Reader())
+    service, courier = Service(hub), new_courier(hub)
     for _ in range(3):
         async with ask(courier) as replies:
             await first(replies, service.reply("晴"))
@@ -132,7 +138,7 @@ async def test_every_question_has_an_address_of_its_own(hub: Hub) -> None:
 
 
 async def test_replies_come_in_order_and_say_which_are_partial(hub: Hub) -> None:
-    service, courier = Service(hub), HubCourier(hub, Reader())
+    service, courier = Service(hub), new_courier(hub)
     async with ask(courier) as replies:
         assert await first(replies, service.reply("北京：", "partial")) == ServiceReply("北京：", partial=True)
         await service.reply("晴", "partial")
@@ -142,7 +148,8 @@ async def test_replies_come_in_order_and_say_which_are_partial(hub: Hub) -> None
 
 
 async def test_only_the_service_that_was_asked_is_heard(hub: Hub) -> None:
-    service, courier = Service(hub), HubCourier(hub, Reader())
+    metrics = Metrics()
+    service, courier = Service(hub), new_courier(hub, metrics)
     async with ask(courier) as replies:
 
         async def meddle() -> None:
@@ -150,7 +157,7 @@ async def test_only_the_service_that_was_asked_is_heard(hub: Hub) -> None:
             await service.reply("right")
 
         assert await first(replies, meddle()) == ServiceReply("right")
-    assert courier.counts.foreign == 1
+    assert metrics.counts == {(REPLY, FOREIGN): 1}
 
 
 @pytest.mark.parametrize(
@@ -168,7 +175,7 @@ async def test_only_the_service_that_was_asked_is_heard(hub: Hub) -> None:
     ],
 )  # fmt: skip
 async def test_content_is_told_as_text_or_as_its_json(hub: Hub, letter: str, text: str) -> None:
-    service, courier = Service(hub), HubCourier(hub, Reader())
+    service, courier = Service(hub), new_courier(hub)
     async with ask(courier) as replies:
         assert await first(replies, service.reply("", text=letter)) == ServiceReply(text)
 
@@ -185,14 +192,14 @@ async def test_content_is_told_as_text_or_as_its_json(hub: Hub, letter: str, tex
     ],
 )
 async def test_a_reply_that_cannot_be_read_ends_the_conversation(hub: Hub, letter: str) -> None:
-    service, courier = Service(hub), HubCourier(hub, Reader())
+    service, courier = Service(hub), new_courier(hub)
     async with ask(courier) as replies:
         with pytest.raises(ResponderError, match="cannot be read"):
             await first(replies, service.reply("", text=letter))
 
 
 async def test_a_heartbeat_is_no_reply(hub: Hub) -> None:
-    service, courier = Service(hub), HubCourier(hub, Reader())
+    service, courier = Service(hub), new_courier(hub)
     async with ask(courier) as replies:
 
         async def beat_and_reply() -> None:
@@ -205,14 +212,14 @@ async def test_a_heartbeat_is_no_reply(hub: Hub) -> None:
 async def test_a_service_in_another_process_is_reached_and_heard(start: Start) -> None:
     layer = InMemoryChannelLayer()
     here, there = await start(layer), await start(layer)
-    service, courier = Service(there), HubCourier(here, Reader())
+    service, courier = Service(there), new_courier(here)
     await there.ready()
     async with ask(courier) as replies:
         assert await first(replies, service.reply("晴")) == ServiceReply("晴")
 
 
 async def test_a_service_that_talks_faster_than_it_is_read_is_cut(hub: Hub) -> None:
-    service, courier = Service(hub), HubCourier(hub, Reader())
+    service, courier = Service(hub), new_courier(hub)
     async with ask(courier) as replies:
 
         async def flood() -> None:
@@ -224,6 +231,29 @@ async def test_a_service_that_talks_faster_than_it_is_read_is_cut(hub: Hub) -> N
         await flood()
         with pytest.raises(ResponderError, match="faster"):
             await asked
+
+
+# --- Reply addresses ---------------------------------------------------------------------------
+
+
+async def test_an_address_is_for_the_service_that_was_asked_and_for_nobody_else(hub: Hub) -> None:
+    service, courier = Service(hub), new_courier(hub)
+    async with ask(courier) as replies:
+        await first(replies, service.reply("晴"))
+    address = await service.asked()
+    assert len(address) <= ID_LENGTH
+    assert objection(address, WEATHER) is None
+    for invented in ("AI_CHATBOT/", "AI_CHATBOT/123", "AI_CHATBOT/a.9999999999.b", f"{address}x", address + "\u5929"):
+        assert objection(invented, WEATHER) == FOREIGN
+    for other in ("mallory", "", f"{WEATHER}.", WEATHER[:-1]):
+        assert objection(address, other) == FOREIGN
+
+
+async def test_an_address_ends_with_its_question_s_longest_time(hub: Hub) -> None:
+    service, courier = Service(hub), new_courier(hub, longest=-60, late=0)
+    async with ask(courier) as replies:
+        await first(replies, service.reply("晴"))
+    assert objection(await service.asked(), WEATHER) == TOO_LATE
 
 
 # --- Too late ----------------------------------------------------------------------------------
@@ -252,7 +282,8 @@ class AsyncNothing:
 
 
 async def test_what_comes_too_late_is_counted_dropped_and_logged_once(leaving: LeavingHub) -> None:
-    service, courier = Service(leaving), HubCourier(leaving, Reader(), late=0.05)
+    metrics = Metrics()
+    service, courier = Service(leaving), new_courier(leaving, metrics, late=0.05)
     with structlog.testing.capture_logs() as logs:
         async with ask(courier) as replies:
             await first(replies, service.reply("晴"))
@@ -262,13 +293,13 @@ async def test_what_comes_too_late_is_counted_dropped_and_logged_once(leaving: L
             left = await leaving.left.get()
         await service.reply("nobody listens")
     assert isinstance(left.room.topic, ReplyTopic)
-    assert courier.counts.late == 2
+    assert metrics.counts == {(REPLY, TOO_LATE): 2}
     (entry,) = logs
     assert entry == {"event": "service.replied_late", "log_level": "info", "service": WEATHER, "replies": 2}
 
 
 async def test_a_question_without_a_late_reply_is_not_logged(leaving: LeavingHub) -> None:
-    service, courier = Service(leaving), HubCourier(leaving, Reader(), late=0)
+    service, courier = Service(leaving), new_courier(leaving, late=0)
     with structlog.testing.capture_logs() as logs:
         async with ask(courier) as replies:
             await first(replies, service.reply("晴"))
@@ -278,7 +309,7 @@ async def test_a_question_without_a_late_reply_is_not_logged(leaving: LeavingHub
 
 
 async def test_addresses_that_are_listened_at_longer_are_bounded(leaving: LeavingHub) -> None:
-    service, courier = Service(leaving), HubCourier(leaving, Reader(), addresses=2)
+    service, courier = Service(leaving), new_courier(leaving, addresses=2)
     for _ in range(4):
         async with ask(courier) as replies:
             await first(replies, service.reply("晴"))
@@ -286,7 +317,7 @@ async def test_addresses_that_are_listened_at_longer_are_bounded(leaving: Leavin
 
 
 async def test_who_stops_waiting_leaves_nothing_behind(leaving: LeavingHub) -> None:
-    service, courier = Service(leaving), HubCourier(leaving, Reader(), late=0)
+    service, courier = Service(leaving), new_courier(leaving, late=0)
     waiting = asyncio.ensure_future(first(courier.ask(WEATHER, "北京天气？")))
     address = await service.asked()
     waiting.cancel()

@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 from hypothesis import given
-from hypothesis import strategies as st
 
 from integrations.postoffice.protocol import (
     ID_LENGTH,
@@ -20,16 +19,11 @@ from integrations.postoffice.protocol import (
     serialise,
 )
 from integrations.strict import ProtocolError
+from tests.support.frames import anything, nearly
 
 FRAMES = Path(__file__).parent / "frames"
 INCOMING = json.loads((FRAMES / "in.json").read_text())
-
-any_json = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
-    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
-    max_leaves=12,
-)
-FIELDS = ("from", "to", "cc", "subject", "content", "type", "inReplyTo", "subjectId", "createTime", "id")
+LETTERS = [{"id": 1, **entry["frame"]} for entry in INCOMING]
 
 
 @pytest.mark.parametrize("entry", INCOMING, ids=lambda entry: entry["name"])
@@ -117,13 +111,13 @@ def test_the_gateways_own_addresses() -> None:
     assert not is_reserved("/service/zhycit/weather_1")
 
 
-@given(st.text() | st.binary() | any_json.map(json.dumps))
+@given(anything(nearly(LETTERS)))
 def test_only_protocol_errors_come_out(data: str | bytes) -> None:
     with suppress(ProtocolError):
         parse(data, "a")
 
 
-@given(st.dictionaries(st.sampled_from(FIELDS), any_json))
+@given(nearly(LETTERS))
 def test_nearly_valid_letters_come_through_or_are_refused(value: dict[str, Any]) -> None:
     with suppress(ProtocolError):
         letter = parse(json.dumps(value), "a")

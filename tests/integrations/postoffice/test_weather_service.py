@@ -4,9 +4,11 @@ import json
 
 import pytest
 
-from integrations.postoffice.examples.weather_service import parts_of_answer, read
+from integrations.postoffice.examples.weather_service import Options, options, parts_of_answer, read
 
-QUESTION = {"from": "AI_CHATBOT/1", "type": "msg", "content": "北京天气"}
+VARIABLES = ("SOCKET_URL", "CLIENT_ID", "APPID", "SECRET", "TOKEN_URL")
+
+QUESTION = {"from": "AI_CHATBOT/1", "to": "/service/zhycit/weather_1", "type": "msg", "content": "北京天气"}
 
 
 @pytest.mark.parametrize(
@@ -38,7 +40,66 @@ def test_a_question_is_read() -> None:
         json.dumps({**QUESTION, "type": "receipt"}),
         json.dumps({**QUESTION, "content": {"a": 1}}),
         json.dumps({"type": "msg", "content": "北京天气"}),
+        json.dumps({"from": "a", "type": "msg", "content": "北京天气"}),
     ],
 )  # fmt: skip
 def test_what_is_no_question_is_passed_by(text: str | bytes) -> None:
     assert read(text) is None
+
+
+@pytest.fixture
+def environment(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    """An environment in which nothing is chosen."""
+    for name in VARIABLES:
+        monkeypatch.delenv(name, raising=False)
+    return monkeypatch
+
+
+def test_help_is_printed_and_nothing_is_started(
+    environment: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as end:
+        options(["--help"])
+    assert end.value.code == 0
+    printed = capsys.readouterr().out
+    assert all(name in printed for name in VARIABLES)
+
+
+def test_what_is_not_chosen_has_a_default(environment: pytest.MonkeyPatch) -> None:
+    token_url = "http://127.0.0.1:8000/wecom/token"
+    assert options([]) == Options("ws://127.0.0.1:8000/", "/service/zhycit/weather_1", "", "", token_url)
+
+
+def test_an_option_wins_over_the_environment(environment: pytest.MonkeyPatch) -> None:
+    for name, value in {"SOCKET_URL": "wss://a.test/", "CLIENT_ID": "/service/a", "APPID": "i", "SECRET": "s"}.items():
+        environment.setenv(name, value)
+    assert options([]) == Options("wss://a.test/", "/service/a", "i", "s", "https://a.test/wecom/token")
+    chosen = options(["--socket-url", "ws://b.test:1/", "--client-id", "/service/b", "--token-url", "http://t.test/"])
+    assert chosen == Options("ws://b.test:1/", "/service/b", "i", "s", "http://t.test/")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "sentence"),
+    [
+        ("SOCKET_URL", "http://127.0.0.1:8000/", "'http://127.0.0.1:8000/' is no address such as ws://"),
+        ("SOCKET_URL", "ws://127.0.0.1:port/", "is no address such as ws://"),
+        ("SOCKET_URL", "ws://127.0.0.1:99999/", "is no address such as ws://"),
+        ("SOCKET_URL", "ws://", "is no address such as ws://"),
+        ("SOCKET_URL", "ws://a.test/?clientID=b", "is no address such as ws://"),
+        ("TOKEN_URL", "/wecom/token", "is no address such as http://"),
+        ("CLIENT_ID", " ", "a name has 1 to 300 characters"),
+        ("CLIENT_ID", "x" * 301, "a name has 1 to 300 characters"),
+        ("SECRET", "s", "APPID and SECRET must be set together"),
+        ("APPID", "i", "APPID and SECRET must be set together"),
+    ],
+)
+def test_a_value_that_cannot_work_is_one_sentence(
+    environment: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], name: str, value: str, sentence: str
+) -> None:
+    environment.setenv(name, value)
+    with pytest.raises(SystemExit) as end:
+        options([])
+    assert end.value.code == 2
+    usage, error = capsys.readouterr().err.splitlines()
+    assert usage.startswith("usage: ")
+    assert sentence in error
