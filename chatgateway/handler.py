@@ -8,6 +8,7 @@ Django's signals around a request, whose receivers look after database connectio
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing, suppress
+from os import SEEK_END
 from typing import Any
 
 from django.core.exceptions import RequestAborted
@@ -33,6 +34,10 @@ class WireHandler(ASGIHandler):
             return
         with closing(body), suppress(RequestAborted):
             request, refusal = self.create_request(scope, body)
+            if request is not None and "CONTENT_LENGTH" not in request.META:
+                # It came in chunks: without its length it would be taken for empty.
+                request.META["CONTENT_LENGTH"] = str(body.seek(0, SEEK_END))
+                body.seek(0)
             async with _cancelled_when_left(receive):
                 response: Any = refusal if request is None else await self.run_get_response(request)
                 try:
@@ -94,14 +99,14 @@ async def _cancelled_when_left(receive: Any) -> AsyncIterator[None]:
 
 
 def _bounded(receive: Any) -> Any:
-    """Return `receive`, ended as if the peer had left once a body without a length is too large."""
+    """Return `receive`, ended once a body without a length is larger than anybody takes: the rest is not kept."""
     size = 0
 
     async def bounded() -> Any:
         nonlocal size
         message = await receive()
         size += len(message.get("body", b""))
-        return message if size <= LARGEST_BODY else {"type": "http.disconnect"}
+        return message if size <= LARGEST_BODY else {**message, "more_body": False}
 
     return bounded
 

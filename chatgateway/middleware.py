@@ -39,9 +39,6 @@ class HostGuard:
 
     async def __call__(self, request: HttpRequest) -> HttpResponseBase:
         request.get_host()  # raises DisallowedHost, which Django answers with 400
-        if "chunked" in request.META.get("HTTP_TRANSFER_ENCODING", "").lower():
-            # The body has been received by now; without its length it would be taken for empty.
-            request.META["CONTENT_LENGTH"] = str(len(request.body))
         response = await self._next(request)
         response.headers.setdefault("X-Content-Type-Options", "nosniff")
         response.headers.setdefault("X-Frame-Options", "DENY")

@@ -1,7 +1,10 @@
 """Every HTTP path."""
 
 from django.contrib import admin
+from django.http import HttpRequest
+from django.http.response import HttpResponseBase
 from django.urls import path
+from django.views import defaults
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
 
 from chatgateway import health
@@ -10,6 +13,7 @@ from chatgateway.routing import gateway
 from integrations.langbot import urls as langbot
 from integrations.postoffice import urls as postoffice
 from integrations.wechat import urls as wechat
+from integrations.wechat import views as wechat_views
 from integrations.yishiting import urls as yishiting
 
 urlpatterns = [
@@ -25,3 +29,10 @@ urlpatterns = [
     *wechat.urlpatterns(gateway.parts, gateway.wechat_accounts),
     *api.urlpatterns(gateway.parts),
 ]
+
+
+def handler400(request: HttpRequest, exception: Exception) -> HttpResponseBase:
+    """Answer what Django refuses before any view, such as a foreign host: on the WeChat wire in its own shape."""
+    if request.path.startswith("/wechat/"):
+        return wechat_views.bad_request()
+    return defaults.bad_request(request, exception)

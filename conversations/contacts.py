@@ -47,6 +47,12 @@ def addresses(text: str) -> list[str]:
     return found
 
 
+def is_owner_called(session_id: int) -> bool:
+    """Tell whether a session has a contact request that nobody has replied to."""
+    waiting = (State.RECEIVED, State.NOTIFIED)
+    return ContactRequest.objects.filter(message__session_id=session_id, state__in=waiting).exists()
+
+
 def notice_of(message: int) -> Notice | None:
     """Return the notice of the contact request that a message opened, None where there is none (any more)."""
     row = ContactRequest.objects.select_related("pipeline", "message__session").filter(message_id=message).first()

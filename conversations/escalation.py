@@ -47,6 +47,14 @@ _WAVED_OFF = re.compile(
     r"(?:\s+(?:want|need|wish|like|have))?(?:\s+to)?\s*$",
     re.IGNORECASE,
 )
+# What may stand beside a request and asks for nothing else.
+_BESIDE = re.compile(
+    r"[\W_]+|[请帮给让我您你们要想能可以不吗吧呢啊呀嘛么的了就还]|你好|您好|谢谢|多谢|麻烦|希望|需要|马上|现在|立刻|尽快|直接|一下"
+    r"|(?:跟|和|与)?机器人|聊天?|说话?|客服|服务|坐席|座席"
+    r"|\b(?:hi|hello|please|thanks?|thank|can|could|may|would|i|we|you|me|us|to|want|need|like|now|just|directly|d"
+    r"|right|away|am|m|let|this|chat|not|don|t|understand|bot|robot|machine|with|a|the|help)\b",
+    re.IGNORECASE,
+)
 _SIMPLE = str.maketrans("聯繫絡轉務闆來員樓請給與無須", "联系络转务板来员楼请给与无须")
 
 
@@ -54,5 +62,14 @@ def asks_for_owner(text: str) -> bool:
     """Tell whether `text` asks to be put through to the owner, or to anybody human."""
     if len(text) > LONGEST:
         return False
-    said = " ".join(text.translate(_SIMPLE).split())
+    said = _simple(text)
     return any(not _WAVED_OFF.search(said[: found.start()]) for found in _ASKS.finditer(said))
+
+
+def only_asks_for_owner(text: str) -> bool:
+    """Tell whether `text` asks to be put through and asks nothing else; how to reach somebody is a question."""
+    return asks_for_owner(text) and not _BESIDE.sub("", _ASKS.sub(" ", _simple(text)))
+
+
+def _simple(text: str) -> str:
+    return " ".join(text.translate(_SIMPLE).split())

@@ -201,11 +201,14 @@ class Turn(models.Model):
     recall = models.BooleanField(null=True)
     # Who delivers the answer out of the outbox, by the entry's kind; empty: nobody.
     notify = models.CharField(max_length=16, blank=True, default="", db_default="")
+    # Whether the answer is to be there later: it is not given up with the callers who wait for it.
+    kept = models.BooleanField(default=False, db_default=False)
     # The lease that runs it; another worker may take it over once that lease is dead.
     worker = models.UUIDField(null=True, blank=True)
     # When a responder that must not be asked twice began; such a turn is ended, not run again, after a crash.
     begun_at = models.DateTimeField(null=True, blank=True)
     partial = models.TextField(blank=True, default="")
+    # Of a turn that has not ended: how it is about to, because it was given up.
     outcome = models.CharField(max_length=16, blank=True, default="")
     responder = models.CharField(max_length=16, blank=True, default="")
     prompt_tokens = models.PositiveIntegerField(default=0)

@@ -18,6 +18,15 @@ FALLBACK: dict[Language, str] = {
     "zh-hans": "（语言模型暂时不可用，以下内容直接取自文档。）\n\n",
     "en": "(The language model is unavailable right now; this comes straight from the documents.)\n\n",
 }
+# To somebody who asks for a person: where a contact request is open, and where nobody could be told.
+CALLED: dict[Language, str] = {
+    "zh-hans": "您的联系请求已经记下，回复会显示在这里。",
+    "en": "Your request to speak with a person has been recorded; the reply will appear here.",
+}
+NOBODY_TO_CALL: dict[Language, str] = {
+    "zh-hans": "抱歉，这里现在无法转接人工，我只能根据文档回答问题。",
+    "en": "Sorry, I cannot put you through to a person from here; I can only answer from the documents.",
+}
 
 
 def language_of(text: str) -> Language:

@@ -32,10 +32,14 @@ class SessionState(msgspec.Struct, frozen=True):
 
 
 class Replay(msgspec.Struct, frozen=True):
-    """What is replayed: all that came after a `seq` up to `last_seq`; nothing where it is not `complete`."""
+    """What is replayed: all that came after a `seq` up to `last_seq`; nothing where it is not `complete`.
+
+    It is not where too much came after it, or where that `seq` is `ahead` of all that there is.
+    """
 
     last_seq: int
     complete: bool
+    ahead: bool = False
 
 
 class StoredDocument(msgspec.Struct, frozen=True):
@@ -100,8 +104,8 @@ def replay(session: UUID, after_seq: int) -> Replay:
     """Return how far a session has got, and whether all since `after_seq` can be replayed: at most REPLAY_LIMIT."""
     state = session_state(session)
     last_seq = state.last_seq if state else 0
-    # Below zero, the client has seen what this database has not: another one, or one restored from a back-up.
-    return Replay(last_seq, complete=0 <= last_seq - after_seq <= REPLAY_LIMIT)
+    # Ahead, the client has seen what this database has not: another one, or one restored from a back-up.
+    return Replay(last_seq, complete=0 <= last_seq - after_seq <= REPLAY_LIMIT, ahead=after_seq > last_seq)
 
 
 def replay_page(session: UUID, after_seq: int, until_seq: int) -> list[StoredMessage]:
@@ -274,7 +278,6 @@ def turn_value(row: TurnRow) -> Turn:
         begun=row.begun_at is not None,
         request_id=row.question.client_msg_id or "",
         recall=row.recall,
-        notify=row.notify,
     )
 
 

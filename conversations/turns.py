@@ -8,16 +8,17 @@ what was said.
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
-from contextlib import aclosing
 from uuid import UUID
 
 import msgspec
 import structlog
 
-from conversations import matching, phrases, selectors
+from conversations import phrases, selectors
+from conversations.answer import Answer, Publish
 from conversations.catalogue import Catalogue
-from conversations.jobs import Accept, Begin, Finish, Finished, SavePartial, TakeOver
-from conversations.responders.base import Ask, PipelineConfig, Responder, ResponderError, RouteConfig
+from conversations.jobs import Accept, Finish, Finished, SavePartial, TakeOver
+from conversations.responders.base import PipelineConfig, Responder
+from conversations.routes import Routes
 from conversations.store import Refused, Store, StoreClosed, StoreError, StoreFull, Unstorable
 from conversations.types import (
     Accepted,
@@ -26,8 +27,6 @@ from conversations.types import (
     MessageStored,
     Outcome,
     Question,
-    Reply,
-    ReplyDelta,
     SessionTopic,
     StopRequested,
     Turn,
@@ -35,9 +34,6 @@ from conversations.types import (
 
 log = structlog.get_logger(__name__)
 
-Publish = Callable[[SessionTopic | ControlTopic, Event], None]
-
-SAVE_EVERY = 1.0  # seconds between two notes of a growing answer
 RETRY_END = (0.1, 0.5, 1.0, 2.0)  # seconds before the end of a turn is tried again; the last one repeats
 RUNNING_TURNS = 1000  # a process runs at most so many turns at once; one more is refused
 UNWANTED_TURNS = 1000  # turns that are remembered to be stopped before they began
@@ -71,13 +67,12 @@ class TurnRunner:
         self._wake_outbox = wake_outbox
         self._store = store
         self._catalogue = catalogue
-        self._responders = responders
+        self._routes = Routes(store=store, catalogue=catalogue, responders=responders, worker=worker)
         self._publish = publish
         self._worker = worker
         self._limits = limits
         self._running: dict[UUID, _Running] = {}
         self._forgotten: set[int] = set()
-        self._bad_patterns: set[tuple[UUID, str]] = set()  # told of in the log
         self._unwanted: dict[int, Outcome] = {}  # turns that are to end as soon as they begin
         self._accepting: set[asyncio.Task[Accepted]] = set()
         self._closing = False
@@ -89,7 +84,7 @@ class TurnRunner:
 
     def can_answer(self, pipeline: PipelineConfig) -> bool:
         """Tell whether a responder of this process stands behind any of a pipeline's routes."""
-        return any(route.kind in self._responders for route in pipeline.routes)
+        return self._routes.can_answer(pipeline)
 
     def ask(self, question: Question) -> "asyncio.Future[Accepted]":
         """Queue a question to be stored, in call order; the future ends once it is, its session told, its turn begun.
@@ -117,7 +112,7 @@ class TurnRunner:
             self._publish(SessionTopic(question.session.uuid), MessageStored(accepted.message))
         if accepted.turn is not None:
             self._start(accepted.turn)
-        if question.contact is not None:
+        if question.contact is not None or (question.notify and accepted.answer is not None):
             self._wake_outbox()
         return accepted
 
@@ -197,7 +192,7 @@ class TurnRunner:
         running.task = asyncio.get_running_loop().create_task(self._run(turn, running))
 
     async def _run(self, turn: Turn, running: "_Running") -> None:
-        answer = _Answer(turn, self._limits.delta_interval, self._publish, self._save)
+        answer = Answer(turn, self._limits.delta_interval, self._publish, self._save)
         try:
             outcome = await self._answer(turn, answer, running)
             answer.flush()
@@ -213,13 +208,13 @@ class TurnRunner:
         if finished is None:
             return
         self._publish(SessionTopic(turn.session.uuid), MessageStored(finished.message))
-        if turn.notify:
+        if finished.in_outbox:
             self._wake_outbox()
         # While closing, the next turn stays claimed under a lease that ends now: another worker takes it over.
         if finished.next_turn is not None and not self._closing:
             self._start(finished.next_turn)
 
-    async def _answer(self, turn: Turn, answer: "_Answer", running: "_Running") -> Outcome:
+    async def _answer(self, turn: Turn, answer: Answer, running: "_Running") -> Outcome:
         """Let the pipeline's routes fill `answer`; return how it ended."""
         if (unwanted := self._unwanted.pop(turn.id, None)) is not None:
             if unwanted is Outcome.CUT:
@@ -231,8 +226,9 @@ class TurnRunner:
             return Outcome.FAILED
         try:
             running.answering = True
-            async with asyncio.timeout(self._limits.deadline):
-                return await self._respond(turn, answer)
+            deadline = asyncio.get_running_loop().time() + self._limits.deadline
+            async with asyncio.timeout_at(deadline):
+                return await self._routes.answer(turn, answer, deadline)
         except TimeoutError:
             answer.end_with(phrases.CUT[turn.language])
             return Outcome.CUT
@@ -247,74 +243,7 @@ class TurnRunner:
         finally:
             running.answering = False
 
-    async def _respond(self, turn: Turn, answer: "_Answer") -> Outcome:
-        pipeline = self._catalogue.get(turn.session.pipeline)
-        routes = pipeline.routes if pipeline else ()
-        deadline = asyncio.get_running_loop().time() + self._limits.deadline
-        model_failed = False
-        for route in routes:
-            assert pipeline is not None
-            responder = self._responders.get(route.kind)
-            if responder is None or not await self._is_for(route, turn):
-                continue
-            answer.lead(phrases.FALLBACK[turn.language] if model_failed and route.kind == "knowledge" else "")
-            try:
-                reply = await self._ask_responder(turn, answer, responder, pipeline, route, deadline)
-            except ResponderError as error:
-                log.warning("turn.responder_failed", turn=turn.id, responder=route.kind, reason=str(error))
-            except StoreError as error:
-                log.warning("turn.responder_failed", turn=turn.id, responder=route.kind, reason=str(error))
-            except Exception:
-                log.exception("turn.responder_broken", turn=turn.id, responder=route.kind)
-            else:
-                answer.reply, answer.responder = reply, route.kind
-                return Outcome.ANSWERED if reply.known else Outcome.UNKNOWN
-            model_failed = model_failed or route.kind == "openai"
-            if answer.text:  # part of an answer was shown: another responder cannot go on from there
-                answer.end_with(phrases.BROKEN_OFF[turn.language])
-                answer.responder = route.kind
-                return Outcome.FAILED
-        answer.end_with(pipeline.failure_text if pipeline and pipeline.failure_text else phrases.FAILURE[turn.language])
-        return Outcome.FAILED
-
-    async def _is_for(self, route: RouteConfig, turn: Turn) -> bool:
-        """Tell whether a route is for a turn's question; one whose pattern cannot tell is not."""
-        try:
-            if route.match == "regex":  # may take its time
-                return await asyncio.to_thread(matching.matches, route, turn.question)
-            return matching.matches(route, turn.question)
-        except matching.PatternError as error:
-            place = (turn.session.pipeline, route.pattern)
-            if place not in self._bad_patterns:
-                self._bad_patterns.add(place)
-                log.warning("route.pattern_failed", pipeline=str(place[0]), pattern=route.pattern, reason=str(error))
-            return False
-
-    async def _ask_responder(
-        self, turn: Turn, answer: "_Answer", responder: Responder, pipeline: PipelineConfig, route: RouteConfig,
-        deadline: float,
-    ) -> Reply:  # fmt: skip
-        history = (
-            await self._store.read(selectors.past_messages, turn.session_id, turn.epoch, turn.question_seq)
-            if responder.wants_history and turn.question_seq > 1
-            else ()
-        )
-        begun = None if responder.repeatable else self._store.submit(Begin(turn.id, self._worker()))
-        reply = Reply()
-        ask = Ask(turn.question, turn.language, pipeline, route, deadline, history, turn.id, turn.recall)
-        async with aclosing(responder.answer(ask)) as parts:
-            async for part in parts:
-                if begun is not None:
-                    # Shown only once it is on record that this answer began: nobody will begin it again.
-                    await begun
-                    begun = None
-                if isinstance(part, str):
-                    answer.add(part)
-                else:
-                    reply = part
-        return reply
-
-    async def _end(self, turn: Turn, answer: "_Answer", outcome: Outcome) -> Finished | None:
+    async def _end(self, turn: Turn, answer: Answer, outcome: Outcome) -> Finished | None:
         """Store the end of a turn, however long the database takes; None when the turn is not ours any more."""
         job = Finish(
             turn=turn, worker=self._worker(), text=answer.text, outcome=outcome, citations=answer.reply.citations,
@@ -363,70 +292,3 @@ class _Running:
         elif self.answering and self.outcome is None:
             self.outcome = outcome
             self.task.cancel()
-
-
-class _Answer:
-    """An answer as it grows: its text so far, and the deltas that tell of it."""
-
-    def __init__(self, turn: Turn, interval: float, publish: Publish, save: Callable[[Turn, str], None]) -> None:
-        self.text = ""
-        self.reply = Reply()
-        self.responder = ""
-        self.first_text_ms: int | None = None
-        self._turn = turn
-        self._interval = interval
-        self._publish = publish
-        self._save = save
-        self._lead = ""
-        self._loop = asyncio.get_running_loop()
-        self._began = self._saved = self._loop.time()
-        self._emitted = 0.0
-        self._timer: asyncio.TimerHandle | None = None
-
-    def lead(self, text: str) -> None:
-        """Put `text` before whatever is added first."""
-        self._lead = text
-
-    def add(self, text: str) -> None:
-        """Append text and tell the session: now, or when the interval since the last delta is over."""
-        if not text:
-            return
-        if not self.text:
-            text = self._lead + text
-            self.first_text_ms = int((self._loop.time() - self._began) * 1000)
-        self.text += text
-        if self._turn.stream and self._timer is None:
-            due = self._emitted + self._interval
-            if self._loop.time() >= due:
-                self._emit()
-            else:
-                self._timer = self._loop.call_at(due, self._emit)
-
-    def end_with(self, sentence: str) -> None:
-        """Add a sentence of the gateway's own, set apart from what was said."""
-        self._lead = ""
-        self.add(f"\n\n{sentence}" if self.text else sentence)
-
-    def flush(self) -> None:
-        """Tell the last state where it is not told yet."""
-        if self._timer is not None:
-            self._timer.cancel()
-            self._emit()
-
-    def close(self) -> None:
-        """Send no more deltas."""
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-
-    def _emit(self) -> None:
-        turn = self._turn
-        self._timer = None
-        self._emitted = now = self._loop.time()
-        self._publish(
-            SessionTopic(turn.session.uuid),
-            ReplyDelta(turn.id, turn.session.session_type, self.text, turn.started, turn.reply_to, turn.question_id),
-        )
-        if now - self._saved >= SAVE_EVERY:
-            self._saved = now
-            self._save(turn, self.text)

@@ -1,7 +1,7 @@
 """One question asked and its answer followed to the end, for wires whose answer is the reply to a call.
 
-Whoever leaves before the end, as the last in this process, stops the answer, unless the question came on a connection
-(`Question.connection_id`): that one is waited for elsewhere.
+Whoever leaves before the end, as the last in this process, stops the answer, unless somebody wants it kept
+(`Question.kept`), on whichever worker he asked.
 """
 
 import asyncio
@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 from conversations import phrases, selectors
+from conversations.jobs import GiveUp
 from conversations.store import StoreError
 from conversations.types import (
     Accepted,
@@ -21,6 +22,7 @@ from conversations.types import (
     SessionTopic,
     StoredMessage,
 )
+from integrations.increments import added
 from integrations.parts import Parts
 
 LOOK = 5.0  # seconds without a word after which the database is asked: the last event may have been lost
@@ -94,9 +96,8 @@ class Following:
             if not self._news.is_set():
                 await self._look()
             self._news.clear()
-            # What a taken-over turn says anew from its beginning waits until it has said all of it.
-            if not self.is_over() and len(self._text) > len(self._told) and self._text.startswith(self._told):
-                increment, self._told = self._text[len(self._told) :], self._text
+            if not self.is_over() and (increment := added(self._told, self._text)):
+                self._told = self._text
                 yield increment
 
     def _rest(self, text: str) -> str:
@@ -123,9 +124,9 @@ class Following:
     def leave(self) -> None:
         """Wait no more; the last one to leave stops an answer that is not over."""
         last = self._parts.followers.leave(self.answer_id)
-        message = self.accepted.message
-        if last and not self.is_over() and not message.connection_id:
-            self._parts.turns.stop(message.session, turn=self.accepted.answer_id)
+        if last and not self.is_over():
+            with suppress(StoreError):
+                self._give_up(Outcome.STOPPED)
 
     def _leave_at_once(self, asking: "asyncio.Future[Accepted]") -> None:
         if asking.cancelled() or asking.exception() is not None:
@@ -134,6 +135,18 @@ class Following:
         self.answer = self.accepted.answer
         self._parts.followers.enter(self.answer_id)
         self.leave()
+
+    def _give_up(self, outcome: Outcome) -> "asyncio.Future[bool]":
+        """End the answer with `outcome`, unless somebody wants it kept; the future tells whether it is to end."""
+        session, turn = self.accepted.message.session, self.answer_id
+        giving_up = self._parts.store.submit(GiveUp(session, turn, outcome))
+
+        def end(noted: "asyncio.Future[bool]") -> None:
+            if not noted.cancelled() and noted.exception() is None and noted.result():
+                self._parts.turns.stop(session, turn=turn, outcome=outcome)
+
+        giving_up.add_done_callback(end)
+        return giving_up
 
     async def _ask_again(self) -> None:
         stopped = self.answer_id
@@ -151,15 +164,18 @@ class Following:
             self.answer = self.answer or found
 
     async def _cut(self) -> None:
-        """End the turn for want of time, and the answer with it, also where nobody can be reached."""
+        """End the answer for want of time, and its turn with it, unless that is kept; also where nobody is reached."""
         message = self.accepted.message
-        self._parts.turns.stop(message.session, turn=self.accepted.answer_id, outcome=Outcome.CUT)
-        with suppress(TimeoutError):
+        with suppress(TimeoutError, StoreError):
             async with asyncio.timeout(CUT_PATIENCE):
-                while not self.is_over():
-                    await self._news.wait()
-                    self._news.clear()
-                return
+                if not await asyncio.shield(self._give_up(Outcome.CUT)):
+                    await self._look()
+                else:
+                    while not self.is_over():
+                        await self._news.wait()
+                        self._news.clear()
+        if self.answer is not None:
+            return
         cut = phrases.CUT[phrases.language_of(message.text)]
         text = f"{self._text}\n\n{cut}" if self._text else cut
         self.answer = StoredMessage(

@@ -54,6 +54,12 @@ def open_named(token: str, wire: str) -> Named | None:
         return None
 
 
+def looks_named(token: str) -> bool:
+    """Tell whether a token has the shape of those that name their session, good or not; no other bearer has it."""
+    # Three parts with colons between, of which the first is a JSON list that begins with a text.
+    return ":" in token or token.startswith("WyI")
+
+
 def _sign(session: SessionKey, key: str | bytes) -> str:
     # With its type: a room's UUID can be computed by anybody, and must not open as a person's session.
     text = f"{session.pipeline}/{session.session_type}/{session.uuid}"

@@ -105,12 +105,17 @@ class SessionConsumer(GatewayConsumer):
         self.fail(error)
 
     async def replay(self, last_seq: int) -> None:
-        """Replay what came after `last_seq`, as fast as the peer reads, then go live from there."""
+        """Replay what came after `last_seq`, as fast as the peer reads, then go live from there.
+
+        Where nothing can be replayed, a socket that was live goes on from where it was.
+        """
         if self.replaying:
             raise WireError("A resume is going on already", zh="正在恢复会话，请稍候")
-        assert self.membership is not None
+        membership = self.membership
+        assert membership is not None
+        was_at = membership.after if membership.held is None else None
         self.replaying = True
-        self.membership.pause()
+        membership.pause()
         try:
             await asyncio.sleep(self.resumed_at + RESUME_INTERVAL - time.monotonic())
             self.resumed_at = time.monotonic()
@@ -124,7 +129,7 @@ class SessionConsumer(GatewayConsumer):
                         await self._read_by_peer()
                         self.push(frame)
                 last_seq = page[-1].seq if page else replay.last_seq  # what is not there any more was erased
-            self.membership.go_live(replay.last_seq)
+            membership.go_live(replay.last_seq if replay.complete or was_at is None else was_at)
         except Exception as error:  # noqa: BLE001  `fail` looks it up in the one table
             # Half resumed is worse than not connected: the client comes again.
             self.fail(error)

@@ -18,18 +18,14 @@ HTTP = {"views.py", "serializers.py", "urls.py"}
 # What a wire has beside these, and why.
 MORE = {
     "contact": {"notices.py": "tells the owner"},
-    "langbot": {},
+    "langbot": {"components.py": "what a message is made of"},
     "postoffice": {
         "courier.py": "carries questions to services",
         "examples": "a service of ours",
         "line.py": "proves that a letter was read, and that a client is still there",
         "sorting.py": "decides where a letter goes",
     },
-    "wechat": {
-        "accounts.py": "logs in",
-        "api.py": "speaks to WeChat",
-        "asked.py": "knows which answers a socket is owed",
-    },
+    "wechat": {"accounts.py": "logs in", "api.py": "speaks to WeChat"},
     "yishiting": {"callback.py": "posts answers back", "trace.py": "names an answer to the caller that may read it"},
 }
 README_SECTIONS = ("Limits", "Deviations")

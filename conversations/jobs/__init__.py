@@ -8,7 +8,7 @@ from conversations.jobs.operators import OperatorSays
 from conversations.jobs.outbox import ClaimOutbox, Letter, SettleOutbox
 from conversations.jobs.questions import IDEMPOTENT_FOR, OPEN_TURNS, Accept, IdReused, QueueFull
 from conversations.jobs.resets import Reset
-from conversations.jobs.turns import Begin, Finish, Finished, SavePartial, TakeOver
+from conversations.jobs.turns import Begin, Finish, Finished, GiveUp, SavePartial, TakeOver
 
 __all__ = [
     "IDEMPOTENT_FOR",
@@ -18,6 +18,7 @@ __all__ = [
     "ClaimOutbox",
     "Finish",
     "Finished",
+    "GiveUp",
     "IdReused",
     "Letter",
     "OperatorSays",

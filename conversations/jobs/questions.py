@@ -32,8 +32,8 @@ _MESSAGE_FIELDS = (
     "client_msg_id", "outcome", "created_at",
 )  # fmt: skip
 _TURN_FIELDS = (
-    "id", "session", "question", "epoch", "state", "prompt", "stream", "recall", "notify", "worker", "partial",
-    "outcome", "responder", "prompt_tokens", "completion_tokens", "created_at",
+    "id", "session", "question", "epoch", "state", "prompt", "stream", "recall", "notify", "kept", "worker",
+    "partial", "outcome", "responder", "prompt_tokens", "completion_tokens", "created_at",
 )  # fmt: skip
 
 _CONTACT_FIELDS = ("uuid", "pipeline", "message", "escalated", "user_agent", "state", "created_at")
@@ -84,6 +84,8 @@ class Accept(ConversationJob, msgspec.Struct, frozen=True):
         rows.insert(TurnRow, _TURN_FIELDS, batch.turns)
         rows.insert(ContactRequest, _CONTACT_FIELDS, batch.contacts)
         rows.insert(OutboxEntry, OUTBOX_FIELDS, batch.outbox)
+        for turn, wishes in batch.wishes:
+            TurnRow.objects.filter(pk=turn).update(**wishes)
         return results
 
 
@@ -95,6 +97,7 @@ class _Batch:
         self.turns: list[rows.Row] = []
         self.contacts: list[rows.Row] = []
         self.outbox: list[rows.Row] = []
+        self.wishes: list[tuple[int, dict[str, Any]]] = []  # of turns, by id; those of this batch come first
         self._now = now
         self._time = rows.adapt_time(now)
         self._known = known
@@ -105,7 +108,10 @@ class _Batch:
         key = (session.id, question.client_msg_id or "")
         if question.client_msg_id and (same := self._known.get(key)):
             again = _duplicate(question, same)
-            if isinstance(again, Refused) or not _may_retry(question, again):
+            if isinstance(again, Refused):
+                return again
+            if not _may_retry(question, again):
+                self._note_wishes(question, again)
                 return again
             Message.objects.filter(pk=again.message.id).update(client_msg_id=None)
         if question.wants_answer and session.open_turns >= OPEN_TURNS:
@@ -118,6 +124,21 @@ class _Batch:
         if question.client_msg_id:
             self._known[key] = accepted
         return accepted
+
+    def _note_wishes(self, question: Question, same: Accepted) -> None:
+        """See that a repeated question gets what it asks for beyond its answer, the delivery once."""
+        wishes = {"notify": question.notify, "kept": question.kept}
+        wishes = {name: wish for name, wish in wishes.items() if wish}
+        if not wishes or same.answer_id is None:
+            return
+        if same.answer is None:
+            self.wishes.append((same.answer_id, wishes))
+        elif question.notify:
+            OutboxEntry.objects.get_or_create(
+                kind=question.notify,
+                message_id=same.answer.id,
+                defaults={"due_at": self._now, "created_at": self._now},
+            )
 
     def _add_contact(self, job: Accept, message: StoredMessage) -> None:
         """Open a contact request, and what is to tell the owner of it."""
@@ -167,15 +188,14 @@ class _Batch:
             started=self._now,
             request_id=question.client_msg_id or "",
             recall=question.recall,
-            notify=question.notify,
         )
         first = session.open_turns == 0
         session.open_turns += 1
         state = TurnRow.State.RUNNING if first else TurnRow.State.QUEUED
         worker = rows.adapt_uuid(job.worker) if first else None
         self.turns.append((
-            turn.id, session.id, message.id, session.epoch, state.value, prompt, turn.stream, turn.recall, turn.notify,
-            worker, "", "", "", 0, 0, self._time,
+            turn.id, session.id, message.id, session.epoch, state.value, prompt, turn.stream, turn.recall,
+            question.notify, question.kept, worker, "", "", "", 0, 0, self._time,
         ))  # fmt: skip
         return turn.id, turn if first else None
 
@@ -222,8 +242,12 @@ def _duplicate(question: Question, same: Accepted) -> Accepted | Refused:
 
 
 def _may_retry(question: Question, same: Accepted) -> bool:
-    """Tell whether a question that was answered, but not completely, is asked anew."""
-    return question.retry_failed and same.answer is not None and same.answer.outcome not in COMPLETE
+    """Tell whether a question is asked anew: it was answered, but not completely, or it was given up."""
+    if not question.retry_failed or same.answer_id is None:
+        return False
+    if same.answer is None:
+        return TurnRow.objects.filter(pk=same.answer_id).exclude(outcome="").exists()
+    return same.answer.outcome not in COMPLETE
 
 
 def _json(components: str) -> Any:

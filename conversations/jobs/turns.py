@@ -8,6 +8,7 @@ import msgspec
 from django.utils import timezone
 
 from conversations import rows
+from conversations.jobs import sessions
 from conversations.jobs.questions import OUTBOX_FIELDS
 from conversations.jobs.sessions import ConversationJob, Locked, LockedSession
 from conversations.models import Message, OutboxEntry
@@ -59,11 +60,39 @@ class SavePartial(ConversationJob, msgspec.Struct, frozen=True):
         return [None] * len(jobs)
 
 
+class GiveUp(ConversationJob, msgspec.Struct, frozen=True):
+    """Note that nobody waits for an answer any more; the result tells whether it is to be ended, as `outcome`.
+
+    Not where it is kept. Whoever asks the same question from then on has it asked anew.
+    """
+
+    rank: ClassVar[int] = 28
+    session: UUID
+    turn: int
+    outcome: Outcome
+
+    @classmethod
+    def sessions(cls, jobs: Sequence["GiveUp"]) -> Iterable[int]:
+        """Return the ids of the turns' sessions."""
+        return sessions.find({job.session for job in jobs}).values()
+
+    @classmethod
+    def write(cls, jobs: Sequence["GiveUp"], locked: Locked) -> Sequence[bool]:
+        """Note it under the locks of the sessions: who wants an answer kept asks under them too."""
+        return [job.is_noted() for job in jobs]
+
+    def is_noted(self) -> bool:
+        """Note it where the turn is open and nobody wants its answer kept; tell whether it was."""
+        turn = TurnRow.objects.filter(pk=self.turn, kept=False).exclude(state=TurnRow.State.ENDED)
+        return bool(turn.update(outcome=self.outcome.value))
+
+
 class Finished(msgspec.Struct, frozen=True):
-    """The stored answer, and the session's next turn, which is now this worker's to run."""
+    """The stored answer, and the session's next turn, now this worker's to run; `in_outbox`: it is to be delivered."""
 
     message: StoredMessage
     next_turn: Turn | None = None
+    in_outbox: bool = False
 
 
 class Finish(ConversationJob, msgspec.Struct, frozen=True):
@@ -97,7 +126,7 @@ class Finish(ConversationJob, msgspec.Struct, frozen=True):
         turns: list[rows.Row] = []
         outbox: list[rows.Row] = []
         for job in jobs:
-            state, worker = states.get(job.turn.id, ("", None))
+            state, worker, notify = states.get(job.turn.id, ("", None, ""))
             if worker != job.worker:
                 results.append(Refused("The turn was taken over by another worker."))
             elif state == TurnRow.State.ENDED:
@@ -109,9 +138,9 @@ class Finish(ConversationJob, msgspec.Struct, frozen=True):
                 session.open_turns -= 1
                 messages.append(job.message_row(message, session))
                 turns.append(job.ended_row(time))
-                if job.turn.notify:
-                    outbox.append((job.turn.notify, message.id, OutboxEntry.State.WAITING.value, 0, time, "", time))
-                results.append(Finished(message, _claim_next(session, job.worker)))
+                if notify:
+                    outbox.append((notify, message.id, OutboxEntry.State.WAITING.value, 0, time, "", time))
+                results.append(Finished(message, _claim_next(session, job.worker), bool(notify)))
         rows.insert(Message, _ANSWER_FIELDS, messages)
         rows.update(TurnRow, _ENDED_FIELDS, turns, where=("id",))
         rows.insert(OutboxEntry, OUTBOX_FIELDS, outbox)
@@ -178,9 +207,10 @@ class TakeOver(ConversationJob, msgspec.Struct, frozen=True):
         return [turn_value(row) for row in found]
 
 
-def _lock_turns(jobs: Sequence[Finish]) -> dict[int, tuple[str, UUID | None]]:
+def _lock_turns(jobs: Sequence[Finish]) -> dict[int, tuple[str, UUID | None, str]]:
     found = TurnRow.objects.select_for_update().filter(id__in=[job.turn.id for job in jobs]).order_by("id")
-    return {id_: (state, worker) for id_, state, worker in found.values_list("id", "state", "worker")}
+    fields = found.values_list("id", "state", "worker", "notify")
+    return {id_: (state, worker, notify) for id_, state, worker, notify in fields}
 
 
 def _claim_next(session: LockedSession, worker: UUID) -> Turn | None:

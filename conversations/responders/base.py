@@ -53,7 +53,8 @@ class Ask(msgspec.Struct, frozen=True):
 
     `deadline` is on the event loop's monotonic clock; a responder that is still talking then is cancelled.
     `history` holds what was said before the question in this session's present epoch, oldest first. `turn` is unique
-    to this question. `recall` is true or false where the asker decided what the route otherwise does.
+    to this question. `recall` is true or false where the asker decided what the route otherwise does. `called` is set
+    where the question only asks for a person: whether one has been told of it.
     """
 
     question: str
@@ -64,6 +65,7 @@ class Ask(msgspec.Struct, frozen=True):
     history: Sequence[PastMessage] = ()
     turn: int = 0
     recall: bool | None = None
+    called: bool | None = None
 
 
 class ResponderError(Exception):

@@ -5,8 +5,10 @@ from collections.abc import AsyncGenerator, Sequence
 
 import msgspec
 
+from conversations.escalation import asks_for_owner
 from conversations.knowledge import passages, segment
 from conversations.library import MAX_QUESTION, Hit, Library
+from conversations.phrases import CALLED, NOBODY_TO_CALL
 from conversations.responders.base import Ask
 from conversations.types import Citation, Language, Reply
 
@@ -79,6 +81,13 @@ class KnowledgeResponder:
         phrases = _PHRASES[language]
         opening = _small_talk(question, phrases)
         hits = [] if opening else await self._library.search(ask.pipeline.uuid, question, language, LOOKED_AT)
+        if ask.called is not None:
+            # Many passages mention people; one that is headed so says how to reach them.
+            hits = [] if ask.called else [hit for hit in hits if asks_for_owner(hit.heading or hit.title)]
+            if not hits:
+                yield (CALLED if ask.called else NOBODY_TO_CALL)[language]
+                yield Reply(known=ask.called)
+                return
         if not hits:
             yield opening or phrases.unknown
             yield "\n\n" + self._topics(ask, language)

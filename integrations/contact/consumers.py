@@ -1,18 +1,15 @@
 """The contact wire's socket: frame → service → frames."""
 
-import asyncio
-from typing import Any, assert_never
+from typing import assert_never
 from uuid import UUID, uuid4
 
 from django.utils import timezone
 
-from connections.hub import Encoder, Member, Membership, Topic
 from connections.limits import per_hour, per_minute
 from conversations.escalation import asks_for_owner
 from conversations.selectors import Replay
 from conversations.store import OutcomeUnknown
 from conversations.types import (
-    Accepted,
     Broadcast,
     Event,
     MessageStored,
@@ -38,32 +35,30 @@ from integrations.contact.protocol import (
     Resumed,
     ServerFrame,
     parse,
+    place,
     serialise,
     stamp,
 )
-from integrations.contact.translate import Receiver, components, contact_received
+from integrations.contact.translate import Receiver, components
 from integrations.errors import NOT_ALLOWED, Fault, Limited, WireError
 from integrations.outbound import Frame
-from integrations.sessions import SessionConsumer
+from integrations.strict import ProtocolError
+from integrations.visitors import VisitorConsumer
 
 MESSAGES = per_minute(60)  # of one visitor
+MESSAGES_OF_ADDRESS = 600  # a minute
 REQUESTS = per_hour(5)  # for the owner, of one visitor
 REQUESTS_OF_ADDRESS = per_hour(60)
 GREETING = "WebSocket连接已建立"
 NO_SUCH_SESSION = "会话不存在或恢复令牌无效"
 
 
-class ContactConsumer(SessionConsumer):
+class ContactConsumer(VisitorConsumer):
     """One visitor."""
 
     wire = "contact"
     small_frames = True
     receiver: Receiver
-
-    def __init__(self, **arguments: Any) -> None:
-        super().__init__(**arguments)
-        self._in_order = asyncio.Lock()  # what one visitor says is stored in the order in which it came
-        self._acknowledged: set[int] = set()
 
     # --- Opening ---------------------------------------------------------------------------------
 
@@ -79,7 +74,7 @@ class ContactConsumer(SessionConsumer):
             raise WireError(NO_SUCH_SESSION, close_code=NOT_ALLOWED)
         self.receiver = Receiver(key.uuid, stream=self.peer.query.get("stream", "") in {"1", "true"})
         membership = self.enter(key)
-        everybody = self.join(PipelineTopic(self.pipeline.uuid, "person"), _as_it_is)
+        everybody = self.join(PipelineTopic(self.pipeline.uuid, "person"), self.tell)
         await self.register(
             principal=self.principal, pipeline=self.pipeline.uuid, session=key.uuid, session_type="person"
         )
@@ -88,12 +83,20 @@ class ContactConsumer(SessionConsumer):
         everybody.go_live()
         if token and self.principal.kind == "application":
             self.spawn(self.watch_credential(token))
-        wanted = self.peer.query.get("last_seq", "")
-        if known and wanted.isascii() and wanted.isdigit() and len(wanted) < 19:
+        wanted = self._wanted()
+        if known and wanted is not None:
             self.receiver.resumed = True
-            self.spawn(self.replay(int(wanted)))
+            self.in_turn(self.replay, wanted)
         else:
             membership.go_live(last_seq)
+
+    def _wanted(self) -> int | None:
+        """Return the `last_seq` of the query, None where there is none; one that is no number is told."""
+        try:
+            return place(self.peer.query.get("last_seq", ""))
+        except ProtocolError as error:
+            self.fail(error)
+            return None
 
     def _claimed(self) -> dict[str, str]:
         query = self.peer.query
@@ -107,10 +110,6 @@ class ContactConsumer(SessionConsumer):
             return None
         return key if resume.is_valid(token, key) else None
 
-    def join(self, topic: Topic, encode: Encoder, member: Member | None = None) -> Membership:
-        """Become a member of `topic` by way of `_Listener`."""
-        return super().join(topic, _as_it_is, member or _Listener(self))
-
     # --- Talking ---------------------------------------------------------------------------------
 
     async def received(self, data: str | bytes) -> None:
@@ -120,51 +119,51 @@ class ContactConsumer(SessionConsumer):
             case Ping():
                 self._send(Pong(_now()))
             case ChatMessage():
-                self.spawn(self._chat(frame))
+                self.in_turn(self._chat, frame)
             case ContactRequest():
-                self.spawn(self._contact(frame))
+                self.in_turn(self._contact, frame)
             case Resume():
-                self.spawn(self._resume(frame))
+                self.in_turn(self._resume, frame)
             case _:
                 assert_never(frame)
 
     async def _chat(self, frame: ChatMessage) -> None:
-        async with self._in_order:
-            await self.admit(MESSAGES, "message", str(self.session.uuid))
-            contact = await self._escalation(frame.message)
-            self.ask(
-                Question(
-                    session=self.session,
-                    wire=self.wire,
-                    text=frame.message,
-                    components=components(frame.message, frame.timestamp),
-                    connection_id=self.connection_id,
-                    application=self.principal.application,
-                    stream=True,
-                    contact=contact,
-                    escalated=contact is not None,
-                    user_agent=self.peer.user_agent if contact else "",
-                )
+        await self.admit(MESSAGES, "message", str(self.session.uuid))
+        await self.admit(per_minute(MESSAGES_OF_ADDRESS), "message_of_address", self.peer.address)
+        contact = await self._escalation(frame.message)
+        self.ask(
+            Question(
+                session=self.session,
+                wire=self.wire,
+                text=frame.message,
+                components=components(frame.message, frame.timestamp),
+                connection_id=self.connection_id,
+                client_msg_id=str(contact) if contact else None,
+                application=self.principal.application,
+                stream=True,
+                contact=contact,
+                escalated=contact is not None,
+                user_agent=self.peer.user_agent if contact else "",
             )
+        )
 
     async def _contact(self, frame: ContactRequest) -> None:
-        async with self._in_order:
-            await self._admit_request()
-            request = uuid4()
-            self.ask(
-                Question(
-                    session=self.session,
-                    wire=self.wire,
-                    text=frame.message,
-                    components=components(frame.message, frame.timestamp),
-                    connection_id=self.connection_id,
-                    client_msg_id=str(request),
-                    application=self.principal.application,
-                    wants_answer=False,
-                    contact=request,
-                    user_agent=frame.user_agent or self.peer.user_agent,
-                )
+        await self._admit_request()
+        request = uuid4()
+        self.ask(
+            Question(
+                session=self.session,
+                wire=self.wire,
+                text=frame.message,
+                components=components(frame.message, frame.timestamp),
+                connection_id=self.connection_id,
+                client_msg_id=str(request),
+                application=self.principal.application,
+                wants_answer=False,
+                contact=request,
+                user_agent=frame.user_agent or self.peer.user_agent,
             )
+        )
 
     async def _escalation(self, text: str) -> UUID | None:
         """Return the UUID of the contact request that a chat message opens, None where it opens none."""
@@ -181,24 +180,15 @@ class ContactConsumer(SessionConsumer):
         await self.admit(REQUESTS_OF_ADDRESS, "request_of_address", self.peer.address)
 
     async def _resume(self, frame: Resume) -> None:
-        if self.replaying:
-            raise WireError("A resume is going on already", zh="正在恢复会话，请稍候")
         key = self._key(frame.client_id, frame.resume_token)
         if key is None:
             raise WireError(NO_SUCH_SESSION)
-        if key != self.session:
-            self.enter(key)
+        if await self.go_into(key):
             self.receiver = Receiver(key.uuid, stream=self.receiver.stream)
         self.receiver.resumed = True
         await self.replay(frame.last_seq)
 
-    def accepted(self, question: Question, accepted: Accepted) -> None:
-        """Acknowledge what a resume has told already, and tell a visitor who asked for the owner that he was told."""
-        self._acknowledge(accepted.message)
-        if question.escalated and question.contact is not None:
-            self._send(contact_received(accepted.message, str(question.contact)))
-
-    def failed(self, question: Question, error: Exception) -> None:
+    def refused(self, question: Question, error: Exception) -> None:
         """Tell that `question` was not taken."""
         if isinstance(error, OutcomeUnknown):  # its words speak of an id, which this wire's messages have not
             text = "暂时无法确认消息是否已保存，请稍后恢复会话查看。"
@@ -212,7 +202,7 @@ class ContactConsumer(SessionConsumer):
         match event:
             case MessageStored(message=message):
                 if message.role is not Role.USER:
-                    return _frame(self.receiver.said(message))
+                    return self.tell_again(message)
                 if message.connection_id == self.connection_id:
                     self._acknowledge(message)
                 return None
@@ -228,6 +218,8 @@ class ContactConsumer(SessionConsumer):
 
     def tell_again(self, message: StoredMessage) -> Frame:
         """Return the frame of a stored message that is replayed, the visitor's own included."""
+        if message.role is Role.ASSISTANT:
+            self.asked.answer(message, self.connection_id)
         return _frame(self.receiver.said(message))
 
     def resumed(self, replay: Replay) -> Frame:
@@ -240,39 +232,15 @@ class ContactConsumer(SessionConsumer):
         return _frame(error if fault.retry_after is None else Error(error.message, error.timestamp, fault.retry_after))
 
     def _acknowledge(self, message: StoredMessage) -> None:
-        """Acknowledge a message once, whichever comes first: the event, or word that it was accepted.
-
-        The event is left out where a resume told the message meanwhile; it comes first where an answer follows.
-        """
-        if message.id in self._acknowledged:
-            self._acknowledged.remove(message.id)
-        else:
-            self._acknowledged.add(message.id)
-            self._send(self.receiver.acknowledged(message))
+        """Acknowledge what this socket's visitor said; where he asked the assistant for the owner, both."""
+        self.asked.store(message)
+        if not message.request_id or self.asked.is_waiting(message.request_id):
+            self._send(self.receiver.chat_received(message))
+        if message.request_id:
+            self._send(self.receiver.contact_received(message))
 
     def _send(self, frame: ServerFrame) -> None:
         self.push(_frame(frame))
-
-
-class _Listener:
-    """A member of a topic that turns each event into a frame when it is due, and only then.
-
-    An increment depends on what the socket was told before; the hub's encoders are called for events that wait, too.
-    """
-
-    def __init__(self, consumer: ContactConsumer) -> None:
-        self._consumer = consumer
-
-    def push(self, event: Event) -> None:
-        if frame := self._consumer.tell(event):
-            self._consumer.push(frame)
-
-    def lost(self) -> None:
-        self._consumer.outbound.lost()
-
-
-def _as_it_is(event: Event) -> Event:
-    return event
 
 
 def _frame(frame: ServerFrame) -> Frame:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from datetime import UTC, datetime
+from types import UnionType
 from typing import Any, Literal
 
 import msgspec
@@ -72,13 +73,13 @@ def parse(data: str | bytes) -> ClientFrame:
 def _contact_request(value: dict[str, Any]) -> ContactRequest:
     return ContactRequest(
         message=_text(value, "message", REQUEST),
-        timestamp=_claim(value, "timestamp", CLAIM),
-        user_agent=_claim(value, "userAgent", USER_AGENT),
+        timestamp=_timestamp(value),
+        user_agent=_claim(value, "userAgent", USER_AGENT, str),
     )
 
 
 def _chat_message(value: dict[str, Any]) -> ChatMessage:
-    return ChatMessage(message=_text(value, "message", QUESTION), timestamp=_claim(value, "timestamp", CLAIM))
+    return ChatMessage(message=_text(value, "message", QUESTION), timestamp=_timestamp(value))
 
 
 def _resume(value: dict[str, Any]) -> Resume:
@@ -89,6 +90,15 @@ def _resume(value: dict[str, Any]) -> Resume:
     if not isinstance(last_seq, int) or isinstance(last_seq, bool) or not 0 <= last_seq < 2**63:
         raise _misfit("last_seq")
     return Resume(client_id, token, last_seq)
+
+
+def place(text: str) -> int | None:
+    """Return the `last_seq` that a query asks for, None where it is empty; raise ProtocolError."""
+    if not text:
+        return None
+    if not text.isascii() or not text.isdigit() or len(text) > 18:
+        raise _misfit("last_seq")
+    return int(text)
 
 
 _READERS: dict[str, Callable[[dict[str, Any]], ClientFrame]] = {
@@ -111,12 +121,17 @@ def _text(value: dict[str, Any], name: str, longest: int) -> str:
     return text
 
 
-def _claim(value: dict[str, Any], name: str, longest: int) -> str:
-    """Return what a client says of itself, cut to `longest`; browsers send their clock as a number too."""
+def _timestamp(value: dict[str, Any]) -> str:
+    """Return the time that a client says it is; browsers send their clock as a number too."""
+    return _claim(value, "timestamp", CLAIM, str | int | float)
+
+
+def _claim(value: dict[str, Any], name: str, longest: int, kinds: type | UnionType) -> str:
+    """Return what a client says of itself, cut to `longest`; empty where it says nothing."""
     claim = value.get(name)
     if claim is None:
         return ""
-    if isinstance(claim, bool) or not isinstance(claim, str | int | float):
+    if isinstance(claim, bool) or not isinstance(claim, kinds):
         raise _misfit(name)
     return str(claim)[:longest]
 

@@ -7,7 +7,8 @@ import msgspec
 
 from conversations import phrases
 from conversations.types import Outcome, ReplyDelta, Role, StoredMessage
-from integrations.contact.protocol import ChatDelta, ChatReceived, ContactReceived, Said, ServerFrame, stamp
+from integrations.contact.protocol import ChatDelta, ChatReceived, ContactReceived, Said, stamp
+from integrations.increments import added
 
 FAILED = "抱歉，我暂时无法处理您的请求，请稍后再试。"
 CHAT_RECEIVED = "消息已收到"
@@ -31,10 +32,10 @@ class Receiver(msgspec.Struct):
             return None
         if delta.id != self.answer:
             self.answer, self.told = delta.id, ""
-        # What a turn that was taken over says anew from its beginning waits until it has said all of it.
-        if len(delta.text) <= len(self.told) or not delta.text.startswith(self.told):
+        new = added(self.told, delta.text)
+        if not new:
             return None
-        new, self.told = delta.text[len(self.told) :], delta.text
+        self.told = delta.text
         return ChatDelta(message_uuid(self.session, delta.question_id or delta.id), new)
 
     def said(self, message: StoredMessage) -> Said:
@@ -49,10 +50,8 @@ class Receiver(msgspec.Struct):
             seq=self._seq(message),
         )
 
-    def acknowledged(self, message: StoredMessage) -> ServerFrame:
-        """Return the acknowledgement of what this socket's visitor said."""
-        if message.request_id:  # only a contact request has an id that was given to it
-            return contact_received(message, message.request_id, self._seq(message))
+    def chat_received(self, message: StoredMessage) -> ChatReceived:
+        """Return the acknowledgement of a chat message."""
         return ChatReceived(
             message=CHAT_RECEIVED,
             message_id=message_uuid(message.session, message.id),
@@ -60,15 +59,14 @@ class Receiver(msgspec.Struct):
             seq=self._seq(message),
         )
 
+    def contact_received(self, message: StoredMessage) -> ContactReceived:
+        """Return the acknowledgement of the contact request that a message opened, which has its id."""
+        return ContactReceived(
+            CONTACT_RECEIVED, message.request_id, stamp(message.timestamp), "received", self._seq(message)
+        )
+
     def _seq(self, message: StoredMessage) -> int | msgspec.UnsetType:
         return message.seq if self.resumed else msgspec.UNSET
-
-
-def contact_received(
-    message: StoredMessage, request_id: str, seq: int | msgspec.UnsetType = msgspec.UNSET
-) -> ContactReceived:
-    """Return the acknowledgement of a contact request."""
-    return ContactReceived(CONTACT_RECEIVED, request_id, stamp(message.timestamp), "received", seq)
 
 
 def message_uuid(session: UUID, message: int) -> str:

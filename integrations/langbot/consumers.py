@@ -23,6 +23,7 @@ from conversations.types import (
 from integrations import resume
 from integrations.access import admitted, identify
 from integrations.errors import NORMAL, NOT_ALLOWED, Fault, WireError
+from integrations.langbot.components import text_of
 from integrations.langbot.protocol import (
     Authenticate,
     ChatMessage,
@@ -38,7 +39,6 @@ from integrations.langbot.protocol import (
     parse,
     serialise,
     stamp,
-    text_of,
 )
 from integrations.langbot.translate import encode, prompt
 from integrations.outbound import Frame

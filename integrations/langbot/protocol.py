@@ -1,85 +1,19 @@
 """The pipeline wire's frames as types, `parse` and `serialise`. Pure. The contract is in this folder's README."""
 
-import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any, Literal
 
 import msgspec
 
+from integrations.langbot.components import At, Component, Plain, component_of, convert
 from integrations.strict import ProtocolError, decode
 
-BOT = "websocketbot"
 # Frames up to this length are parsed once: a ping is the same text every time. Too short for a frame with a token.
 CACHED_LENGTH = 40
 COMPONENTS = 200  # a message has at most so many
 SessionType = Literal["person", "group"]
-
-
-# --- Components of a message -------------------------------------------------------------------
-
-
-class Plain(msgspec.Struct, frozen=True, tag=True):
-    """Text."""
-
-    text: str
-
-
-class At(msgspec.Struct, frozen=True, tag=True, omit_defaults=True):
-    """Somebody addressed; BOT is the bot."""
-
-    target: str | int
-    display: str | None = None
-
-
-class AtAll(msgspec.Struct, frozen=True, tag=True):
-    """Everybody addressed."""
-
-
-class Quote(msgspec.Struct, frozen=True, tag=True):
-    """An earlier message, quoted."""
-
-    origin: list[Any]
-    id: str | int | None = None
-
-
-class Attachment(msgspec.Struct, frozen=True):
-    """Where an Image, Voice or File is."""
-
-    url: str | None = None
-    path: str | None = None
-    base64: str | None = None
-
-
-class Image(Attachment, frozen=True, tag=True):
-    """A picture."""
-
-    image_id: str | None = None
-
-
-class Voice(Attachment, frozen=True, tag=True):
-    """A recording."""
-
-    voice_id: str | None = None
-    length: float | None = None
-
-
-class File(Attachment, frozen=True, tag=True):
-    """A file."""
-
-    id: str | None = None
-    name: str | None = None
-    size: int | None = None
-
-
-class Other(msgspec.Struct, frozen=True):
-    """A component of a kind this server does not know: kept and echoed, and no text."""
-
-
-Component = Plain | At | AtAll | Quote | Image | Voice | File | Other
-_COMPONENTS: dict[str, Any] = {kind.__name__: kind for kind in (Plain, At, AtAll, Quote, Image, Voice, File)}
-
 
 # --- Client to server --------------------------------------------------------------------------
 
@@ -158,13 +92,13 @@ class _ResumeFields(msgspec.Struct):
 
 
 def _message(value: dict[str, Any]) -> ChatMessage:
-    fields: _MessageFields = _convert(value, _MessageFields)
+    fields: _MessageFields = convert(value, _MessageFields)
     if fields.client_msg_id is not None and not 0 < len(fields.client_msg_id) <= 128:
         raise ProtocolError("client_msg_id must have 1 to 128 characters")
     if len(fields.message) > COMPONENTS:
         raise ProtocolError(f"message must have at most {COMPONENTS} components")
     return ChatMessage(
-        components=tuple(_component(item, f"message[{index}]") for index, item in enumerate(fields.message)),
+        components=tuple(component_of(item, f"message[{index}]") for index, item in enumerate(fields.message)),
         chain=_encode(fields.message).decode(),
         stream=fields.stream is not False,
         client_msg_id=fields.client_msg_id,
@@ -172,7 +106,7 @@ def _message(value: dict[str, Any]) -> ChatMessage:
 
 
 def _resume(value: dict[str, Any]) -> Resume:
-    fields: _ResumeFields = _convert(value, _ResumeFields)
+    fields: _ResumeFields = convert(value, _ResumeFields)
     if not 0 <= fields.last_seq < 2**63:
         raise ProtocolError("last_seq must be a whole number, not below 0")
     return Resume(fields.last_seq)
@@ -183,95 +117,9 @@ _READERS: dict[str, Callable[[dict[str, Any]], ClientFrame]] = {
     "message": _message,
     "stop": lambda value: Stop(),
     "disconnect": lambda value: Disconnect(),
-    "authenticate": lambda value: Authenticate(_convert(value, _AuthenticateFields).token),
+    "authenticate": lambda value: Authenticate(convert(value, _AuthenticateFields).token),
     "resume": _resume,
 }
-
-
-def _component(item: Any, where: str) -> Component:
-    if not isinstance(item, dict):
-        raise ProtocolError(f"{where} must be an object")
-    kind = item.get("type")
-    if not isinstance(kind, str):
-        raise ProtocolError(f"{where}.type is required")
-    if kind not in _COMPONENTS:
-        return Other()
-    component: Component = _convert(item, _COMPONENTS[kind], f"{where}.")
-    if isinstance(component, Attachment) and component.base64:
-        raise ProtocolError(f"{where}.base64 is not taken by this server, send url or path")
-    return component
-
-
-_MISSING = re.compile(r"missing required field `(\w+)`")
-_MISFIT = re.compile(r"Expected `([^`]+)`.* - at `\$\.?([^`]*)`")
-_WORDS = {"str": "a string", "int": "a whole number", "array": "a list", "bool": "true or false", "float": "a number"}
-
-
-def _convert(value: dict[str, Any], kind: Any, where: str = "") -> Any:
-    try:
-        return msgspec.convert(value, kind)
-    except msgspec.ValidationError as error:
-        if missing := _MISSING.search(str(error)):
-            raise ProtocolError(f"{where}{missing[1]} is required") from error
-        if misfit := _MISFIT.search(str(error)):
-            kinds = (_WORDS.get(name, name) for name in misfit[1].split(" | ") if name != "null")
-            raise ProtocolError(f"{where}{misfit[2]} must be {' or '.join(kinds)}") from error
-        raise ProtocolError(f"{where.rstrip('.') or 'frame'}: {error}") from error
-
-
-# --- Meaning -----------------------------------------------------------------------------------
-
-
-def text_of(components: Sequence[Component]) -> str:
-    """Return a chain as text, the frame's `content`."""
-    return "".join(_words(component) for component in components)
-
-
-def mentions_bot(components: Sequence[Component]) -> bool:
-    """Tell whether a message is addressed to the bot."""
-    return any(isinstance(component, At) and str(component.target) == BOT for component in components)
-
-
-def prompt_of(components: Sequence[Component]) -> str:
-    """Return what is to be answered: the text without the bot's own mention."""
-    said = (part for part in components if not (isinstance(part, At) and str(part.target) == BOT))
-    return text_of(list(said)).strip()
-
-
-def _words(component: Component) -> str:
-    match component:
-        case Plain():
-            return component.text
-        case At():
-            return f"@{component.display or component.target}"
-        case AtAll():
-            return "@All"
-        case Quote():
-            return f"> {text_of(_quoted(component.origin))}\n"
-        case Image():
-            return "[Image]"
-        case Voice():
-            return "[Voice]"
-        case File():
-            return "[File]"
-        case Other():
-            return ""
-
-
-def _quoted(origin: Sequence[Any]) -> list[Component]:
-    """Return a quoted chain's components; what is amiss in a quotation is left out of its text, not refused."""
-    components: list[Component] = []
-    for item in origin:
-        kind = item.get("type") if isinstance(item, dict) else None
-        if not isinstance(kind, str) or kind not in _COMPONENTS:
-            continue
-        try:
-            component: Component = msgspec.convert(item, _COMPONENTS[kind])
-        except msgspec.ValidationError:  # `_component` would put it into words, for nobody
-            continue
-        if not isinstance(component, Attachment) or not component.base64:
-            components.append(component)
-    return components
 
 
 # --- Server to client --------------------------------------------------------------------------

@@ -6,6 +6,7 @@ import msgspec
 
 from conversations.responders.base import PipelineConfig
 from conversations.types import Broadcast, Event, MessageStored, ReplyDelta, Role, StoredMessage
+from integrations.langbot.components import mentions_bot, prompt_of, text_of
 from integrations.langbot.protocol import (
     Announcement,
     ChatMessage,
@@ -15,11 +16,8 @@ from integrations.langbot.protocol import (
     Speaker,
     UserMessage,
     answer_chain,
-    mentions_bot,
-    prompt_of,
     serialise,
     stamp,
-    text_of,
 )
 from integrations.outbound import Frame
 

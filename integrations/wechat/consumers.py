@@ -1,14 +1,10 @@
-"""The WeChat wire's socket: frame → service → frames.
-
-Logins, resumes and questions are acted on in order, one after another; a ping is answered at once.
-"""
+"""The WeChat wire's socket: frame → service → frames."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from typing import Any, assert_never
+from collections.abc import Callable
+from typing import assert_never
 
 from connections.auth import Principal, visitor_of
-from connections.hub import Membership
 from connections.limits import per_minute
 from conversations.selectors import Replay
 from conversations.types import (
@@ -17,8 +13,6 @@ from conversations.types import (
     Question,
     ReplyDelta,
     Role,
-    SessionKey,
-    SessionTopic,
     StoredMessage,
 )
 from integrations import admission, resume
@@ -26,13 +20,13 @@ from integrations.access import admitted, pipeline_of
 from integrations.errors import NOT_AUTHENTICATED, Fault, WireError
 from integrations.outbound import Frame
 from integrations.parts import Parts
-from integrations.sessions import SessionConsumer
+from integrations.visitors import VisitorConsumer
 from integrations.wechat.accounts import WIRE, Accounts, session_of
-from integrations.wechat.asked import Asked
 from integrations.wechat.protocol import (
     Account,
     Chat,
     Failing,
+    FieldError,
     Login,
     Ping,
     Reentered,
@@ -49,11 +43,12 @@ from integrations.wechat.translate import answer_frame, delta_frame, failure_fra
 
 LOGINS = per_minute(30)  # of one address
 MESSAGES = per_minute(60)  # of one visitor
-SETTLE_PATIENCE = 120.0  # seconds that a change of the user waits for the answers that the old one is owed
 LOG_IN_FIRST = "请先登录"
+TOO_MANY_MISSED = "会话已恢复，但错过的消息过多，无法补发"
+AHEAD = "会话已恢复，但last_seq超出会话的最后一条消息，无法补发"
 
 
-class WeChatConsumer(SessionConsumer):
+class WeChatConsumer(VisitorConsumer):
     """One mini program's socket; it talks once its user has logged in."""
 
     wire = WIRE
@@ -65,9 +60,6 @@ class WeChatConsumer(SessionConsumer):
         self.openid = ""
         self.entered = asyncio.Event()
         self.resumes = False  # whether it is told of every answer of its session, not of its own alone
-        self.asked = Asked()
-        self._order = asyncio.Lock()
-        self._waiting = 0
 
     # --- Opening ---------------------------------------------------------------------------------
 
@@ -112,52 +104,42 @@ class WeChatConsumer(SessionConsumer):
             case Ping():
                 self._send(pong())
             case Login():
-                self._later(self._log_in, frame)
+                self.in_turn(self._log_in, frame, _shape("login_response"))
             case Resume():
-                self._later(self._resume, frame)
+                self.in_turn(self._resume, frame, _shape("resume_response"))
             case Chat():
-                if self._waiting or self.accounts.checked:
-                    self._later(self._chat, frame)
-                else:
-                    await self._chat(frame)
+                self.in_turn(self._chat, frame, _shape("chat_response", frame.id))
             case _:
                 assert_never(frame)
 
-    def _later(self, act: Callable[[Any], Awaitable[None]], frame: Login | Resume | Chat) -> None:
-        """Act on a frame after those before it."""
-
-        async def in_order() -> None:
-            try:
-                async with self._order:
-                    await act(frame)
-            finally:
-                self._waiting -= 1
-
-        self.spawn(in_order())
-        self._waiting += 1
-
     async def _log_in(self, frame: Login) -> None:
-        try:
-            await self.admit(LOGINS, "login", self.peer.address)
-            account = await self.accounts.log_in(frame.code)
-            session = session_of(self.pipeline.uuid, account)
-            await self._go_into(session, account.openid)
-            self.resumes = False
-        except Exception as error:  # noqa: BLE001  `fail` looks it up in the one table
-            self.fail(error, _shape("login_response"))
-            return
+        await self.admit(LOGINS, "login", self.peer.address)
+        account = await self.accounts.log_in(frame.code)
+        session = session_of(self.pipeline.uuid, account)
+        is_another = await self.go_into(session)
+        self.resumes = False
+        if is_another:
+            await self._go_live()
+        self._is_entered_by(account.openid)
         token = resume.issue_named(session, WIRE, account.openid)
         data = Account(account.openid, str(session.uuid), token, unionid=account.unionid)
         self._send(ServerFrame("login_response", 0, "登录成功", data))
 
-    async def _resume(self, frame: Resume) -> None:
+    async def _go_live(self) -> None:
+        membership = self.membership
+        assert membership is not None
         try:
-            named = self._named(frame.resume_token)
-            await self._go_into(named.session, named.holder)
-            self.resumes = True
-        except Exception as error:  # noqa: BLE001  `fail` looks it up in the one table
-            self.fail(error, _shape("resume_response"))
-            return
+            membership.go_live(await self.last_seq())
+        except BaseException:
+            self.leave(membership)
+            self.membership = None
+            raise
+
+    async def _resume(self, frame: Resume) -> None:
+        named = self._named(frame.resume_token)
+        await self.go_into(named.session)
+        self.resumes = True
+        self._is_entered_by(named.holder)
         await self.replay(frame.last_seq)
 
     def _named(self, token: str) -> resume.Named:
@@ -167,42 +149,24 @@ class WeChatConsumer(SessionConsumer):
             raise WireError("会话已失效，请重新登录", status=401)
         return named
 
-    async def _go_into(self, session: SessionKey, openid: str) -> None:
-        """Make `session` this socket's; the one before it gets its answers first."""
-        if self.membership is None or session != self.session:
-            await self.asked.settled(SETTLE_PATIENCE)
-            self.asked = Asked()
-            membership = self.enter(session)
-            try:
-                membership.go_live(await self.last_seq())
-            except BaseException:
-                self.leave(membership)
-                self.membership = None
-                raise
+    def _is_entered_by(self, openid: str) -> None:
         self.openid = openid
         self.entered.set()
 
     async def _chat(self, frame: Chat) -> None:
-        try:
-            await self._consider(frame)
-        except Exception as error:  # noqa: BLE001  `fail` looks it up in the one table
-            self.fail(error, _shape("chat_response", frame.id))
-            return
-        question = Question(
-            session=self.session,
-            wire=self.wire,
-            text=frame.query,
-            connection_id=self.connection_id,
-            client_msg_id=frame.id,
-            application=self.principal.application,
-            stream=frame.stream,
-            recall=True if frame.use_auto_rag else None,
+        await self._consider(frame)
+        self.ask(
+            Question(
+                session=self.session,
+                wire=self.wire,
+                text=frame.query,
+                connection_id=self.connection_id,
+                client_msg_id=frame.id,
+                application=self.principal.application,
+                stream=frame.stream,
+                recall=True if frame.use_auto_rag else None,
+            )
         )
-        self.asked.ask(frame.id or "")
-        try:
-            self.ask(question)
-        except WireError as error:
-            self.failed(question, error)
 
     async def _consider(self, frame: Chat) -> None:
         """Raise WireError where a question is not taken."""
@@ -214,15 +178,6 @@ class WeChatConsumer(SessionConsumer):
         await self.accounts.check(frame.query, self.openid)
 
     # --- Being told ------------------------------------------------------------------------------
-
-    def enter(self, session: SessionKey) -> Membership:
-        """Become a member of `session` alone, paused until `go_live`."""
-        if self.membership is not None:
-            self.leave(self.membership)
-        self.session = session
-        # What this socket is told depends on what it asked, so each event must come exactly once.
-        self.membership = self.join(SessionTopic(session.uuid), _as_it_is, _Listener(self))
-        return self.membership
 
     def tell(self, event: Event) -> Frame | None:
         """Return the frame of an event: of this socket's own questions, after a resume of every answer."""
@@ -255,14 +210,20 @@ class WeChatConsumer(SessionConsumer):
 
     def resumed(self, replay: Replay) -> Frame:
         """Return the frame that goes before what is replayed."""
-        words = "会话已恢复" if replay.complete else "错过的消息过多，无法补发"
+        missing = AHEAD if replay.ahead else TOO_MANY_MISSED
+        words = "会话已恢复" if replay.complete else missing
         data = Reentered(str(self.session.uuid), resumed=replay.complete, last_seq=replay.last_seq)
         return Frame(serialise(ServerFrame("resume_response", 0, words, data)))
 
-    def failed(self, question: Question, error: Exception) -> None:
+    def refused(self, question: Question, error: Exception) -> None:
         """Tell that `question` was not taken."""
-        self.asked.refuse(question.client_msg_id or "")
         self.fail(error, _shape("chat_response", question.client_msg_id))
+
+    def fail(self, error: Exception, shape: Callable[[Fault], Frame] | None = None) -> None:
+        """Tell the client of `error`; of what is wrong with its frame, in the frame's own response."""
+        if isinstance(error, FieldError):
+            shape = _shape(error.response, error.request_id)
+        super().fail(error, shape)
 
     def error_frame(self, fault: Fault) -> Frame:
         """Return an error in this wire's shape."""
@@ -272,21 +233,6 @@ class WeChatConsumer(SessionConsumer):
         self.push(Frame(serialise(frame)))
 
 
-class _Listener:
-    """What the hub tells of a session's events."""
-
-    def __init__(self, consumer: WeChatConsumer) -> None:
-        self._consumer = consumer
-
-    def push(self, event: Event) -> None:
-        frame = self._consumer.tell(event)
-        if frame is not None:
-            self._consumer.push(frame)
-
-    def lost(self) -> None:
-        self._consumer.outbound.lost()
-
-
 def _shape(kind: Failing, request_id: str | None = None) -> Callable[[Fault], Frame]:
     """Return how an error looks in a response of that type."""
     return lambda fault: Frame(serialise(failure_frame(fault, kind, request_id)))
@@ -294,7 +240,3 @@ def _shape(kind: Failing, request_id: str | None = None) -> Callable[[Fault], Fr
 
 def _answer(message: StoredMessage) -> Frame:
     return Frame(serialise(answer_frame(message)), key=message.id, last=True)
-
-
-def _as_it_is(event: Any) -> Any:
-    return event

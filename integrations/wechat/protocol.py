@@ -1,6 +1,6 @@
 """The WeChat wire's frames as types, `parse` and `serialise`. Pure. The contract is in this folder's README."""
 
-from typing import Any, Literal
+from typing import Any, Literal, TypeGuard
 
 import msgspec
 
@@ -14,6 +14,18 @@ NAMED_TYPE = 50  # characters of an unknown type that an error repeats
 # Origins that WeChat itself sends, and no page of a browser can have.
 MINI_PROGRAM = "https://servicewechat.com"  # WeChat's own host, which serves no pages of others
 APP_SCHEME = "weapp://"  # iOS: weapp://wechat-game-runtime and the like
+
+Failing = Literal["error", "login_response", "resume_response", "chat_response"]
+_RESPONSES: dict[str, Failing] = {"login": "login_response", "resume": "resume_response", "chat": "chat_response"}
+
+
+class FieldError(ProtocolError):
+    """A frame of a known type with something wrong in it; it is told in the frame's own response."""
+
+    def __init__(self, message: str, response: Failing, request_id: str | None) -> None:
+        super().__init__(message)
+        self.response = response
+        self.request_id = request_id
 
 
 def is_wechat(origin: str | None) -> bool:
@@ -64,7 +76,19 @@ class Call(msgspec.Struct, frozen=True):
 def parse(data: str | bytes) -> ClientFrame:
     """Return the frame in one message; raise ProtocolError, whose text tells the client what is wrong."""
     value = _object(_decoded(data))
-    match value.get("type"):
+    kind = value.get("type")
+    response = _RESPONSES.get(kind) if isinstance(kind, str) else None
+    try:
+        return _frame(kind, value)
+    except ProtocolError as error:
+        if response is None:
+            raise
+        named = value.get("id") if response == "chat_response" else None
+        raise FieldError(str(error), response, named if _is_identifier(named) else None) from error
+
+
+def _frame(kind: object, value: dict[str, Any]) -> ClientFrame:
+    match kind:
         case "ping":
             return Ping()
         case "chat":
@@ -78,8 +102,8 @@ def parse(data: str | bytes) -> ClientFrame:
             return Login(code_of(value))
         case "resume":
             return Resume(_text(value, "resume_token"), _place(value))
-        case str(kind):
-            raise ProtocolError(f"未知的消息类型: {kind[:NAMED_TYPE]}")
+        case str(unknown):
+            raise ProtocolError(f"未知的消息类型: {unknown[:NAMED_TYPE]}")
         case _:
             raise ProtocolError("缺少type参数")
 
@@ -138,9 +162,13 @@ def _switch(value: dict[str, Any], name: str) -> bool:
 
 def _identifier(value: dict[str, Any]) -> str | None:
     identifier = value.get("id")
-    if identifier is None or (isinstance(identifier, str) and 0 < len(identifier) <= LONGEST_ID):
+    if identifier is None or _is_identifier(identifier):
         return identifier
     raise ProtocolError(f"id必须是1到{LONGEST_ID}个字符的字符串")
+
+
+def _is_identifier(value: object) -> TypeGuard[str]:
+    return isinstance(value, str) and 0 < len(value) <= LONGEST_ID
 
 
 def _place(value: dict[str, Any]) -> int:
@@ -164,7 +192,7 @@ class Account(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Reentered(msgspec.Struct, frozen=True, omit_defaults=True):
-    """The session that was re-entered; `resumed` false where too much was missed to replay it."""
+    """The session that was re-entered; `resumed` false where nothing could be replayed."""
 
     session_id: str
     resumed: bool
@@ -189,7 +217,6 @@ class Reason(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 Data = Account | Reentered | Answer | Reason | None
-Failing = Literal["error", "login_response", "resume_response", "chat_response"]
 FrameType = Failing | Literal["connected", "chat_processing", "chat_delta", "pong"]
 
 

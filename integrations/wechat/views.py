@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 import structlog
 from django.conf import settings
-from django.http import Http404
+from django.http import Http404, HttpResponse
 from django.utils import timezone
 from drf_spectacular.utils import extend_schema
 from rest_framework import exceptions
@@ -35,6 +35,7 @@ from integrations.wechat.translate import answer_body, failure_body
 log = structlog.get_logger(__name__)
 
 ANSWER_PATIENCE = 57.0  # seconds for an answer, those before it in its session included; a mini program waits 60
+INVALID = "请求无效"
 _REFUSALS = {400: NOT_JSON, 404: "接口不存在", 405: "请求方法不支持", 413: "请求内容过大"}
 
 
@@ -54,7 +55,7 @@ def exception_handler(error: Exception, context: Mapping[str, Any]) -> Response:
     if isinstance(error, Http404):
         error = exceptions.NotFound()
     if isinstance(error, exceptions.APIException):
-        return _response(Body(error.status_code, _REFUSALS.get(error.status_code, "请求无效")))
+        return _response(Body(error.status_code, _REFUSALS.get(error.status_code, INVALID)))
     fault = fault_of(error)
     if not fault.expected:
         log.error("request.error", view=type(context.get("view")).__name__, exc_info=error)
@@ -169,6 +170,9 @@ class ChatView(WeChatView):
         pipeline = self.pipeline_of(principal)
         if principal is None and (peer.token is not None or not pipeline.public):
             raise WireError(LOG_IN_FIRST, status=401)
+        if principal is not None and principal.kind == "open" and resume.looks_named(peer.token or ""):
+            # Everybody may ask, but a user whose token is damaged or too old must not find himself in a new session.
+            raise WireError(LOG_IN_FIRST, status=401)
         if principal is not None and not may(principal, Scope.WRITE):
             raise WireError("没有权限", status=403)
         return claimed_session(pipeline.uuid, claimed), principal, ""
@@ -187,6 +191,11 @@ class HealthView(WeChatView):
         """Return that the service is there."""
         now = timezone.now().astimezone(UTC).isoformat(timespec="milliseconds")
         return Response({"code": 0, "message": "服务正常", "timestamp": now})
+
+
+def bad_request() -> HttpResponse:
+    """Return the answer to what is refused before any call is reached."""
+    return HttpResponse(msgspec.json.encode(Body(400, INVALID)), content_type="application/json")
 
 
 def _response(body: Body) -> Response:

@@ -42,9 +42,7 @@ def caller_of(principal: Principal) -> str:
     return str(principal.application or "open")
 
 
-def question_of(
-    call: Call, principal: Principal, pipeline: UUID, *, connection_id: str = "", notify: str = ""
-) -> Question:
+def question_of(call: Call, principal: Principal, pipeline: UUID) -> Question:
     """Return what is asked. The same `msg_id` of the same user in the same conversation is the same question."""
     return Question(
         session=_session(call, caller_of(principal), pipeline),
@@ -52,11 +50,9 @@ def question_of(
         text=call.content,
         prompt=call.content.strip(),
         components=_components(call),
-        connection_id=connection_id,
         client_msg_id=_client_msg_id(call),
         application=principal.application,
         retry_failed=True,
-        notify=notify,
     )
 
 
@@ -89,8 +85,8 @@ def msg_id_of(question: StoredMessage) -> str:
 
 
 def is_fault(answer: StoredMessage | None) -> bool:
-    """Tell whether a question ended without an answer."""
-    return answer is None or answer.outcome is Outcome.FAILED
+    """Tell whether a question ended without an answer; one that was cut has one, and says so."""
+    return answer is None or answer.outcome in (Outcome.FAILED, Outcome.STOPPED)
 
 
 def last_delta(rest: str, answer: StoredMessage | None) -> Delta:

@@ -4,8 +4,8 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from typing import Any
-from uuid import uuid4
 
+import msgspec
 import structlog
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
@@ -108,11 +108,11 @@ class CallView(WireView):
             raise WireError("Forbidden", status=403)
         return principal
 
-    async def question(self, request: Request, principal: Principal, required: Sequence[str], **more: str) -> Question:
+    async def question(self, request: Request, principal: Principal, required: Sequence[str]) -> Question:
         """Return what is asked; raise ProtocolError, PipelineMissing or Limited."""
         body: Any = request.data  # empty where nothing came
         asking = protocol.parse(body or b"", required)
-        question = question_of(asking, principal, pipeline_of(self.parts, principal).uuid, **more)
+        question = question_of(asking, principal, pipeline_of(self.parts, principal).uuid)
         await admit(self.parts.limiter, per_minute(QUESTIONS), "yishiting.ask", str(question.session.uuid))
         return question
 
@@ -166,15 +166,9 @@ class AsyncView(CallView):
     async def post(self, request: Request) -> HttpResponse:
         """Return the trace once the question is stored; the answer is posted to the callback URL, if there is one."""
         principal = await self.principal(request, Scope.WRITE)
-        # On a connection of its own, so to say: no caller who waits for the same answer stops it by leaving.
-        question = await self.question(
-            request,
-            principal,
-            protocol.WHOLE,
-            connection_id=str(uuid4()),
-            notify=WIRE if principal.callback_url else "",
-        )
-        accepted = await self.parts.turns.ask(question)
+        question = await self.question(request, principal, protocol.WHOLE)
+        notify = WIRE if principal.callback_url else ""
+        accepted = await self.parts.turns.ask(msgspec.structs.replace(question, kept=True, notify=notify))
         return reply(protocol.Pending(str(trace_of(accepted.answer_id or 0, caller_of(principal)))))
 
 

@@ -47,6 +47,19 @@ def test_a_request_goes_from_received_to_closed(pipeline: Pipeline) -> None:
     assert row.created_at <= row.notified_at <= row.replied_at <= row.closed_at
 
 
+def test_the_owner_is_called_until_he_has_replied(pipeline: Pipeline) -> None:
+    session = new_session(pipeline)
+    uuid, message = new_request(pipeline, session)
+    other = new_request(pipeline)[1]
+    here, there = (Message.objects.get(pk=each).session_id for each in (message, other))
+    assert contacts.is_owner_called(here)
+    contacts.mark_notified(message)
+    assert contacts.is_owner_called(here)
+    contacts.mark_replied([uuid])
+    assert not contacts.is_owner_called(here)
+    assert contacts.is_owner_called(there)
+
+
 def test_a_notice_that_comes_after_the_reply_does_not_take_it_back(pipeline: Pipeline) -> None:
     uuid, message = new_request(pipeline)
     contacts.mark_replied([uuid])

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from conversations.escalation import LONGEST, asks_for_owner
+from conversations.escalation import LONGEST, asks_for_owner, only_asks_for_owner
 
 ASKS = [
     "联系博主", "我想联系博主", "怎么联系博主？", "请帮我联系一下站长", "如何联系作者", "人工", "人工！", "转人工",
@@ -26,6 +26,12 @@ SPEAKS_OF = [
     "How do I contact the API?", "operator overloading in C++", "user agent", "contact lenses",
 ]  # fmt: skip
 
+# How to reach somebody is a question that documents may answer, and so is what stands beside a request.
+ASKS_MORE = [
+    "怎么联系博主？", "如何联系作者", "How can I contact the site owner?", "登录失败怎么办？转人工",
+    "人工客服几点上班", "The database is locked, talk to a human", "转人工，再帮我查一下订单",
+]  # fmt: skip
+
 
 @pytest.mark.parametrize("text", ASKS)
 def test_these_ask(text: str) -> None:
@@ -35,6 +41,16 @@ def test_these_ask(text: str) -> None:
 @pytest.mark.parametrize("text", SPEAKS_OF)
 def test_these_only_speak_of_it(text: str) -> None:
     assert not asks_for_owner(text)
+
+
+@pytest.mark.parametrize("text", [text for text in ASKS if text not in ASKS_MORE])
+def test_these_ask_for_nothing_else(text: str) -> None:
+    assert only_asks_for_owner(text)
+
+
+@pytest.mark.parametrize("text", ASKS_MORE + SPEAKS_OF)
+def test_these_ask_for_something_else_or_for_nobody(text: str) -> None:
+    assert not only_asks_for_owner(text)
 
 
 def test_a_long_paste_calls_nobody() -> None:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import partial
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -20,12 +21,13 @@ from conversations.jobs import (
     Begin,
     Finish,
     Finished,
+    GiveUp,
     Reset,
     SavePartial,
     TakeOver,
 )
 from conversations.jobs.sessions import ConversationJob
-from conversations.models import ChatSession, Message, Pipeline
+from conversations.models import ChatSession, Message, OutboxEntry, Pipeline
 from conversations.models import Turn as TurnRow
 from conversations.selectors import messages_after
 from conversations.store import Job, Refused, commit
@@ -299,6 +301,94 @@ def test_the_same_message_at_many_workers_at_once_is_stored_once(pipeline: Pipel
     results = at_once(*(lambda one=one: one.accept(asked) for one in [Writer(pipeline) for _ in range(4)]))
     assert sorted(result.duplicate for result in results) == [False, True, True, True]
     assert len({result.message.id for result in results}) == 1
+
+
+# --- Wishes of who repeats a question, and giving up -------------------------------------------
+
+
+def deliveries(turn: Turn) -> list[str]:
+    return list(OutboxEntry.objects.filter(message_id=turn.id).values_list("kind", flat=True))
+
+
+def again(session: SessionKey, **wishes: Any) -> Question:
+    return question(session, client_msg_id="m1", retry_failed=True, **wishes)
+
+
+def test_who_repeats_an_open_question_gets_its_answer_delivered_too(pipeline: Pipeline, session: SessionKey) -> None:
+    writer, other = Writer(pipeline), Writer(pipeline)
+    turn = writer.ask(session, client_msg_id="m1")
+    for _ in range(2):
+        assert other.accept(again(session, notify="call")).duplicate
+    assert other.accept(again(session)).duplicate
+    assert deliveries(turn) == []
+    assert writer.finish(turn).in_outbox
+    assert deliveries(turn) == ["call"]
+
+
+def test_who_repeats_an_answered_question_gets_its_answer_delivered_once(writer: Writer, session: SessionKey) -> None:
+    turn = writer.ask(session, client_msg_id="m1")
+    assert not writer.finish(turn).in_outbox
+    writer.accept(again(session))
+    assert deliveries(turn) == []
+    for repeated in ([again(session, notify="call")] * 2, [again(session, notify="call")]):
+        assert all(accepted.duplicate for accepted in writer.accept_all(repeated))
+        assert deliveries(turn) == ["call"]
+
+
+def test_what_was_delivered_is_not_delivered_again_to_who_repeats_it(writer: Writer, session: SessionKey) -> None:
+    turn = writer.ask(session, client_msg_id="m1", notify="call")
+    writer.finish(turn)
+    writer.accept(again(session, notify="call"))
+    assert deliveries(turn) == ["call"]
+
+
+def test_a_wish_in_the_batch_of_the_question_itself_is_noted(writer: Writer, session: SessionKey) -> None:
+    first, _ = writer.accept_all([again(session), again(session, notify="call", kept=True)])
+    assert not only(GiveUp(session.uuid, first.turn.id, Outcome.STOPPED))
+    writer.finish(first.turn)
+    assert deliveries(first.turn) == ["call"]
+
+
+@pytest.mark.parametrize("first", [{"kept": True}, {}], ids=["first", "later"])
+def test_an_answer_that_somebody_wants_kept_is_not_given_up(
+    pipeline: Pipeline, session: SessionKey, first: dict[str, Any]
+) -> None:
+    writer, other = Writer(pipeline), Writer(pipeline)
+    turn = writer.ask(session, client_msg_id="m1", **first)
+    assert other.accept(again(session, kept=not first)).duplicate
+    assert not only(GiveUp(session.uuid, turn.id, Outcome.STOPPED))
+    assert other.accept(again(session)).duplicate
+
+
+def test_what_was_given_up_is_asked_anew(pipeline: Pipeline, session: SessionKey) -> None:
+    writer, other = Writer(pipeline), Writer(pipeline)
+    turn = writer.ask(session, client_msg_id="m1")
+    assert only(GiveUp(session.uuid, turn.id, Outcome.STOPPED))
+    anew = other.accept(again(session, kept=True, notify="call"))
+    assert not anew.duplicate
+    assert not writer.finish(turn, "So f", outcome=Outcome.STOPPED).in_outbox
+    assert deliveries(turn) == []
+    assert state(turn).outcome == "stopped"
+    assert anew.answer_id is not None
+    assert not only(GiveUp(session.uuid, anew.answer_id, Outcome.STOPPED))
+
+
+def test_what_is_over_is_not_given_up(writer: Writer, session: SessionKey) -> None:
+    turn = writer.ask(session)
+    writer.finish(turn)
+    assert not only(GiveUp(session.uuid, turn.id, Outcome.STOPPED))
+    assert state(turn).outcome == "answered"
+
+
+def test_of_one_who_wants_it_kept_and_one_who_gives_it_up_at_once_only_one_has_his_way(pipeline: Pipeline) -> None:
+    for _ in range(10):
+        session = new_session(pipeline)
+        turn = Writer(pipeline).ask(session, client_msg_id="m1")
+        kept, given_up = at_once(
+            partial(Writer(pipeline).accept, again(session, kept=True)),
+            partial(only, GiveUp(session.uuid, turn.id, Outcome.STOPPED)),
+        )
+        assert kept.duplicate is not given_up
 
 
 # --- Begin, SavePartial, Finish ----------------------------------------------------------------

@@ -5,7 +5,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from conversations import services
+from conversations import phrases, services
 from conversations.library import Library
 from conversations.models import Pipeline
 from conversations.responders.base import Ask, PipelineConfig, Responder, RouteConfig
@@ -29,13 +29,13 @@ def library(pipeline: UUID) -> Library:
     return library
 
 
-def ask(pipeline: UUID, question: str, language: Language = "zh-hans") -> Ask:
+def ask(pipeline: UUID, question: str, language: Language = "zh-hans", *, called: bool | None = None) -> Ask:
     route = RouteConfig(kind="knowledge")
     config = PipelineConfig(
         id=1, uuid=pipeline, name="Shop", description="", is_default=True, failure_text="",
         group_reply="mentioned", group_prefix="ai", public=False, routes=(route,),
     )  # fmt: skip
-    return Ask(question, language, config, route, deadline=float("inf"))
+    return Ask(question, language, config, route, deadline=float("inf"), called=called)
 
 
 async def collect(responder: Responder, question: Ask) -> tuple[list[str], Reply]:
@@ -115,6 +115,42 @@ async def test_greetings(library: Library, pipeline: UUID, question: str, openin
 async def test_a_question_behind_a_greeting_is_a_question(library: Library, pipeline: UUID, question: str) -> None:
     _, reply = await collect(KnowledgeResponder(library), ask(pipeline, question))
     assert reply.citations
+
+
+@pytest.mark.parametrize(
+    ("question", "called", "said"),
+    [
+        ("转人工", False, phrases.NOBODY_TO_CALL["zh-hans"]),
+        ("转人工", True, phrases.CALLED["zh-hans"]),
+        ("I want to talk to a human", False, phrases.NOBODY_TO_CALL["en"]),
+        ("I want to talk to a human", True, phrases.CALLED["en"]),
+    ],
+)
+async def test_who_only_asks_for_a_person_hears_whether_one_was_told(
+    library: Library, pipeline: UUID, question: str, called: bool, said: str
+) -> None:
+    texts, reply = await collect(KnowledgeResponder(library), ask(pipeline, question, called=called))
+    assert texts == [said]
+    assert reply == Reply(known=called)
+
+
+@pytest.fixture
+def shop(pipeline: UUID) -> Library:
+    services.save_document(pipeline, title="常见问题", text="# 常见问题\n\n## 人工客服\n\n请拨打 400-000。")
+    services.save_document(pipeline, title="工作", text="# 工作\n\n## 排班\n\n人工客服周一值班，人工客服周二休息。")
+    library = Library()
+    library.refresh()
+    return library
+
+
+async def test_a_passage_headed_by_how_to_reach_a_person_answers_who_asks_for_one(
+    shop: Library, pipeline: UUID
+) -> None:
+    texts, reply = await collect(KnowledgeResponder(shop), ask(pipeline, "转人工客服", called=False))
+    assert "".join(texts) == "请拨打 400-000。\n\n来源：《常见问题》 › 人工客服"
+    assert reply.known
+    texts, _ = await collect(KnowledgeResponder(shop), ask(pipeline, "转人工客服", called=True))
+    assert texts == [phrases.CALLED["zh-hans"]]
 
 
 async def test_without_documents(pipeline: UUID) -> None:

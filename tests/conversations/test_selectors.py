@@ -153,9 +153,9 @@ def test_a_replay_is_whole_or_not_at_all(speaker: Speaker, session: SessionKey) 
 
 def test_a_replay_after_what_was_never_said_is_incomplete(speaker: Speaker, session: SessionKey) -> None:
     assert selectors.replay(session.uuid, 0) == Replay(0, complete=True)
-    assert selectors.replay(session.uuid, 1) == Replay(0, complete=False)
+    assert selectors.replay(session.uuid, 1) == Replay(0, complete=False, ahead=True)
     speaker.say(session, "1")
-    assert selectors.replay(session.uuid, 2) == Replay(1, complete=False)
+    assert selectors.replay(session.uuid, 2) == Replay(1, complete=False, ahead=True)
 
 
 # --- History -----------------------------------------------------------------------------------

@@ -1,156 +1,22 @@
 """One question, one answer, exactly one end: with a real store, and responders that keep to a script."""
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine
-from itertools import pairwise
-from typing import Any, Protocol
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 import pytest
-import structlog
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from conversations import phrases
-from conversations.catalogue import Catalogue
 from conversations.jobs import Accept, Finish, SavePartial
 from conversations.models import ChatSession, Message, Pipeline, Route
 from conversations.models import Turn as TurnRow
-from conversations.responders.base import PastMessage, Responder, ResponderError
 from conversations.store import Refused, StoreClosed, StoreFull
-from conversations.turns import RUNNING_TURNS, PipelineMissing, TurnLimits, TurnRunner, _Running
-from conversations.types import (
-    Accepted,
-    Citation,
-    MessageStored,
-    Question,
-    Reply,
-    ReplyDelta,
-    Role,
-    SessionKey,
-    Turn,
-    Usage,
-    room_key,
-)
+from conversations.turns import RUNNING_TURNS, PipelineMissing, TurnLimits, _Running
+from conversations.types import Citation, MessageStored, Question, Reply, ReplyDelta, Role, Usage, room_key
 from tests.conversations.conftest import Database
-from tests.conversations.doubles import (
-    Audience,
-    Echo,
-    ScriptedResponder,
-    Talker,
-    WatchedStore,
-    new_session,
-    question,
-    texts,
-)
-
-sqlite_only = pytest.mark.parametrize("database", ["sqlite"], indirect=True)
-
-
-class House:
-    """A worker: a store, a runner, and the audience that it tells."""
-
-    def __init__(
-        self, pipeline: UUID, responders: dict[str, Responder], audience: Audience, limits: TurnLimits
-    ) -> None:
-        self.pipeline = pipeline
-        self.audience = audience
-        self.worker = uuid4()
-        self.store = WatchedStore()
-        self.catalogue = Catalogue(self.store)
-        self.runner = TurnRunner(
-            store=self.store,
-            catalogue=self.catalogue,
-            responders=responders,
-            publish=audience.publish,
-            worker=lambda: self.worker,
-            limits=limits,
-        )
-        audience.runners.append(self.runner)
-
-    async def ask(self, session: SessionKey, text: str = "What is it?", **fields: Any) -> Accepted:
-        return await self.runner.ask(question(session, text, **fields))
-
-    async def ask_for_turn(self, session: SessionKey, text: str = "What is it?", **fields: Any) -> Turn:
-        """Ask where the answer begins at once."""
-        turn = (await self.ask(session, text, **fields)).turn
-        assert turn is not None
-        return turn
-
-    async def row(self, turn: int) -> TurnRow:
-        """Return what is stored of a turn."""
-        return await self.store.read(TurnRow.objects.get, pk=turn)
-
-    async def outcome(self, turn: int) -> tuple[str, str]:
-        """Return how a turn ended, and the responder that is on record for it."""
-        row = await self.row(turn)
-        assert row.state == TurnRow.State.ENDED
-        return row.outcome, row.responder
-
-    async def take_over(self, dead: UUID) -> None:
-        async def judge(workers: set[UUID]) -> set[UUID]:
-            assert self.worker not in workers
-            return workers & {dead}
-
-        await self.runner.take_over(judge)
-
-    async def close(self) -> None:
-        await self.runner.drain(0)
-        await self.store.stop()
-
-
-class OpenHouse(Protocol):
-    def __call__(
-        self,
-        *,
-        beside: House | None = None,
-        failure_text: str = "",
-        deadline: float = 30.0,
-        interval: float = 0.01,
-        only_for: dict[str, tuple[str, str]] | None = None,
-        **responders: Responder,
-    ) -> Coroutine[Any, Any, House]: ...
-
-
-@pytest.fixture
-async def open_house(database: Database) -> AsyncIterator[OpenHouse]:
-    """A function that opens a worker; its responders are its pipeline's routes, in order.
-
-    `only_for` says of a route how it matches and by which pattern.
-
-    `beside` another worker it shares that one's pipeline, routes and audience.
-    """
-    houses: list[House] = []
-
-    async def open_house(
-        *,
-        beside: House | None = None,
-        failure_text: str = "",
-        deadline: float = 30.0,
-        interval: float = 0.01,
-        only_for: dict[str, tuple[str, str]] | None = None,
-        **responders: Responder,
-    ) -> House:
-        uuid = beside.pipeline if beside else uuid4()
-        audience = beside.audience if beside else Audience()
-        house = House(uuid, responders, audience, TurnLimits(deadline=deadline, delta_interval=interval))
-        houses.append(house)
-
-        def build() -> None:
-            pipeline = Pipeline.objects.create(uuid=uuid, name="Shop", failure_text=failure_text)
-            for position, kind in enumerate(responders):
-                match, pattern = (only_for or {}).get(kind, ("always", ""))
-                Route.objects.create(pipeline=pipeline, position=position, kind=kind, match=match, pattern=pattern)
-
-        if beside is None:
-            await house.store.read(build)
-        await house.catalogue.refresh()
-        return house
-
-    yield open_house
-    for house in houses:
-        await house.close()
-
+from tests.conversations.doubles import Audience, Echo, ScriptedResponder, new_session, question, texts
+from tests.conversations.houses import House, OpenHouse
 
 # --- One turn ----------------------------------------------------------------------------------
 
@@ -191,13 +57,6 @@ async def test_the_end_is_told_only_once_it_is_stored(open_house: OpenHouse, dat
     assert found == (answer.text,)
 
 
-async def test_without_streaming_there_is_one_final_only(open_house: OpenHouse) -> None:
-    house = await open_house(openai=ScriptedResponder("One ", "two"))
-    await house.ask(new_session(house.pipeline), stream=False)
-    assert texts(await house.audience.answers()) == ["One two"]
-    assert [type(event) for event in house.audience.events] == [MessageStored, MessageStored]
-
-
 async def test_a_message_that_wants_no_answer_gets_none(open_house: OpenHouse) -> None:
     responder = ScriptedResponder("No.")
     house = await open_house(openai=responder)
@@ -209,43 +68,17 @@ async def test_a_message_that_wants_no_answer_gets_none(open_house: OpenHouse) -
     assert [message.seq for message in house.audience.questions()] == [1, 2]
 
 
-async def test_deltas_come_at_most_once_an_interval_and_grow(open_house: OpenHouse) -> None:
-    talker = Talker("ha", pace=0.002)
-    house = await open_house(openai=talker, interval=0.05)
-    await house.ask(new_session(house.pipeline))
-    await house.audience.until(lambda: len(house.audience.deltas()) >= 6)
-    talker.enough.set()
-    (answer,) = await house.audience.answers()
-    times = [
-        at
-        for at, event in zip(house.audience.times, house.audience.events, strict=True)
-        if isinstance(event, ReplyDelta)
-    ]
-    assert min(later - earlier for earlier, later in pairwise(times)) > 0.045
-    deltas = house.audience.deltas()
-    assert all(later.startswith(earlier) and later != earlier for earlier, later in pairwise(deltas))
-    assert answer.text == "ha" * talker.said
-    assert talker.said > len(deltas)
-
-
-async def test_what_came_within_the_interval_is_told_when_it_is_over(open_house: OpenHouse) -> None:
-    house = await open_house(openai=ScriptedResponder("One ", "two ", "three", asyncio.Event()), interval=0.05)
-    await house.ask(new_session(house.pipeline))
-    await house.audience.until(lambda: len(house.audience.deltas()) == 2)
-    assert house.audience.deltas() == ["One ", "One two three"]
-
-
-async def test_nothing_is_told_after_the_end(open_house: OpenHouse) -> None:
-    house = await open_house(openai=ScriptedResponder("One ", "two"), interval=0.001)
-    for _ in range(10):
-        await house.ask(new_session(house.pipeline))
-    await house.audience.answers(10)
-    ended: set[int] = set()
-    for event in house.audience.events:
-        if isinstance(event, ReplyDelta):
-            assert event.id not in ended
-        elif isinstance(event, MessageStored):
-            ended.add(event.message.id)
+async def test_the_outbox_is_woken_where_it_got_work(open_house: OpenHouse) -> None:
+    house = await open_house(openai=Echo())
+    session = new_session(house.pipeline)
+    await house.ask(session, client_msg_id="m1")
+    await house.audience.answers()
+    assert house.woken == 0
+    await house.ask(session, client_msg_id="m1", notify="call")
+    assert house.woken == 1
+    await house.ask(session, notify="call")
+    await house.audience.answers(2)
+    assert house.woken == 2
 
 
 async def test_questions_of_one_session_are_answered_in_order(open_house: OpenHouse) -> None:
@@ -268,21 +101,6 @@ async def test_sessions_do_not_wait_for_one_another(open_house: OpenHouse) -> No
     await second.ask(new_session(first.pipeline))
     assert len(await first.audience.answers()) == 1
     assert first.runner.running == 1
-
-
-async def test_a_responder_hears_what_was_said_before_if_it_wants_to(open_house: OpenHouse) -> None:
-    forgetful = ScriptedResponder(ResponderError("no"))
-    mindful = ScriptedResponder("Yes.", wants_history=True)
-    house = await open_house(knowledge=forgetful, openai=mindful)
-    session = new_session(house.pipeline)
-    await house.ask(session, "one")
-    await house.audience.answers(1)
-    await house.ask(session, "ai two", prompt="two")
-    await house.audience.answers(2)
-    ask = mindful.asked[1]
-    assert (ask.question, ask.language, ask.route.kind, ask.pipeline.uuid) == ("two", "en", "openai", house.pipeline)
-    assert list(ask.history) == [PastMessage(Role.USER, "one"), PastMessage(Role.ASSISTANT, "Yes.")]
-    assert [list(asked.history) for asked in forgetful.asked] == [[], []]
 
 
 # --- Asking ------------------------------------------------------------------------------------
@@ -376,6 +194,24 @@ async def test_the_next_question_is_answered_after_a_stop(open_house: OpenHouse)
     assert (await house.outcome(second.id))[0] == "answered"
 
 
+async def test_a_turn_that_waits_can_be_stopped_by_its_id(open_house: OpenHouse) -> None:
+    go_on = asyncio.Event()
+    responder = ScriptedResponder("The answer.", go_on)
+    house = await open_house(knowledge=responder)
+    session = new_session(house.pipeline)
+    first = await house.ask_for_turn(session)
+    waiting = await house.ask(session, "And this?")
+    assert waiting.turn is None
+    assert waiting.answer_id is not None
+    house.runner.stop(session.uuid, turn=waiting.answer_id)
+    assert (await house.row(first.id)).state != TurnRow.State.ENDED
+    go_on.set()
+    await house.audience.answers(2)
+    assert (await house.outcome(first.id))[0] == "answered"
+    assert (await house.outcome(waiting.answer_id))[0] == "stopped"
+    assert len(responder.asked) == 1
+
+
 async def test_the_deadline_cuts_an_answer_and_says_so(open_house: OpenHouse) -> None:
     responder = ScriptedResponder("So far", asyncio.Event())
     house = await open_house(openai=responder, knowledge=Echo(), deadline=0.1)
@@ -383,125 +219,6 @@ async def test_the_deadline_cuts_an_answer_and_says_so(open_house: OpenHouse) ->
     assert texts(await house.audience.answers()) == [f"So far\n\n{phrases.CUT['en']}"]
     assert (await house.outcome(turn.id))[0] == "cut"
     assert responder.closed == 1
-
-
-async def test_the_deadline_is_one_for_all_routes(open_house: OpenHouse) -> None:
-    slow = ScriptedResponder(asyncio.Event())
-    house = await open_house(openai=ScriptedResponder(ResponderError("no")), knowledge=slow, deadline=0.2)
-    asked_at = asyncio.get_running_loop().time()
-    await house.ask(new_session(house.pipeline), "问题")
-    assert texts(await house.audience.answers()) == [phrases.CUT["zh-hans"]]
-    assert slow.asked[0].deadline - asked_at < 1
-
-
-async def test_a_responder_that_cannot_answer_leaves_it_to_the_next_which_says_so(open_house: OpenHouse) -> None:
-    house = await open_house(
-        openai=ScriptedResponder(ResponderError("429")), knowledge=ScriptedResponder("From a book.")
-    )
-    turn = await house.ask_for_turn(new_session(house.pipeline))
-    assert texts(await house.audience.answers()) == [phrases.FALLBACK["en"] + "From a book."]
-    assert await house.outcome(turn.id) == ("answered", "knowledge")
-
-
-async def test_a_service_that_was_away_is_not_called_a_model(open_house: OpenHouse) -> None:
-    house = await open_house(
-        service=ScriptedResponder(ResponderError("not connected")), knowledge=ScriptedResponder("From a book.")
-    )
-    turn = await house.ask_for_turn(new_session(house.pipeline))
-    assert texts(await house.audience.answers()) == ["From a book."]
-    assert await house.outcome(turn.id) == ("answered", "knowledge")
-
-
-async def test_behind_a_service_and_a_model_that_were_away_the_documents_say_so(open_house: OpenHouse) -> None:
-    house = await open_house(
-        service=ScriptedResponder(ResponderError("not connected")),
-        openai=ScriptedResponder(ResponderError("429")),
-        knowledge=ScriptedResponder("From a book."),
-    )
-    await house.ask(new_session(house.pipeline))
-    assert texts(await house.audience.answers()) == [phrases.FALLBACK["en"] + "From a book."]
-
-
-@pytest.mark.parametrize(
-    ("match", "pattern"), [("contains", "weather"), ("prefix", "weather"), ("regex", r"\bweather")]
-)
-async def test_a_route_answers_the_questions_it_is_for(open_house: OpenHouse, match: str, pattern: str) -> None:
-    service = ScriptedResponder("It rains.")
-    house = await open_house(
-        service=service, knowledge=ScriptedResponder("From a book."), only_for={"service": (match, pattern)}
-    )
-    session = new_session(house.pipeline)
-    await house.ask(session, "What is a book?")
-    await house.ask(session, "Weather in Beijing?")
-    assert texts(await house.audience.answers(2)) == ["From a book.", "It rains."]
-    assert [ask.question for ask in service.asked] == ["Weather in Beijing?"]
-
-
-@pytest.mark.parametrize(("pattern", "reason"), [("(", "is no regular expression"), ("(a+)+b", "took longer")])
-async def test_a_pattern_that_cannot_tell_is_passed_by_and_logged_once(
-    open_house: OpenHouse, pattern: str, reason: str
-) -> None:
-    house = await open_house(
-        service=Echo(), knowledge=ScriptedResponder("From a book."), only_for={"service": ("regex", pattern)}
-    )
-    session = new_session(house.pipeline)
-    with structlog.testing.capture_logs() as logs:
-        for _ in range(2):
-            await house.ask(session, "a" * 500)
-        assert texts(await house.audience.answers(2)) == ["From a book."] * 2
-    (entry,) = [entry for entry in logs if entry["event"] == "route.pattern_failed"]
-    assert reason in entry["reason"]
-    assert "aaa" not in str(entry)
-
-
-async def test_a_route_without_its_responder_is_passed_by_in_silence(open_house: OpenHouse) -> None:
-    configured = await open_house(openai=Echo(), knowledge=Echo())
-    house = await open_house(beside=configured, knowledge=ScriptedResponder("From a book."))
-    await house.ask(new_session(house.pipeline))
-    assert texts(await house.audience.answers()) == ["From a book."]
-
-
-async def test_an_honest_i_do_not_know_is_on_record(open_house: OpenHouse) -> None:
-    house = await open_house(knowledge=ScriptedResponder("I don't know.", Reply(known=False)))
-    turn = await house.ask_for_turn(new_session(house.pipeline))
-    assert texts(await house.audience.answers()) == ["I don't know."]
-    assert await house.outcome(turn.id) == ("unknown", "knowledge")
-
-
-async def test_a_responder_that_breaks_off_ends_the_answer(open_house: OpenHouse) -> None:
-    second = ScriptedResponder("Other.")
-    house = await open_house(openai=ScriptedResponder("So far", ResponderError("cut")), knowledge=second)
-    turn = await house.ask_for_turn(new_session(house.pipeline))
-    assert texts(await house.audience.answers()) == [f"So far\n\n{phrases.BROKEN_OFF['en']}"]
-    assert await house.outcome(turn.id) == ("failed", "openai")
-    assert second.asked == []
-
-
-@pytest.mark.parametrize(("failure_text", "said"), [("Call us.", "Call us."), ("", phrases.FAILURE["en"])])
-async def test_when_nobody_can_answer_the_visitor_is_told(open_house: OpenHouse, failure_text: str, said: str) -> None:
-    house = await open_house(
-        openai=ScriptedResponder(ResponderError("no")),
-        knowledge=ScriptedResponder(ResponderError("nor I")),
-        failure_text=failure_text,
-    )
-    turn = await house.ask_for_turn(new_session(house.pipeline))
-    assert texts(await house.audience.answers()) == [said]
-    assert (await house.outcome(turn.id))[0] == "failed"
-
-
-async def test_a_pipeline_without_a_route_says_that_it_cannot_answer(open_house: OpenHouse) -> None:
-    house = await open_house()
-    await house.ask(new_session(house.pipeline), "问题")
-    assert texts(await house.audience.answers()) == [phrases.FAILURE["zh-hans"]]
-
-
-async def test_a_bug_in_a_responder_costs_its_own_answer_only(open_house: OpenHouse) -> None:
-    house = await open_house(openai=ScriptedResponder(RuntimeError("a bug")), knowledge=Echo())
-    session = new_session(house.pipeline)
-    await house.ask(session, "one")
-    await house.ask(session, "two")
-    said = [phrases.FALLBACK["en"] + f"You said: {text}" for text in ("one", "two")]
-    assert texts(await house.audience.answers(2)) == said
 
 
 async def test_an_answer_that_no_database_takes_is_ended_all_the_same(open_house: OpenHouse) -> None:
@@ -595,18 +312,30 @@ async def test_an_abandoned_turn_is_dropped_without_an_end(open_house: OpenHouse
     assert texts(await house.audience.answers(0)) == []
 
 
-@sqlite_only
-async def test_a_growing_answer_is_noted_for_the_case_of_a_crash(open_house: OpenHouse) -> None:
-    talker = Talker("ha", pace=0.05)
-    house = await open_house(openai=talker)
-    turn = await house.ask_for_turn(new_session(house.pipeline))
-    await house.store.given(SavePartial)
-    # Whatever is written after it is acknowledged after it.
-    await house.ask(new_session(house.pipeline), wants_answer=False)
-    assert (await house.row(turn.id)).partial.startswith("haha")
-    talker.enough.set()
-    await house.audience.answers()
-    assert (await house.row(turn.id)).partial == ""
+async def test_a_turn_dropped_before_its_first_step_does_not_block_its_session(open_house: OpenHouse) -> None:
+    house = await open_house(openai=Echo())
+    session = new_session(house.pipeline)
+    pipeline = await house.store.read(lambda: Pipeline.objects.get(uuid=house.pipeline))
+    accepted = await house.store.write(Accept(Question(session, "langbot", "Hello"), pipeline.pk, house.worker))
+    house.runner._start(accepted.turn)
+    house.runner.abandon()
+    await house.take_over(uuid4())
+    await house.take_over(uuid4())
+    assert texts(await house.audience.answers()) == ["You said: Hello"]
+
+
+async def test_a_turn_whose_commit_was_not_acknowledged_is_found_and_run(open_house: OpenHouse) -> None:
+    house = await open_house(openai=Echo())
+    question = Question(new_session(house.pipeline), "langbot", "Hello")
+    pipeline = await house.store.read(lambda: Pipeline.objects.get(uuid=house.pipeline))
+    accepted = await house.store.write(Accept(question, pipeline.pk, house.worker))  # the runner hears nothing
+    await house.take_over(uuid4())
+    assert not house.audience.deltas(), "its acknowledgement might still be on its way"
+    await house.take_over(uuid4())
+    (answer,) = await house.audience.answers()
+    assert (answer.id, answer.text) == (accepted.turn.id, "You said: Hello")
+    await house.take_over(uuid4())
+    assert await house.outcome(answer.id) == ("answered", "openai")
 
 
 # --- Stopping ----------------------------------------------------------------------------------
@@ -705,47 +434,3 @@ def test_any_interleaving_gives_one_order_and_one_answer_each(
     assert len(told) == len(script) + len(wanted)
     assert not TurnRow.objects.filter(session__pipeline=pipeline).exclude(state="ended").exists()
     assert set(ChatSession.objects.filter(pipeline=pipeline).values_list("open_turns", flat=True)) == {0}
-
-
-async def test_a_turn_dropped_before_its_first_step_does_not_block_its_session(open_house: OpenHouse) -> None:
-    house = await open_house(openai=Echo())
-    session = new_session(house.pipeline)
-    pipeline = await house.store.read(lambda: Pipeline.objects.get(uuid=house.pipeline))
-    accepted = await house.store.write(Accept(Question(session, "langbot", "Hello"), pipeline.pk, house.worker))
-    house.runner._start(accepted.turn)
-    house.runner.abandon()
-    await house.take_over(uuid4())
-    await house.take_over(uuid4())
-    assert texts(await house.audience.answers()) == ["You said: Hello"]
-
-
-async def test_a_turn_whose_commit_was_not_acknowledged_is_found_and_run(open_house: OpenHouse) -> None:
-    house = await open_house(openai=Echo())
-    question = Question(new_session(house.pipeline), "langbot", "Hello")
-    pipeline = await house.store.read(lambda: Pipeline.objects.get(uuid=house.pipeline))
-    accepted = await house.store.write(Accept(question, pipeline.pk, house.worker))  # the runner hears nothing
-    await house.take_over(uuid4())
-    assert not house.audience.deltas(), "its acknowledgement might still be on its way"
-    await house.take_over(uuid4())
-    (answer,) = await house.audience.answers()
-    assert (answer.id, answer.text) == (accepted.turn.id, "You said: Hello")
-    await house.take_over(uuid4())
-    assert await house.outcome(answer.id) == ("answered", "openai")
-
-
-async def test_a_turn_that_waits_can_be_stopped_by_its_id(open_house: OpenHouse) -> None:
-    go_on = asyncio.Event()
-    responder = ScriptedResponder("The answer.", go_on)
-    house = await open_house(knowledge=responder)
-    session = new_session(house.pipeline)
-    first = await house.ask_for_turn(session)
-    waiting = await house.ask(session, "And this?")
-    assert waiting.turn is None
-    assert waiting.answer_id is not None
-    house.runner.stop(session.uuid, turn=waiting.answer_id)
-    assert (await house.row(first.id)).state != TurnRow.State.ENDED
-    go_on.set()
-    await house.audience.answers(2)
-    assert (await house.outcome(first.id))[0] == "answered"
-    assert (await house.outcome(waiting.answer_id))[0] == "stopped"
-    assert len(responder.asked) == 1

@@ -7,12 +7,12 @@ from datetime import UTC, datetime
 from typing import Any, cast
 from uuid import UUID
 
-import msgspec
 import pytest
 from channels.layers import InMemoryChannelLayer
 
 from connections.hub import Hub
 from conversations import phrases
+from conversations.jobs import GiveUp
 from conversations.jobs.questions import QueueFull
 from conversations.types import (
     Accepted,
@@ -52,9 +52,11 @@ class House:
         self.looks = 0
         self.asked: list[Question] = []
         self.stopped: list[tuple[int | None, Outcome]] = []
+        self.given_up: list[int] = []
         self.database: dict[int, StoredMessage] = {}
         self.accepting: list[asyncio.Future[Accepted]] = []
         self.at_once = True  # questions are accepted as they come
+        self.kept = False  # somebody wants every answer kept
 
     @property
     def parts(self) -> Parts:
@@ -66,13 +68,21 @@ class House:
         future: asyncio.Future[Accepted] = asyncio.get_running_loop().create_future()
         self.accepting.append(future)
         if self.at_once:
-            future.set_result(accepted(2 * len(self.asked), question.connection_id))
+            future.set_result(accepted(2 * len(self.asked)))
         return future
 
     def stop(self, session: UUID, *, turn: int | None = None, outcome: Outcome = Outcome.STOPPED) -> None:
         assert session == SESSION.uuid
         self.stopped.append((turn, outcome))
         self.happened.note()
+
+    def submit(self, job: GiveUp) -> "asyncio.Future[bool]":
+        assert job.session == SESSION.uuid
+        self.given_up.append(job.turn)
+        future: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        future.set_result(not self.kept)
+        self.happened.note()
+        return future
 
     async def read(self, function: Callable[..., Any], id_: int) -> StoredMessage | None:
         self.looks += 1
@@ -91,9 +101,8 @@ async def _nothing(topic: Any, after: int) -> list[Any]:
     return []
 
 
-def accepted(id_: int, connection_id: str = "", **more: Any) -> Accepted:
-    question = stored(id_ - 1, QUESTION.text, Role.USER, connection_id=connection_id)
-    return Accepted(question, answer_id=id_, **more)
+def accepted(id_: int, **more: Any) -> Accepted:
+    return Accepted(stored(id_ - 1, QUESTION.text, Role.USER), answer_id=id_, **more)
 
 
 @pytest.fixture
@@ -167,13 +176,17 @@ async def test_the_last_to_leave_stops_the_answer(house: House) -> None:
             await asyncio.sleep(0)
             house.accepting[1].set_result(accepted(2, duplicate=True))
             await asking
-        assert house.stopped == []
+        assert house.given_up == []
+    await house.happened.until(lambda: house.stopped)
     assert house.stopped == [(2, Outcome.STOPPED)]
 
 
-async def test_an_answer_that_is_waited_for_on_a_connection_is_stopped_by_nobody_else(house: House) -> None:
-    async with asked(house.parts, msgspec.structs.replace(QUESTION, connection_id="a socket")):
+async def test_an_answer_that_somebody_wants_kept_is_stopped_by_nobody_else(house: House) -> None:
+    house.kept = True
+    async with asked(house.parts, QUESTION):
         pass
+    await asyncio.sleep(0)
+    assert house.given_up == [2]
     assert house.stopped == []
 
 
@@ -187,7 +200,7 @@ async def test_one_who_leaves_while_he_asks_stops_what_he_asked(house: House) ->
             await asking
         assert house.stopped == []
         house.accepting[0].set_result(accepted(2))
-        await asyncio.sleep(0)
+        await house.happened.until(lambda: house.stopped)
     assert house.stopped == [(2, Outcome.STOPPED)]
 
 
@@ -246,6 +259,21 @@ async def test_it_is_cut_also_where_nobody_hears_of_it(house: House, said: str, 
         assert "".join(await rest_of(answer.texts(0))) == text
         assert answer.answer is not None
         assert answer.answer.outcome is Outcome.CUT
+
+
+async def test_one_that_is_kept_goes_on_beyond_a_callers_time(house: House) -> None:
+    house.kept = True
+    async with asked(house.parts, QUESTION) as answer:
+        house.say(2, "One")
+        assert "".join(await rest_of(answer.texts(0))) == f"One\n\n{phrases.CUT['en']}"
+    assert house.stopped == []
+
+
+async def test_an_answer_that_ended_just_in_time_is_told_whole(house: House) -> None:
+    house.kept = True  # or over: nothing is left to be cut
+    house.database[2] = stored(2, "The end", outcome=Outcome.ANSWERED)
+    async with asked(house.parts, QUESTION) as answer:
+        assert await rest_of(answer.texts(0)) == ["The end"]
 
 
 async def test_an_end_that_comes_while_the_database_is_asked_is_kept(house: House) -> None:

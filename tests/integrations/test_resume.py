@@ -55,6 +55,13 @@ def test_a_token_that_names_its_session_is_enough() -> None:
     assert (named.session, named.holder) == (SESSION, "holder")
 
 
+@pytest.mark.parametrize(("token", "named"), [("", False), ("<token>", False), ("WyI", True), ("a:b:c", True)])
+def test_its_shape_is_told_from_others(token: str, named: bool) -> None:
+    assert resume.looks_named(token) is named
+    assert resume.looks_named(resume.issue_named(SESSION, "wechat", "holder"))
+    assert not resume.looks_named(resume.issue(SESSION))
+
+
 def test_it_opens_nothing_on_another_wire() -> None:
     assert resume.open_named(resume.issue_named(SESSION, "wechat"), "contact") is None
 

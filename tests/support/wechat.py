@@ -17,9 +17,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Self
 from urllib.parse import parse_qs, urlsplit
 
-from websockets.asyncio.client import connect
-
-from tests.support.clients import PATIENCE, Frame, PipelineClient
+from tests.support.clients import Frame, SocketClient, dial
 from tests.support.server import GatewayProcess
 
 APPID = "wx-canary-appid"
@@ -129,24 +127,18 @@ def wechat_in_thread() -> Iterator[WeChat]:
         server.server_close()
 
 
-class WeChatClient(PipelineClient):
-    """A mini program's socket; its frames are read as those of the pipeline wire."""
+class WeChatClient(SocketClient):
+    """A mini program's socket. `connected` is its first frame."""
+
+    connected: Frame
+    account: Frame
 
     @classmethod
     async def open(
         cls, server: GatewayProcess | str, *, login: str = "", headers: dict[str, str] | None = None
     ) -> Self:
         """Connect, read the greeting, and log in with the code `login` if given."""
-        base = server if isinstance(server, str) else server.ws_url
-        socket = await connect(
-            f"{base}/wechat/ws",
-            additional_headers=headers,
-            compression=None,
-            open_timeout=PATIENCE,
-            ping_interval=None,
-            proxy=None,
-        )
-        client = cls(socket)
+        client = cls(await dial(server, "/wechat/ws", headers=headers))
         client.connected = await client.recv()
         if login:
             assert (await client.log_in(login))["code"] == 0
@@ -156,7 +148,7 @@ class WeChatClient(PipelineClient):
         """Log in, and return the response."""
         await self.send({"type": "login", "code": code})
         response = await self.recv()
-        self.account: Frame = response["data"] or {}
+        self.account = response["data"] or {}
         return response
 
     @property

@@ -7,7 +7,7 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand
 
-from chatgateway.setup import bootstrap, first_steps
+from chatgateway.setup import address, bootstrap, first_steps
 
 
 class Command(BaseCommand):
@@ -20,7 +20,7 @@ class Command(BaseCommand):
 
     def handle(self, **options: Any) -> None:
         done = bootstrap()
-        base_url = settings.PUBLIC_URL or f"http://{settings.HOST}:{settings.PORT}"
+        base_url = address(settings.HOST, settings.PORT)
         self.stdout.write(first_steps(done, base_url=base_url, reveal=options["print_password"] or sys.stdout.isatty()))
         for space, counts in done.documents.items():
             self.stdout.write(f"  Documents  {space}: {counts}")

@@ -10,7 +10,7 @@ from django.core.management.base import BaseCommand, CommandParser
 from django.db import connections
 
 from chatgateway import checks, server
-from chatgateway.setup import Bootstrapped, bootstrap, first_steps
+from chatgateway.setup import Bootstrapped, address, bootstrap, first_steps
 from chatgateway.supervisor import Supervisor
 from chatgateway.upgrade import migrate
 
@@ -58,7 +58,7 @@ class Command(BaseCommand):
             raise SystemExit(Supervisor(listeners).run())
 
     def _say_where(self, host: str, port: int, bootstrapped: Bootstrapped | None) -> None:
-        base = settings.PUBLIC_URL or f"http://{_reachable(host)}:{port}"
+        base = address(host, port)
         if bootstrapped is not None:
             self.stdout.write(first_steps(bootstrapped, base_url=base, reveal=self.stdout.isatty()))
         else:
@@ -68,10 +68,3 @@ class Command(BaseCommand):
         else:
             self.stdout.write("  Access     by token: `manage.py create_application NAME --token` makes one")
         self.stdout.flush()
-
-
-def _reachable(host: str) -> str:
-    """Return what to type for `host`: itself, but for the addresses that mean all of them."""
-    if host in {"0.0.0.0", "::"}:  # noqa: S104  compared, not bound
-        return "127.0.0.1"
-    return f"[{host}]" if ":" in host else host

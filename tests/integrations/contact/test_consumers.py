@@ -6,6 +6,8 @@ from uuid import UUID, uuid4
 
 import pytest
 
+from conversations import phrases
+from integrations.contact.consumers import MESSAGES_OF_ADDRESS
 from tests.conftest import GatewayFactory
 from tests.faults.model import Mode, model_in_thread
 from tests.integrations.contact.conftest import Owner, query
@@ -15,7 +17,6 @@ from tests.support.rest import acall, below
 from tests.support.server import GatewayProcess, ServerKind, manage
 
 FAILED = "抱歉，我暂时无法处理您的请求，请稍后再试。"
-NO_SUCH_SESSION = "会话不存在或恢复令牌无效"
 
 
 def types(frames: list[dict[str, Any]]) -> list[str]:
@@ -64,6 +65,7 @@ async def test_the_documents_conversation(start_gateway: GatewayFactory, server:
         ("nonsense", "消息格式错误，必须是有效的JSON"),
         ({"type": "chat_message", "timestamp": "now"}, "缺少必需字段: message"),
         ({"type": "contact_request", "message": ""}, "缺少必需字段: message"),
+        ({"type": "contact_request", "message": "x", "userAgent": 5}, "字段格式错误: userAgent"),
         ({"type": "chat_message", "message": "长" * 1001}, "内容过长: message 最多1000个字符"),
         ({"type": "contact_request", "message": "长" * 5001}, "内容过长: message 最多5000个字符"),
     ],
@@ -165,93 +167,6 @@ async def test_many_questions_at_once_are_all_answered_in_order(gateway: Gateway
         assert [frame["seq"] for frame in frames] == list(range(1, 41))
 
 
-# --- Resume ------------------------------------------------------------------------------------
-
-
-async def test_a_visitor_comes_back_by_query_and_asks_for_what_he_missed(gateway: GatewayProcess) -> None:
-    async with await ContactClient.connect(gateway) as client:
-        said = await client.chat("这个产品能做什么？")
-        credentials = client.credentials
-    async with await ContactClient.connect(gateway, **credentials) as client:
-        assert client.credentials == credentials
-        assert await client.recv_after_ping() == [], "nothing is replayed without being asked for"
-        await client.resume(0)
-        resumed, question, answer = [await client.recv() for _ in range(3)]
-        assert (resumed["type"], resumed["resumed"], resumed["last_seq"]) == ("resumed", True, 2)
-        assert (question["sender"], question["message"], question["seq"]) == ("user", "这个产品能做什么？", 1)
-        assert (answer["sender"], answer["message"], answer["seq"]) == ("assistant", said[-1]["message"], 2)
-        assert question["message_id"] == answer["message_id"] == said[0]["message_id"]
-    async with await ContactClient.connect(gateway, last_seq=1, **credentials) as client:
-        assert [(await client.recv()).get("seq") for _ in range(2)] == [None, 2]
-        assert await client.recv_after_ping() == []
-
-
-async def test_a_visitor_comes_back_by_frame(gateway: GatewayProcess) -> None:
-    async with await ContactClient.connect(gateway) as first:
-        await first.chat("这个产品能做什么？")
-        async with await ContactClient.connect(gateway) as client:
-            await client.resume(1, **first.credentials)
-            resumed, answer = await client.recv(), await client.recv()
-            assert (resumed["client_id"], answer["seq"]) == (first.established["client_id"], 2)
-            acknowledged, further = await client.chat("如何部署？")
-            assert (acknowledged["seq"], further["seq"]) == (3, 4)
-            assert (await first.recv())["message"] == further["message"]
-
-
-async def test_a_resume_in_the_middle_costs_no_acknowledgement_and_no_answer(gateway: GatewayProcess) -> None:
-    async with await ContactClient.connect(gateway) as client:
-        await client.resume(0)
-        for number in range(15):
-            await client.send({"type": "chat_message", "message": f"question {number}"})
-            await client.resume(0)
-        acknowledged: list[str] = []
-        answered: set[str] = set()
-        while len(acknowledged) < 15 or answered != set(acknowledged):
-            frame = await client.recv()
-            if frame["type"] == "chat_message_received":
-                acknowledged.append(frame["message_id"])
-            elif frame.get("sender") == "assistant":
-                answered.add(frame["message_id"])
-        rest = await client.recv_after_ping()
-        assert "chat_message_received" not in types(rest)
-        assert len(set(acknowledged)) == 15
-
-
-async def test_who_has_seen_more_than_there_is_hears_so(gateway: GatewayProcess) -> None:
-    async with await ContactClient.connect(gateway) as client:
-        await client.resume(99)
-        resumed = await client.recv()
-        assert (resumed["resumed"], resumed["last_seq"]) == (False, 0)
-
-
-@pytest.mark.parametrize("client_id", ["own", "00000000-0000-4000-8000-0000000000ff", "nonsense"])
-async def test_a_foreign_session_looks_like_a_missing_one(gateway: GatewayProcess, client_id: str) -> None:
-    async with await ContactClient.connect(gateway) as victim, await ContactClient.connect(gateway) as client:
-        await victim.chat("secret")
-        target = victim.established["client_id"] if client_id == "own" else client_id
-        await client.resume(0, client_id=target)
-        error = await client.recv()
-        assert (error["type"], error["message"]) == ("error", NO_SUCH_SESSION)
-        assert len(await client.chat("still here?")) == 2
-        for claim in ({"client_id": target}, {"client_id": target, "resume_token": "wrong"}):
-            async with await ContactClient.connect(gateway, headers=None, **claim) as stranger:
-                assert (stranger.established["type"], stranger.established["message"]) == ("error", NO_SUCH_SESSION)
-                assert await stranger.closed() == 4003
-
-
-async def test_everything_is_still_there_after_a_kill(start_gateway: GatewayFactory) -> None:
-    gateway = start_gateway()
-    async with await ContactClient.connect(gateway) as client:
-        await client.chat("这个产品能做什么？")
-        await client.request("请联系我")
-        credentials = client.credentials
-        await asyncio.to_thread(gateway.restart)
-    async with await ContactClient.connect(gateway, last_seq=0, **credentials) as client:
-        frames = [await client.recv() for _ in range(4)]
-        assert types(frames) == ["resumed", "chat_message", "chat_message", "chat_message"]
-        assert [frame["seq"] for frame in frames[1:]] == [1, 2, 3]
-
-
 # --- The owner ---------------------------------------------------------------------------------
 
 
@@ -291,6 +206,7 @@ async def test_a_chat_message_that_asks_for_the_owner_opens_a_request_too(gatewa
     async with await ContactClient.connect(gateway) as client:
         frames = await client.chat("能不能转人工？")
         assert types(frames) == ["chat_message_received", "contact_request_received", "chat_message"]
+        assert frames[2]["message"] == phrases.CALLED["zh-hans"]
         ((escalated, state),) = query(
             gateway,
             "SELECT escalated, state FROM conversations_contactrequest WHERE uuid = ?",
@@ -299,6 +215,8 @@ async def test_a_chat_message_that_asks_for_the_owner_opens_a_request_too(gatewa
         # Nobody is configured to be told, so it stays as it was received.
         assert (escalated, state) == (1, "received")
         assert types(await client.chat("人工智能是什么")) == ["chat_message_received", "chat_message"]
+        await client.resume(4)
+        assert [frame.get("seq") for frame in await client.chat("转人工")] == [None, 5, 5, 6]
 
 
 async def test_staff_tells_everybody(gateway: GatewayProcess) -> None:
@@ -338,6 +256,28 @@ async def test_an_address_calls_for_the_owner_sixty_times_an_hour(start_gateway:
     async with await ContactClient.connect(gateway) as client:
         error = await client.request("请联系我")
         assert (error["type"], error["retry_after"] > 3000) == ("error", True)
+
+
+async def test_an_address_says_six_hundred_things_a_minute_whoever_it_says_to_be(
+    start_gateway: GatewayFactory,
+) -> None:
+    gateway = start_gateway(start=False)
+    query(gateway, "DELETE FROM conversations_route")
+    gateway.start()
+
+    async def say_sixty_things() -> None:
+        async with await ContactClient.connect(gateway) as client:
+            for number in range(60):
+                await client.send({"type": "chat_message", "message": f"word {number}"})
+            heard = 0  # acknowledged, or refused because so many wait for an answer
+            while heard < 60:
+                heard += (await client.recv())["type"] in {"chat_message_received", "error"}
+
+    await asyncio.gather(*(say_sixty_things() for _ in range(MESSAGES_OF_ADDRESS // 60)))
+    async with await ContactClient.connect(gateway) as client:
+        await client.send({"type": "chat_message", "message": "one more"})
+        error = await client.recv()
+        assert (error["type"], 0 < error["retry_after"] <= 60) == ("error", True)
 
 
 async def test_a_visitor_says_sixty_things_a_minute_and_is_closed_where_he_goes_on(gateway: GatewayProcess) -> None:

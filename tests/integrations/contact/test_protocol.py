@@ -9,7 +9,6 @@ from typing import get_args
 import msgspec
 import pytest
 from hypothesis import example, given
-from hypothesis import strategies as st
 
 from integrations.contact.protocol import (
     QUESTION,
@@ -36,6 +35,7 @@ from integrations.contact.protocol import (
 )
 from integrations.strict import ProtocolError
 from tests.support.environment import ROOT
+from tests.support.frames import anything, client_frames, nearly
 
 FRAMES = Path(__file__).parent / "frames"
 README = ROOT / "integrations" / "contact" / "README.md"
@@ -139,32 +139,7 @@ def test_what_a_browser_calls_itself_is_cut() -> None:
     assert len(frame.user_agent) == USER_AGENT
 
 
-json_values = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
-    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
-    max_leaves=10,
-)
-nearly_frames = st.fixed_dictionaries(
-    {},
-    optional={
-        "type": st.sampled_from(["contact_request", "chat_message", "ping", "resume", "x"]) | json_values,
-        "message": st.text() | json_values,
-        "timestamp": st.text() | json_values,
-        "userAgent": st.text() | json_values,
-        "client_id": st.text() | json_values,
-        "resume_token": st.text() | json_values,
-        "last_seq": st.integers() | json_values,
-    },
-)
-
-
-@given(
-    st.text(st.characters())
-    | st.binary()
-    | json_values.map(json.dumps)
-    | nearly_frames.map(json.dumps)
-    | nearly_frames.map(lambda frame: json.dumps(frame, ensure_ascii=False))
-)
+@given(anything(nearly(client_frames(FRAMES))))
 @example('{"type": "chat_message", "message": "\ud800"}')
 @example('{"type": "chat_message", "message": "x", "timestamp": ' + "9" * 309 + "}")
 @example("[" * 200_000)

@@ -10,7 +10,7 @@ import pytest
 
 from conversations.phrases import BROKEN_OFF, CUT, FAILURE
 from conversations.types import Outcome, ReplyDelta, Role, Sender, StoredMessage
-from integrations.contact.protocol import ChatDelta, ChatReceived, ContactReceived
+from integrations.contact.protocol import ChatDelta
 from integrations.contact.translate import FAILED, Receiver, components, message_uuid
 
 SESSION = uuid4()
@@ -56,15 +56,13 @@ def test_a_message_has_its_place_for_those_who_resumed() -> None:
     receiver = Receiver(SESSION, resumed=True)
     said = receiver.said(message(Role.ASSISTANT, question_id=5))
     assert (said.message_id, said.seq) == (message_uuid(SESSION, 5), 3)
-    received = receiver.acknowledged(message(Role.USER))
-    assert isinstance(received, ChatReceived)
+    received = receiver.chat_received(message(Role.USER))
     assert (received.message_id, received.seq) == (message_uuid(SESSION, 7), 3)
 
 
 def test_a_contact_request_is_acknowledged_with_its_id() -> None:
     request = str(uuid4())
-    received = Receiver(SESSION).acknowledged(message(Role.USER, request_id=request))
-    assert isinstance(received, ContactReceived)
+    received = Receiver(SESSION).contact_received(message(Role.USER, request_id=request))
     assert (received.request_id, received.status) == (request, "received")
 
 

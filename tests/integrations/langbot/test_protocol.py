@@ -10,25 +10,19 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from integrations.langbot.components import At, AtAll, File, Image, Other, Plain, Quote, Voice, text_of
 from integrations.langbot.protocol import (
     CACHED_LENGTH,
     Announcement,
-    At,
-    AtAll,
     Authenticate,
     ChatMessage,
     ClientFrame,
     Connected,
     Disconnect,
     Error,
-    File,
-    Image,
     MessageData,
-    Other,
     Ping,
-    Plain,
     Pong,
-    Quote,
     Response,
     Resume,
     Resumed,
@@ -38,16 +32,13 @@ from integrations.langbot.protocol import (
     Stop,
     Unknown,
     UserMessage,
-    Voice,
     answer_chain,
-    mentions_bot,
     parse,
-    prompt_of,
     serialise,
     stamp,
-    text_of,
 )
 from integrations.strict import ProtocolError
+from tests.support.frames import anything, client_frames, nearly
 
 FRAMES = Path(__file__).parent / "frames"
 NOON, ONE_PAST, TWO_PAST = (f"2026-05-01T12:00:0{second}.000+00:00" for second in range(3))
@@ -259,40 +250,10 @@ def test_a_refused_short_frame_is_refused_again() -> None:
             parse('{"message": 1}')
 
 
-json_values = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
-    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
-    max_leaves=10,
-)
-kinds = st.sampled_from(["Plain", "At", "AtAll", "Quote", "Image", "Voice", "File", "Other"])
-component_fields = st.sampled_from(
-    ["text", "target", "display", "origin", "id", "url", "path", "base64", "image_id", "voice_id", "length", "size"]
-)
-nearly_components = st.builds(
-    lambda kind, fields: {"type": kind, **fields},
-    kinds | json_values,
-    st.dictionaries(component_fields | st.text(max_size=3), json_values, max_size=4),
-)
-nearly_frames = st.fixed_dictionaries(
-    {},
-    optional={
-        "type": st.sampled_from(["message", "ping", "stop", "disconnect", "authenticate", "resume", "x"]) | json_values,
-        "message": st.lists(nearly_components, max_size=3) | json_values,
-        "stream": st.booleans() | json_values,
-        "client_msg_id": st.text() | json_values,
-        "token": st.text() | json_values,
-        "last_seq": st.integers() | json_values,
-    },
-)
+COMPONENTS = [component for frame in client_frames(FRAMES) for component in frame.get("message", [])]
 
 
-@given(
-    st.text(st.characters())
-    | st.binary()
-    | json_values.map(json.dumps)
-    | nearly_frames.map(json.dumps)
-    | nearly_frames.map(lambda frame: json.dumps(frame, ensure_ascii=False))
-)
+@given(anything(nearly(client_frames(FRAMES), message=st.lists(nearly(COMPONENTS, path=st.text()), max_size=3))))
 @example('{"message": [{"type": "Plain", "text": "\\ud800"}]}')
 @example('{"message": [{"type": "Plain", "text": "\ud800"}]}')
 @example('{"message": [{"type": "File", "size": 1e999}]}')
@@ -320,40 +281,6 @@ def test_a_message_comes_back_word_for_word(chain: list[dict[str, str]]) -> None
     assert isinstance(frame, ChatMessage)
     assert json.loads(frame.chain) == chain
     assert text_of(frame.components) == "".join(component["text"] for component in chain)
-
-
-# --- Meaning -----------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("component", "words"),
-    [
-        (Plain("hi"), "hi"),
-        (At("u1", "Li"), "@Li"),
-        (At("u1"), "@u1"),
-        (At(7), "@7"),
-        (AtAll(), "@All"),
-        (Image(), "[Image]"),
-        (Voice(), "[Voice]"),
-        (File(), "[File]"),
-        (Quote([{"type": "Plain", "text": "a"}, {"type": "At", "target": "b"}]), "> a@b\n"),
-        (Quote([{"type": "Plain"}, 5, {"type": "Plain", "text": "rest"}]), "> rest\n"),
-        (Quote([{"type": "Quote", "origin": [{"type": "Plain", "text": "in"}]}]), "> > in\n\n"),
-        (Other(), ""),
-    ],
-)
-def test_a_component_as_text(component: Any, words: str) -> None:
-    assert text_of([component]) == words
-
-
-def test_the_bot_is_mentioned_by_its_name_only() -> None:
-    assert mentions_bot([Plain("x"), At("websocketbot")])
-    assert not mentions_bot([At("somebody", "websocketbot"), AtAll(), Plain("websocketbot")])
-
-
-def test_what_is_asked_leaves_the_mention_of_the_bot_out() -> None:
-    assert prompt_of([At("websocketbot"), Plain(" 今天几号？ ")]) == "今天几号？"
-    assert prompt_of([At("u1", "Li"), Plain(" said so")]) == "@Li said so"
 
 
 def test_an_answer_begins_with_whom_it_answers_in_a_group_only() -> None:

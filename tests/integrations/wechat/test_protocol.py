@@ -21,6 +21,7 @@ from integrations.wechat.protocol import (
     Call,
     Chat,
     ClientFrame,
+    FieldError,
     FrameType,
     Login,
     Ping,
@@ -37,6 +38,7 @@ from integrations.wechat.protocol import (
 )
 from integrations.wechat.translate import answer_body, answer_frame, delta_frame, failure_body, failure_frame
 from tests.support.environment import ROOT
+from tests.support.frames import anything, client_frames, nearly
 
 FRAMES = Path(__file__).parent / "frames"
 README = ROOT / "integrations" / "wechat" / "README.md"
@@ -152,6 +154,33 @@ def test_a_refusal_says_what_is_wrong(data: str | bytes, reason: str) -> None:
     assert str(refusal.value) == reason
 
 
+@pytest.mark.parametrize(
+    ("data", "response", "request_id"),
+    [
+        ('{"type":"login","code":5}', "login_response", None),
+        ('{"type":"login","code":5,"id":"a"}', "login_response", None),
+        ('{"type":"resume","last_seq":"x"}', "resume_response", None),
+        ('{"type":"chat","query":7}', "chat_response", None),
+        ('{"type":"chat","query":7,"id":"a"}', "chat_response", "a"),
+        ('{"type":"chat","query":7,"id":7}', "chat_response", None),
+        ('{"type":"chat","stream":1,"id":""}', "chat_response", None),
+    ],
+)
+def test_a_field_that_does_not_fit_is_told_in_the_frames_own_response(
+    data: str, response: str, request_id: str | None
+) -> None:
+    with pytest.raises(FieldError) as refusal:
+        parse(data)
+    assert (refusal.value.response, refusal.value.request_id) == (response, request_id)
+
+
+@pytest.mark.parametrize("data", ["nonsense", "[]", '{"type":"dance"}', '{"type":["chat"]}', "{}"])
+def test_what_is_no_frame_of_the_wire_has_no_response_of_its_own(data: str) -> None:
+    with pytest.raises(ProtocolError) as refusal:
+        parse(data)
+    assert not isinstance(refusal.value, FieldError)
+
+
 def test_what_is_missing_is_empty() -> None:
     assert parse('{"type":"chat"}') == parse('{"type":"chat","query":" \\n"}') == Chat("")
     assert parse('{"type":"login","code":null}') == Login("")
@@ -169,34 +198,7 @@ def test_a_body_that_is_none_of_a_chat_call(body: object) -> None:
         call_of(body)
 
 
-json_values = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
-    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
-    max_leaves=10,
-)
-nearly_frames = st.fixed_dictionaries(
-    {},
-    optional={
-        "type": st.sampled_from(["login", "chat", "ping", "resume", "x"]) | json_values,
-        "code": st.text() | json_values,
-        "query": st.text() | json_values,
-        "openid": st.text() | json_values,
-        "id": st.text() | json_values,
-        "stream": st.booleans() | json_values,
-        "use_auto_rag": st.booleans() | json_values,
-        "resume_token": st.text() | json_values,
-        "last_seq": st.integers() | json_values,
-    },
-)
-
-
-@given(
-    st.text(st.characters())
-    | st.binary()
-    | json_values.map(json.dumps)
-    | nearly_frames.map(json.dumps)
-    | nearly_frames.map(lambda frame: json.dumps(frame, ensure_ascii=False))
-)
+@given(anything(nearly(client_frames(FRAMES), openid=st.text())))
 @example('{"type": "chat", "query": "\\ud800"}')
 @example('{"type": "chat", "query": "\ud800"}')
 @example('{"type": "\\ud800"}')

@@ -1,5 +1,6 @@
 """The WeChat wire over HTTP: always 200, the code is in the body."""
 
+from collections.abc import AsyncIterator
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import uuid4
@@ -7,6 +8,7 @@ from uuid import uuid4
 import httpx2
 import pytest
 
+from chatgateway.handler import LARGEST_BODY
 from tests.conftest import GatewayFactory
 from tests.faults.model import FakeModel, Mode
 from tests.support.server import GatewayProcess
@@ -63,6 +65,21 @@ async def test_the_socket_and_http_share_the_users_session(gateway: GatewayProce
         assert (await client.chat("你好"))[-1]["data"]["seq"] == 4
 
 
+async def test_a_damaged_session_token_opens_no_new_session(gateway: GatewayProcess) -> None:
+    token = (await post(gateway, "login", {"code": uuid4().hex}))["data"]["session_token"]
+    payload, time, signature = token.split(":")
+    for sent in (token[:-1], token[:20], f"x{token[1:]}", f"{payload}:{time}", f"{payload}:1:{signature}"):
+        headers = {"Authorization": f"Bearer {sent}"}
+        answer = await post(gateway, "chat", {"query": "你好", "openid": "o"}, headers=headers)
+        assert answer == {"code": 401, "message": "请先登录", "data": None}, sent
+
+
+async def test_in_open_mode_a_placeholder_is_ignored(gateway: GatewayProcess) -> None:
+    for sent in ("<token>", "YOUR_TOKEN", "undefined"):
+        headers = {"Authorization": f"Bearer {sent}"}
+        assert (await post(gateway, "chat", {"query": "你好"}, headers=headers))["code"] == 0
+
+
 @pytest.mark.parametrize(
     ("method", "path", "body", "code", "message"),
     [
@@ -83,6 +100,23 @@ async def test_the_socket_and_http_share_the_users_session(gateway: GatewayProce
 )
 async def test_a_refusal(gateway: GatewayProcess, method: str, path: str, body: Any, code: int, message: str) -> None:
     assert await call(gateway, method, path, body) == {"code": code, "message": message, "data": None}
+
+
+async def test_what_is_refused_before_any_call_is_told_in_the_body_too(gateway: GatewayProcess) -> None:
+    refused = {"code": 400, "message": "请求无效", "data": None}
+    for path in ("login", "chat", "health"):
+        assert await post(gateway, path, {}, headers={"Host": "evil.example"}) == refused
+
+
+@pytest.mark.parametrize("size", [65537, 1024 * 1024 + 1, LARGEST_BODY + 1])
+async def test_too_large_a_body_in_chunks_is_told_in_the_body_too(gateway: GatewayProcess, size: int) -> None:
+    async def chunks() -> AsyncIterator[bytes]:
+        for start in range(0, size, 65536):
+            yield b"x" * min(65536, size - start)
+
+    async with httpx2.AsyncClient(base_url=gateway.url, trust_env=False, timeout=60) as client:
+        response = await client.post("/wechat/chat", content=chunks())
+    assert (response.status_code, response.json()["code"]) == (200, 413)
 
 
 @pytest.mark.parametrize(

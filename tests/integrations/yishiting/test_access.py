@@ -12,9 +12,12 @@ from uuid import UUID
 
 import pytest
 
+from tests.conftest import GatewayFactory
+from tests.faults.model import WORDS, FakeModel, Mode
 from tests.integrations.yishiting.conftest import TokenMaker
+from tests.support.applications import make_application
 from tests.support.server import GatewayProcess, manage
-from tests.support.yishiting import caller, events, question, text_of
+from tests.support.yishiting import Stream, caller, events, question, text_of
 
 
 def bearer(token: str) -> dict[str, str]:
@@ -115,6 +118,53 @@ async def test_the_answer_is_posted_signed_and_again_where_that_failed(
         _key(guarded, headers).encode(), sent["x-gateway-timestamp"].encode() + b"." + data, hashlib.sha256
     )
     assert sent["x-gateway-signature"] == f"sha256={digest.hexdigest()}"
+
+
+async def test_what_was_answered_before_is_posted_too(guarded: GatewayProcess, make_token: TokenMaker) -> None:
+    body = question("怎么接入大语言模型？")
+    async with receiver(refuse=0) as (listening, url), caller(guarded) as client:
+        headers = bearer(make_token(callback_url=url))
+        answer = (await client.post("/chat/sync", json=body, headers=headers)).json()
+        await client.post("/chat/async", json=body, headers=headers)
+        async with asyncio.timeout(20):
+            await listening.taken.wait()
+    ((_, data),) = listening.calls
+    assert json.loads(data) == {**answer, "msg_id": body["msg_id"]}
+
+
+async def test_over_two_workers_the_answer_is_posted_although_who_asked_first_has_left(
+    start_gateway: GatewayFactory, model: FakeModel
+) -> None:
+    model.mode, model.delay = Mode.SLOW, 0.1
+    environment = {
+        "ACCESS_MODE": "token",
+        "ALLOW_PRIVATE_UPSTREAMS": "true",
+        "OPENAI_BASE_URL": model.base_url(),
+        "OPENAI_MODEL": "stub",
+    }
+    gateway = start_gateway(workers=2, environment=environment, start=False)
+    manage("bootstrap", data_dir=gateway.data_dir, DATABASE_URL=gateway.database_url, **environment)
+    gateway.start()
+    before = len(model.calls)
+    async with receiver(refuse=0) as (listening, url):
+        token = make_application(gateway, callback_url=url).token
+        body = question()
+        async with Stream(gateway, body, f"/chat?token={token}") as first:
+            await first.until(b"tok00")
+            traces = set()
+            for _ in range(6):  # each on a connection of its own: some at the other worker
+                async with caller(gateway) as client:
+                    taken = (await client.post("/chat/async", json=body, headers=bearer(token))).json()
+                traces.add(taken["third_party_trace_id"])
+        async with asyncio.timeout(20):
+            await listening.taken.wait()
+        async with caller(gateway) as client:
+            (trace,) = traces
+            answer = (await client.get(f"/chat/async/{trace}", headers=bearer(token))).json()
+    ((_, data),) = listening.calls
+    assert json.loads(data) == {**answer, "msg_id": body["msg_id"]}
+    assert answer["msg_content"] == "".join(WORDS)
+    assert len(model.calls) == before + 1
 
 
 def _key(gateway: GatewayProcess, headers: dict[str, Any]) -> str:

@@ -211,6 +211,41 @@ async def test_an_answer_for_later_is_fetched_by_its_trace(answering: GatewayPro
         assert {**answer, "status": 200} == await ask(client, body)
 
 
+async def test_one_who_leaves_does_not_stop_what_another_wants_later(
+    answering: GatewayProcess, model: FakeModel
+) -> None:
+    model.mode, model.delay = Mode.SLOW, 0.1
+    body = question()
+    before = len(model.calls)
+    async with caller(answering) as client:
+        async with Stream(answering, body) as stream:
+            await stream.until(b"tok00")
+            taken = await ask(client, body, "/chat/async")
+        path = f"/chat/async/{taken['third_party_trace_id']}"
+
+        async def answered() -> bool:
+            return not (await client.get(path)).json().get("is_async_response")
+
+        await eventually(answered, timeout=10, what="the answer")
+        assert (await client.get(path)).json()["msg_content"] == ALL
+    assert len(model.calls) == before + 1
+
+
+async def test_what_was_stopped_is_no_answer_to_its_trace(answering: GatewayProcess, model: FakeModel) -> None:
+    model.mode = Mode.STALL
+    async with caller(answering) as client:
+        async with client.stream("POST", "/chat", json=question()) as response:
+            trace = response.headers["x-trace-id"]
+
+        async def over() -> bool:
+            return not (await client.get(f"/chat/async/{trace}")).json().get("is_async_response")
+
+        await eventually(over, timeout=10, what="the end")
+        stopped = await client.get(f"/chat/async/{trace}")
+    failed = {"code": 1, "err_msg": "服务器内部错误", "third_party_trace_id": trace}
+    assert (stopped.status_code, stopped.json()) == (200, failed)
+
+
 async def test_what_some_take_for_the_end_of_a_line_is_escaped(answering: GatewayProcess, model: FakeModel) -> None:
     words, model.words = model.words, ("one\u2028two\u2029", "three\x85four\r\nfive\n\n\x1e六🙂")
     try:

@@ -24,6 +24,7 @@ from integrations.yishiting.protocol import (
     parse,
     serialise,
 )
+from tests.support.frames import anything, client_frames, nearly
 
 FRAMES = Path(__file__).parent / "frames"
 TRACE = "00000000-0002-88a0-a47c-8a17558238a7"
@@ -106,16 +107,7 @@ def test_a_call_that_lacks_something_is_told_what(value: Any, words: str) -> Non
     assert str(refusal.value) == words
 
 
-JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
-    lambda children: st.lists(children) | st.dictionaries(st.text(), children),
-    max_leaves=10,
-)
-FIELDS = ("user", "msg_type", "content", "msg_id", "session_id", "business_keys", "raw_msg")
-NEARLY = st.dictionaries(st.sampled_from(FIELDS), st.sampled_from(("text", "x", 1, None)) | JSON)
-
-
-@given(st.text() | st.binary() | JSON.map(json.dumps) | NEARLY.map(json.dumps), st.sampled_from((STREAMED, WHOLE)))
+@given(anything(nearly(client_frames(FRAMES))), st.sampled_from((STREAMED, WHOLE)))
 def test_whatever_comes_is_a_call_or_refused_in_words(data: str | bytes, required: tuple[str, ...]) -> None:
     try:
         call = parse(data, required)

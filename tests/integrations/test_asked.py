@@ -1,5 +1,7 @@
 """Which answers a socket is told."""
 
+import asyncio
+from collections.abc import Coroutine
 from typing import Any
 from uuid import uuid4
 
@@ -7,7 +9,7 @@ import pytest
 from django.utils import timezone
 
 from conversations.types import Role, StoredMessage
-from integrations.wechat.asked import UNNAMED, Asked
+from integrations.asked import UNNAMED, Asked
 
 
 def message(role: Role = Role.ASSISTANT, **fields: Any) -> StoredMessage:
@@ -19,9 +21,16 @@ def message(role: Role = Role.ASSISTANT, **fields: Any) -> StoredMessage:
 
 async def is_settled(asked: Asked) -> bool:
     """Tell whether no question waits, by whether the wait for it is over at once."""
-    before = asked._settled.is_set()
-    await asked.settled(0.0 if not before else 1.0)
-    return before
+    return await is_over(asked.settled(60))
+
+
+async def is_over(waiting: Coroutine[Any, Any, None]) -> bool:
+    """Tell whether a wait is over before anything else happens."""
+    task = asyncio.create_task(waiting)
+    await asyncio.sleep(0)
+    task.cancel()
+    await asyncio.wait([task])
+    return not task.cancelled()
 
 
 async def test_an_answer_is_told_once() -> None:
@@ -61,12 +70,41 @@ async def test_a_refusal_of_the_same_id_leaves_the_first_question_waiting() -> N
 
 async def test_questions_without_an_id_are_counted() -> None:
     asked = Asked()
-    asked.ask(UNNAMED)
-    asked.ask(UNNAMED)
+    for number in (1, 3):
+        asked.ask(UNNAMED)
+        asked.store(message(Role.USER, id=number))
     assert asked.answer(message(), "me")
     assert not await is_settled(asked)
     assert asked.answer(message(), "me")
     assert await is_settled(asked)
+
+
+async def test_what_was_said_is_stored_once_each_of_it_is_told_or_refused() -> None:
+    asked = Asked()
+    for name in ("a", UNNAMED, "b"):
+        asked.ask(name)
+    asked.store(message(Role.USER, id=1, request_id="a"))
+    asked.store(message(Role.USER, id=3))
+    assert not await is_over(asked.stored(60))
+    asked.refuse("b")
+    assert await is_over(asked.stored(60))
+    assert not await is_settled(asked), "two answers are to come"
+
+
+async def test_words_that_want_no_answer_are_settled_once_they_are_stored() -> None:
+    asked = Asked()
+    asked.ask("a", wants_answer=False)
+    assert not asked.is_waiting("a")
+    assert not await is_settled(asked)
+    asked.store(message(Role.USER, id=1, request_id="a"))
+    assert await is_settled(asked)
+
+
+async def test_a_wait_is_bounded() -> None:
+    asked = Asked()
+    asked.ask("a")
+    await asked.stored(0)
+    await asked.settled(0)
 
 
 async def test_a_stored_question_is_known_by_its_id_until_it_is_answered() -> None:

@@ -1,0 +1,77 @@
+"""An answer as it grows: its text so far, and the deltas that tell of it."""
+
+import asyncio
+from collections.abc import Callable
+
+from conversations.types import ControlTopic, Event, Reply, ReplyDelta, SessionTopic, Turn
+
+Publish = Callable[[SessionTopic | ControlTopic, Event], None]
+
+SAVE_EVERY = 1.0  # seconds between two notes of a growing answer
+
+
+class Answer:
+    """An answer as it grows: its text so far, and the deltas that tell of it."""
+
+    def __init__(self, turn: Turn, interval: float, publish: Publish, save: Callable[[Turn, str], None]) -> None:
+        self.text = ""
+        self.reply = Reply()
+        self.responder = ""
+        self.first_text_ms: int | None = None
+        self._turn = turn
+        self._interval = interval
+        self._publish = publish
+        self._save = save
+        self._lead = ""
+        self._loop = asyncio.get_running_loop()
+        self._began = self._saved = self._loop.time()
+        self._emitted = 0.0
+        self._timer: asyncio.TimerHandle | None = None
+
+    def lead(self, text: str) -> None:
+        """Put `text` before whatever is added first."""
+        self._lead = text
+
+    def add(self, text: str) -> None:
+        """Append text and tell the session: now, or when the interval since the last delta is over."""
+        if not text:
+            return
+        if not self.text:
+            text = self._lead + text
+            self.first_text_ms = int((self._loop.time() - self._began) * 1000)
+        self.text += text
+        if self._turn.stream and self._timer is None:
+            due = self._emitted + self._interval
+            if self._loop.time() >= due:
+                self._emit()
+            else:
+                self._timer = self._loop.call_at(due, self._emit)
+
+    def end_with(self, sentence: str) -> None:
+        """Add a sentence of the gateway's own, set apart from what was said."""
+        self._lead = ""
+        self.add(f"\n\n{sentence}" if self.text else sentence)
+
+    def flush(self) -> None:
+        """Tell the last state where it is not told yet."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._emit()
+
+    def close(self) -> None:
+        """Send no more deltas."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _emit(self) -> None:
+        turn = self._turn
+        self._timer = None
+        self._emitted = now = self._loop.time()
+        self._publish(
+            SessionTopic(turn.session.uuid),
+            ReplyDelta(turn.id, turn.session.session_type, self.text, turn.started, turn.reply_to, turn.question_id),
+        )
+        if now - self._saved >= SAVE_EVERY:
+            self._saved = now
+            self._save(turn, self.text)
