@@ -55,17 +55,18 @@ urlpatterns += [path("waits", waits), path("streams", streams), path("reads", re
 class Peer:
     """The server's side of one request: hands over the body, leaves when told, keeps what is sent."""
 
-    def __init__(self, body: bytes = b"", *, stuck: bool = False) -> None:
+    def __init__(self, body: bytes = b"", *, stuck: bool = False, more: bool = False) -> None:
         self.happened = Watch()
         self.left = asyncio.Event()
         self.sent: list[dict[str, Any]] = []
         self._body: bytes | None = body
         self._stuck = stuck
+        self._more = more
 
     async def receive(self) -> dict[str, Any]:
         if self._body is not None:
             body, self._body = self._body, None
-            return {"type": "http.request", "body": body, "more_body": False}
+            return {"type": "http.request", "body": body, "more_body": self._more}
         await self.left.wait()
         return {"type": "http.disconnect"}
 
@@ -88,7 +89,7 @@ def handler() -> Iterator[WireHandler]:
 
 
 def request(
-    handler: WireHandler, peer: Peer, address: str, *, method: str = "GET", length: int = 0
+    handler: WireHandler, peer: Peer, address: str, *, method: str = "GET", length: int | None = 0
 ) -> asyncio.Task[None]:
     scope: dict[str, Any] = {
         "type": "http",
@@ -97,7 +98,10 @@ def request(
         "path": address,
         "query_string": b"",
         "scheme": "http",
-        "headers": [(b"host", b"localhost"), (b"content-length", str(length).encode())],
+        "headers": [
+            (b"host", b"localhost"),
+            *([] if length is None else [(b"content-length", str(length).encode())]),
+        ],
         "client": ("127.0.0.1", 1),
         "server": ("127.0.0.1", 80),
     }
@@ -150,6 +154,18 @@ async def test_the_server_that_ends_ends_the_request(handler: WireHandler) -> No
     with pytest.raises(asyncio.CancelledError):
         await task
     assert seen == ["began", "cancelled"]
+
+
+async def test_a_body_without_a_length_is_read(handler: WireHandler) -> None:
+    peer = Peer(b"in chunks")
+    await request(handler, peer, "/reads", method="POST", length=None)
+    assert peer.body == b"9"
+
+
+async def test_one_that_is_far_too_large_is_read_until_it_is(handler: WireHandler) -> None:
+    peer = Peer(b"x" * (LARGEST_BODY + 1), more=True)
+    await request(handler, peer, "/reads", method="POST", length=None)
+    assert peer.body == str(LARGEST_BODY + 1).encode()
 
 
 async def test_a_body_that_is_far_too_large_looks_larger_than_every_limit(handler: WireHandler) -> None:

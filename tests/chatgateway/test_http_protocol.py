@@ -2,7 +2,9 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Iterator
+import json
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -11,10 +13,12 @@ from websockets.exceptions import InvalidStatus
 
 from chatgateway.http_protocol import HEAD_BYTES, PIPELINED
 from tests.conftest import GatewayFactory
+from tests.faults.model import model_in_thread
 from tests.support.clients import DEFAULT_PIPELINE, PipelineClient
 from tests.support.rest import acall
-from tests.support.server import GatewayProcess, Templates
+from tests.support.server import GatewayProcess, Templates, manage
 from tests.support.waiting import eventually
+from tests.support.yishiting import question
 
 LIMIT = 1.0
 MARGIN = 2.0
@@ -119,6 +123,69 @@ async def test_who_does_not_read_his_answers_is_dropped(gateway: GatewayProcess)
 
     async with dial(gateway, large * 10):
         await eventually(is_dropped, timeout=3 * LIMIT + MARGIN, what="the end of who does not read")
+
+
+# --- Slow readers of a stream ------------------------------------------------------------------
+
+ANSWER = "😀" * 30_000
+STREAMS = 10  # one after another: 1.2 MB, ten times what the small buffers between a gateway and its reader hold
+READ = 2048  # bytes at once; so few in each LIMIT that the kernel takes nothing from the gateway meanwhile
+SEGMENT = 536  # makes the sender's buffer small too; on the loopback it is 3 MB otherwise
+
+
+@pytest.fixture(scope="module")
+def talkative(templates: Templates, tmp_path_factory: pytest.TempPathFactory) -> Iterator[GatewayProcess]:
+    """A gateway with little patience in front of a model with much to say."""
+    folder = tmp_path_factory.mktemp("talkative")
+    with model_in_thread() as model:
+        model.words = (ANSWER,)
+        environment = {"REQUEST_TIMEOUT": str(LIMIT), "OPENAI_BASE_URL": model.base_url(), "OPENAI_MODEL": "stub"}
+        gateway = GatewayProcess(folder, templates.copy_sqlite(folder), environment=environment)
+        manage("bootstrap", data_dir=folder, DATABASE_URL=gateway.database_url, **environment)
+        gateway.start()
+        yield gateway
+        gateway.close()
+
+
+@asynccontextmanager
+async def streaming(gateway: GatewayProcess) -> AsyncIterator[Callable[[], Awaitable[bytes]]]:
+    """Ask for STREAMS over a connection with small buffers; give a function that reads the next of them."""
+    loop = asyncio.get_running_loop()
+    head = "POST /chat HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
+    bodies = [json.dumps(question()) for _ in range(STREAMS)]
+    calls = [f"{head}Content-Length: {len(body)}\r\n\r\n{body}" for body in bodies]
+    with socket.socket() as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2 * READ)
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, SEGMENT)
+        connection.setblocking(False)
+        await loop.sock_connect(connection, ("127.0.0.1", gateway.port))
+        await loop.sock_sendall(connection, "".join(calls).encode())
+        yield lambda: loop.sock_recv(connection, READ)
+
+
+async def test_who_stops_reading_a_stream_is_dropped(talkative: GatewayProcess) -> None:
+    dropped = talkative.log().count("connection.timed_out")
+
+    async def is_dropped() -> bool:
+        return talkative.log().count("connection.timed_out") > dropped
+
+    async with streaming(talkative) as read:
+        assert (await read()).startswith(b"HTTP/1.1 200")
+        await eventually(is_dropped, timeout=3 * LIMIT + MARGIN, what="the end of who does not read")
+
+
+async def test_who_reads_a_stream_slowly_but_steadily_gets_all_of_it(talkative: GatewayProcess) -> None:
+    dropped = talkative.log().count("connection.timed_out")
+    async with streaming(talkative) as read:
+        stream = b""
+        for _ in range(16):
+            stream += await read()
+            await asyncio.sleep(LIMIT / 4)  # nothing is waited for: so slowly he reads
+        while stream.count(b'"answer_success":1') < STREAMS:
+            data = await read()
+            assert data, "the gateway hung up"
+            stream += data
+    assert talkative.log().count("connection.timed_out") == dropped
 
 
 # --- Large -------------------------------------------------------------------------------------
