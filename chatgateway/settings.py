@@ -340,7 +340,7 @@ DRAIN_TIMEOUT = _seconds("DRAIN_TIMEOUT", 25.0)
 # What waits for one client of the hub: letters while it is away and while it is connected, their bytes, and how long.
 MAILBOX_LETTERS = _whole_number("MAILBOX_LETTERS", 1_000, least=1)
 MAILBOX_LETTERS_CONNECTED = _whole_number("MAILBOX_LETTERS_CONNECTED", 10_000, least=1)
-MAILBOX_BYTES = _whole_number("MAILBOX_BYTES", 16 * 1024 * 1024, least=1024)
+MAILBOX_BYTES = _whole_number("MAILBOX_BYTES", 16_777_216, least=1024)
 MAILBOX_DAYS = _whole_number("MAILBOX_DAYS", 7, least=1, most=36_500)
 # Clients that the hub knows, and the days that one stays known without a connection.
 MAX_HUB_CLIENTS = _whole_number("MAX_HUB_CLIENTS", 100_000, least=1)

@@ -56,8 +56,8 @@ def open_named(token: str, wire: str) -> Named | None:
 
 def looks_named(token: str) -> bool:
     """Tell whether a token has the shape of those that name their session, good or not; no other bearer has it."""
-    # Three parts with colons between, of which the first is a JSON list that begins with a text.
-    return ":" in token or token.startswith("WyI")
+    # Three parts with colons between, of which the first is a JSON list that begins with a UUID's text.
+    return ":" in token or token.startswith(("WyI", "WyJ"))  # a digit, a letter
 
 
 def _sign(session: SessionKey, key: str | bytes) -> str:

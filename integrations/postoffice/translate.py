@@ -1,7 +1,6 @@
 """Between conversations and letters: a letter to one of the bot's addresses is a question, its answer is a letter."""
 
 import asyncio
-import time
 from uuid import UUID
 
 import msgspec
@@ -72,7 +71,7 @@ class AnswerPost:
             to=envelope.client,
             subject=envelope.subject,
             content=due.message.text,
-            time=int(time.time()),
+            time=int(due.message.timestamp.timestamp()),  # not the clock: a repeated delivery is the same letter
             reference=envelope.reference,
             subject_id=envelope.subject_id,
         )
