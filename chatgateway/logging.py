@@ -3,10 +3,14 @@
 No message text, no token and no openid is ever a field.
 """
 
+import logging
 import logging.config
+import time
 from typing import Any
 
 import structlog
+
+REPEATED = 60.0  # seconds in which a library says the same once
 
 _SHARED: list[Any] = [
     structlog.contextvars.merge_contextvars,
@@ -35,7 +39,7 @@ def config(*, json_lines: bool) -> dict[str, Any]:
                 "processors": [structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
             },
         },
-        "filters": {"brief": {"()": lambda: brief}},
+        "filters": {"brief": {"()": lambda: brief}, "sparing": {"()": Sparing}},
         "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "event"}},
         "root": {"handlers": ["stderr"], "level": "INFO"},
         "loggers": {
@@ -45,7 +49,9 @@ def config(*, json_lines: bool) -> dict[str, Any]:
             "daphne": {"level": "WARNING"},
             "django.channels.server": {"level": "WARNING"},
             "httpx2": {"level": "WARNING"},
-            "channels_redis.pubsub": {"filters": ["brief"]},
+            # They speak with every attempt while Redis or PostgreSQL is away, which is told by events of ours.
+            "channels_redis.pubsub": {"filters": ["brief", "sparing"]},
+            "psycopg.pool": {"filters": ["brief", "sparing"]},
             # Its lines carry query strings too; it stays for the request_id that it gives every other line.
             "django_structlog": {"level": "CRITICAL"},
             # A 4xx is an answer to a client, not an event on our side.
@@ -61,6 +67,23 @@ def brief(record: logging.LogRecord) -> bool:
         record.msg, record.args = f"{record.getMessage()}: {record.exc_info[1]!r}", ()
         record.exc_info = None
     return True
+
+
+class Sparing(logging.Filter):
+    """Lets a library's records through on one line, and each kind of them once in REPEATED seconds."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._told: dict[str, float] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Tell whether a record is told; the kinds are as many as the library has texts."""
+        now, kind = time.monotonic(), str(record.msg).partition("%")[0][:60]
+        if now - self._told.get(kind, -REPEATED) < REPEATED:
+            return False
+        self._told[kind] = now
+        record.msg, record.args = " ".join(record.getMessage().split()), ()
+        return True
 
 
 def configure(settings: dict[str, Any]) -> None:

@@ -41,7 +41,7 @@ from conversations.types import ControlTopic, Event, MessageStored, SessionTopic
 from integrations.contact import routing as contact
 from integrations.contact.notices import Notices
 from integrations.langbot import routing as langbot
-from integrations.parts import Followers, Parts, WireOptions
+from integrations.parts import Parts, WireOptions
 from integrations.postoffice import routing as postoffice
 from integrations.postoffice.courier import HubCourier
 from integrations.postoffice.translate import WIRE as POSTOFFICE
@@ -96,7 +96,7 @@ class Gateway:
         self.hub = Hub(layer, EventCodec(), shared=bool(settings.REDIS_URL), fill=self._fill, latest=self._latest)
         self.mailroom = Mailroom(self.store, self.hub, _mail_limits(), shared=bool(settings.REDIS_URL))
         self._deliverers: dict[str, Deliver] = {}  # filled below, once there is what they deliver with
-        self.outbox = Outbox(self.store, self._deliverers)
+        self.outbox = Outbox(self.store, self._deliverers, lambda: self.registry.worker)
         self.turns = TurnRunner(
             store=self.store,
             catalogue=self.catalogue,
@@ -117,7 +117,6 @@ class Gateway:
             ),
             limiter=Limiter(enabled=settings.RATE_LIMITS, redis_url=settings.REDIS_URL),
             metrics=self.metrics,
-            followers=Followers(),
             options=WireOptions(
                 open_access=settings.ACCESS_MODE == "open",
                 proxied_open_access=settings.ALLOW_OPEN_ACCESS,
@@ -255,6 +254,7 @@ class Gateway:
     async def _look_after_workers(self) -> None:
         await self.registry.scan()
         await self.turns.take_over(self.registry.dead_among)
+        await self.outbox.take_over(self.registry.dead_among)
 
     async def _fill(self, topic: Any, after: int) -> Sequence[Event]:
         if not isinstance(topic, SessionTopic):

@@ -1,9 +1,9 @@
-"""An answer as it grows: its text so far, and the deltas that tell of it."""
+"""An answer as it grows, and the turn that makes it as this process runs it."""
 
 import asyncio
 from collections.abc import Callable
 
-from conversations.types import ControlTopic, Event, Reply, ReplyDelta, SessionTopic, Turn
+from conversations.types import ControlTopic, Event, Outcome, Reply, ReplyDelta, SessionTopic, Turn
 
 Publish = Callable[[SessionTopic | ControlTopic, Event], None]
 
@@ -46,6 +46,8 @@ class Answer:
                 self._emit()
             else:
                 self._timer = self._loop.call_at(due, self._emit)
+        elif not self._turn.stream:
+            self._keep(self._loop.time())
 
     def end_with(self, sentence: str) -> None:
         """Add a sentence of the gateway's own, set apart from what was said."""
@@ -72,6 +74,30 @@ class Answer:
             SessionTopic(turn.session.uuid),
             ReplyDelta(turn.id, turn.session.session_type, self.text, turn.started, turn.reply_to, turn.question_id),
         )
+        self._keep(now)
+
+    def _keep(self, now: float) -> None:
         if now - self._saved >= SAVE_EVERY:
             self._saved = now
-            self._save(turn, self.text)
+            self._save(self._turn, self.text)
+
+
+class RunningTurn:
+    """A turn's task and, once somebody ended it early, why."""
+
+    task: asyncio.Task[None]
+
+    def __init__(self, turn: int) -> None:
+        self.turn = turn
+        self.outcome: Outcome | None = None
+        self.answering = False
+        self.dropped = False
+
+    def end(self, outcome: Outcome | None) -> None:
+        """End the answer with `outcome` if it is still being made; None drops the turn without an end."""
+        if outcome is None:
+            self.dropped = True
+            self.task.cancel()
+        elif self.answering and self.outcome is None:
+            self.outcome = outcome
+            self.task.cancel()

@@ -201,8 +201,8 @@ class Turn(models.Model):
     recall = models.BooleanField(null=True)
     # Who delivers the answer out of the outbox, by the entry's kind; empty: nobody.
     notify = models.CharField(max_length=16, blank=True, default="", db_default="")
-    # Whether the answer is to be there later: it is not given up with the callers who wait for it.
-    kept = models.BooleanField(default=False, db_default=False)
+    # How many wait for the answer: with the last who leaves it is given up. Who fetches it later does not leave.
+    waiting = models.IntegerField(default=1, db_default=1)
     # The lease that runs it; another worker may take it over once that lease is dead.
     worker = models.UUIDField(null=True, blank=True)
     # When a responder that must not be asked twice began; such a turn is ended, not run again, after a crash.
@@ -298,13 +298,18 @@ class OutboxEntry(models.Model):
     attempts = models.PositiveIntegerField(default=0)
     due_at = models.DateTimeField()
     claimed_until = models.DateTimeField(null=True, blank=True)
+    # The lease that delivers it; once that is dead, the claim is.
+    worker = models.UUIDField(null=True, blank=True)
     error = models.CharField(max_length=200, blank=True, default="")
     created_at = models.DateTimeField()
     ended_at = models.DateTimeField(null=True, blank=True)
 
     class Meta:
         verbose_name_plural = "outbox entries"
-        indexes = [models.Index(fields=["due_at"], condition=Q(state="waiting"), name="outbox_due")]
+        indexes = [
+            models.Index(fields=["due_at"], condition=Q(state="waiting"), name="outbox_due"),
+            models.Index(fields=["worker"], condition=Q(worker__isnull=False), name="outbox_claimed"),
+        ]
         ordering = ["-created_at"]
 
     def __str__(self) -> str:

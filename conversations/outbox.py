@@ -4,25 +4,27 @@ An entry is stored in the transaction that made it necessary. Whoever claims it 
 that failed, and gives up after the last of RETRIES. A delivery may happen twice when a process dies, or the database
 is away for longer, in between; its number stays the same.
 
-It is claimed when there is room to begin at once, so its claim outlasts it. Each kind has room of its own: an answer
-that stays in the house waits for no receiver outside.
+It is claimed when there is room to begin at once, so its claim outlasts it. Each kind has room of its own, and each
+owner a share of it: an answer that stays in the house waits for no receiver outside, and nobody for somebody else's.
 """
 
 import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
+from uuid import UUID
 
 import structlog
 
-from conversations.jobs.outbox import PURGED_AT_ONCE, ClaimOutbox, Letter, PurgeOutbox, SettleOutbox
+from conversations import selectors
+from conversations.jobs.outbox import PURGED_AT_ONCE, ClaimOutbox, FreeClaims, Letter, Owner, PurgeOutbox, SettleOutbox
 from conversations.store import Store, StoreError
 
 log = structlog.get_logger(__name__)
 
 POLL = 2.0  # seconds between two looks for what is due
 PATIENCE = 30.0  # seconds that one delivery may take, and to note how it went
-AT_ONCE = 20  # deliveries of one kind in a process at the same time
+AT_ONCE = 40  # deliveries of one kind in a process at the same time
 RETRIES = (5.0, 30.0, 120.0, 600.0, 3600.0, 6 * 3600.0, 12 * 3600.0)  # seconds before each further attempt
 
 
@@ -40,10 +42,11 @@ Deliver = Callable[[Letter], Awaitable[None]]
 class Outbox:
     """Delivers what is due in this process, sessions side by side; `deliverers` by an entry's kind."""
 
-    def __init__(self, store: Store, deliverers: Mapping[str, Deliver]) -> None:
+    def __init__(self, store: Store, deliverers: Mapping[str, Deliver], worker: Callable[[], UUID]) -> None:
         self._store = store
         self._deliverers = deliverers
-        self._under_way: Counter[str] = Counter()
+        self._worker = worker
+        self._under_way: Counter[tuple[str, Owner]] = Counter()
         self._woken = asyncio.Event()
 
     def wake(self) -> None:
@@ -56,11 +59,20 @@ class Outbox:
             while True:
                 self._woken.clear()
                 for letter in await self._claim():
-                    self._under_way[letter.kind] += 1
+                    self._under_way[letter.kind, letter.owner] += 1
                     deliveries.create_task(self._deliver(letter))
                 with suppress(TimeoutError):
                     async with asyncio.timeout(POLL):
                         await self._woken.wait()
+
+    async def take_over(self, dead: Callable[[set[UUID]], Awaitable[set[UUID]]]) -> None:
+        """Free what workers had claimed that `dead` picks out as dead, and look for it."""
+        workers = await self._store.read(selectors.workers_with_claims)
+        lost = await dead(workers - {self._worker()}) if workers else set()
+        if lost:
+            freed: int = await self._store.write(FreeClaims(tuple(lost)))
+            log.info("outbox.taken_over", entries=freed)
+            self.wake()
 
     async def purge(self) -> None:
         """Forget what was settled long ago."""
@@ -70,9 +82,11 @@ class Outbox:
 
     async def _claim(self) -> Sequence[Letter]:
         """Take what there is room for; the next round tries again where the database is away."""
-        room = {kind: AT_ONCE - self._under_way[kind] for kind in self._deliverers}
+        room = dict.fromkeys(self._deliverers, AT_ONCE)
+        for (kind, _), count in self._under_way.items():
+            room[kind] -= count
         try:
-            letters: Sequence[Letter] = await self._store.write(ClaimOutbox(room))
+            letters: Sequence[Letter] = await self._store.write(ClaimOutbox(self._worker(), room, +self._under_way))
         except StoreError as error:
             log.warning("outbox.round_failed", reason=str(error))
             return ()
@@ -83,7 +97,8 @@ class Outbox:
         try:
             await self._settle(await self._attempt(letter))
         finally:
-            self._under_way[letter.kind] -= 1
+            self._under_way[letter.kind, letter.owner] -= 1
+            self._under_way = +self._under_way  # forgets who has nothing under way
             self.wake()
 
     async def _attempt(self, letter: Letter) -> SettleOutbox:

@@ -86,13 +86,13 @@ class Routes:
             if responder.wants_history and turn.question_seq > 1
             else ()
         )
-        begun = None if responder.repeatable else self._store.submit(Begin(turn.id, self._worker()))
-        reply = Reply()
         called = (
             await self._store.read(contacts.is_owner_called, turn.session_id)
             if escalation.only_asks_for_owner(turn.question)
             else None
         )
+        begun = None if responder.repeatable else self._store.submit(Begin(turn, self._worker()))
+        reply = Reply()
         ask = Ask(turn.question, turn.language, pipeline, route, deadline, history, turn.id, turn.recall, called)
         async with aclosing(responder.answer(ask)) as parts:
             async for part in parts:

@@ -9,7 +9,7 @@ import msgspec
 from django.db.models import F, Q, QuerySet, TextField
 from django.db.models.functions import Cast, Coalesce, Length
 
-from conversations.models import ChatSession, Document, Message, Pipeline, Route
+from conversations.models import ChatSession, Document, Message, OutboxEntry, Pipeline, Route
 from conversations.models import Turn as TurnRow
 from conversations.responders.base import PastMessage, PipelineConfig, RouteConfig
 from conversations.store import unhurried
@@ -237,6 +237,12 @@ def workers_with_turns() -> set[UUID]:
         for worker in TurnRow.objects.filter(state=TurnRow.State.RUNNING).values_list("worker", flat=True).distinct()
         if worker is not None
     }
+
+
+def workers_with_claims() -> set[UUID]:
+    """Return the workers that are delivering something out of the outbox."""
+    claimed = OutboxEntry.objects.filter(state=OutboxEntry.State.WAITING, worker__isnull=False).order_by()
+    return {worker for worker in claimed.values_list("worker", flat=True).distinct() if worker is not None}
 
 
 def stored_message(row: Message) -> StoredMessage:

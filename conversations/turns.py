@@ -14,12 +14,12 @@ import msgspec
 import structlog
 
 from conversations import phrases, selectors
-from conversations.answer import Answer, Publish
+from conversations.answer import Answer, Publish, RunningTurn
 from conversations.catalogue import Catalogue
-from conversations.jobs import Accept, Finish, Finished, SavePartial, TakeOver
+from conversations.jobs import Accept, Finish, Finished, GiveUp, SavePartial, TakeOver
 from conversations.responders.base import PipelineConfig, Responder
 from conversations.routes import Routes
-from conversations.store import Refused, Store, StoreClosed, StoreError, StoreFull, Unstorable
+from conversations.store import Refused, Store, StoreClosed, StoreError, StoreFull, StoreUnavailable, Unstorable
 from conversations.types import (
     Accepted,
     ControlTopic,
@@ -35,6 +35,7 @@ from conversations.types import (
 log = structlog.get_logger(__name__)
 
 RETRY_END = (0.1, 0.5, 1.0, 2.0)  # seconds before the end of a turn is tried again; the last one repeats
+RETRY_LEAVING = (0.2, 0.5, *(1.0,) * 60)  # the same for leaving an answer, as long as one takes
 RUNNING_TURNS = 1000  # a process runs at most so many turns at once; one more is refused
 UNWANTED_TURNS = 1000  # turns that are remembered to be stopped before they began
 
@@ -71,10 +72,11 @@ class TurnRunner:
         self._publish = publish
         self._worker = worker
         self._limits = limits
-        self._running: dict[UUID, _Running] = {}
+        self._running: dict[UUID, RunningTurn] = {}
         self._forgotten: set[int] = set()
         self._unwanted: dict[int, Outcome] = {}  # turns that are to end as soon as they begin
         self._accepting: set[asyncio.Task[Accepted]] = set()
+        self._leaving: set[asyncio.Task[bool]] = set()
         self._closing = False
 
     @property
@@ -119,6 +121,30 @@ class TurnRunner:
     def stop(self, session: UUID, *, turn: int | None = None, outcome: Outcome = Outcome.STOPPED) -> None:
         """End an answer of a session, on whichever worker: `turn`, also where it still waits, else the running one."""
         self._publish(ControlTopic(), StopRequested(session, turn, outcome))
+
+    def give_up(self, session: UUID, turn: int, outcome: Outcome) -> "asyncio.Task[bool]":
+        """Wait no more for the answer of a turn; who does so as the last, in any process, has it end with `outcome`.
+
+        The task tells whether it is to end.
+        """
+        task = asyncio.get_running_loop().create_task(self._give_up(GiveUp(session, turn, outcome)))
+        self._leaving.add(task)
+        task.add_done_callback(self._leaving.discard)
+        return task
+
+    async def _give_up(self, job: GiveUp) -> bool:
+        for pause in RETRY_LEAVING:
+            try:
+                is_last: bool = await self._store.submit(job)
+            except (StoreFull, StoreUnavailable):
+                await asyncio.sleep(pause)
+            except StoreError:  # counted or not: counted twice, it would end what somebody waits for
+                return False
+            else:
+                if is_last:
+                    self.stop(job.session, turn=job.turn, outcome=job.outcome)
+                return is_last
+        return False
 
     def on_control(self, event: Event) -> None:
         """Do what the control topic asks of this process."""
@@ -187,11 +213,11 @@ class TurnRunner:
     def _start(self, turn: Turn) -> None:
         if self._is_running(turn.session.uuid):
             return  # a session runs one turn at a time; should this be the next one, it is found forgotten
-        running = _Running(turn.id)
+        running = RunningTurn(turn.id)
         self._running[turn.session.uuid] = running
         running.task = asyncio.get_running_loop().create_task(self._run(turn, running))
 
-    async def _run(self, turn: Turn, running: "_Running") -> None:
+    async def _run(self, turn: Turn, running: RunningTurn) -> None:
         answer = Answer(turn, self._limits.delta_interval, self._publish, self._save)
         try:
             outcome = await self._answer(turn, answer, running)
@@ -214,7 +240,7 @@ class TurnRunner:
         if finished.next_turn is not None and not self._closing:
             self._start(finished.next_turn)
 
-    async def _answer(self, turn: Turn, answer: Answer, running: "_Running") -> Outcome:
+    async def _answer(self, turn: Turn, answer: Answer, running: RunningTurn) -> Outcome:
         """Let the pipeline's routes fill `answer`; return how it ended."""
         if (unwanted := self._unwanted.pop(turn.id, None)) is not None:
             if unwanted is Outcome.CUT:
@@ -270,25 +296,4 @@ class TurnRunner:
                 return finished
 
     def _save(self, turn: Turn, text: str) -> None:
-        self._store.post(SavePartial(turn.id, self._worker(), text))
-
-
-class _Running:
-    """A turn's task and, once somebody ended it early, why."""
-
-    task: asyncio.Task[None]
-
-    def __init__(self, turn: int) -> None:
-        self.turn = turn
-        self.outcome: Outcome | None = None
-        self.answering = False
-        self.dropped = False
-
-    def end(self, outcome: Outcome | None) -> None:
-        """End the answer with `outcome` if it is still being made; None drops the turn without an end."""
-        if outcome is None:
-            self.dropped = True
-            self.task.cancel()
-        elif self.answering and self.outcome is None:
-            self.outcome = outcome
-            self.task.cancel()
+        self._store.post(SavePartial(turn, self._worker(), text))

@@ -89,8 +89,7 @@ class Question(msgspec.Struct, frozen=True):
     `client_msg_id` makes it idempotent for 24 h within its session; with `retry_failed` one that ended without a
     complete answer may be asked again. `recall` true has the documents searched whatever the pipeline's routes say.
     `contact` opens a contact request of that UUID. With `notify` the answer, once stored, is delivered out of the
-    outbox by whoever delivers that kind. One that is `kept` is answered also when nobody waits for it any more. Both
-    hold too where the same question was asked before without them.
+    outbox by whoever delivers that kind, also where the same question was asked before without it.
     """
 
     session: SessionKey
@@ -109,7 +108,6 @@ class Question(msgspec.Struct, frozen=True):
     escalated: bool = False
     user_agent: str = ""
     notify: str = ""
-    kept: bool = False
 
 
 class StoredMessage(msgspec.Struct, frozen=True):

@@ -1,7 +1,6 @@
 """One question asked and its answer followed to the end, for wires whose answer is the reply to a call.
 
-Whoever leaves before the end, as the last in this process, stops the answer, unless somebody wants it kept
-(`Question.kept`), on whichever worker he asked.
+Whoever leaves before the end, as the last who waits for it on any worker, stops the answer.
 """
 
 import asyncio
@@ -10,7 +9,6 @@ from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 from conversations import phrases, selectors
-from conversations.jobs import GiveUp
 from conversations.store import StoreError
 from conversations.types import (
     Accepted,
@@ -41,6 +39,7 @@ class Following:
         self._text = ""
         self._news = asyncio.Event()
         self._told = ""
+        self._waits = False  # counted among those who wait for the answer
 
     @property
     def answer_id(self) -> int:
@@ -66,30 +65,14 @@ class Following:
     async def texts(self, until: float) -> AsyncIterator[str]:
         """Yield the answer in increments; at `until`, on the loop's clock, it is cut.
 
-        With the last increment `is_over` is true. An answer that another caller stopped, who left just as this one
-        came, is asked for anew, once; what was said of it stays said.
+        With the last increment `is_over` is true.
         """
-        async for text in self._increments(until):
-            yield text
-        separator = ""
-        if self._was_stopped_by_another() and asyncio.get_running_loop().time() < until:
-            separator = "\n\n" if self._told else ""
-            await self._ask_again()
-            async for text in self._increments(until):
-                yield separator + text
-                separator = ""
-        assert self.answer is not None
-        if rest := self._rest(self.answer.text):
-            yield separator + rest
-
-    async def _increments(self, until: float) -> AsyncIterator[str]:
-        """Yield what is said until the answer is over."""
         loop = asyncio.get_running_loop()
         while not self.is_over():
             left = until - loop.time()
             if left <= 0:
                 await self._cut()
-                return
+                break
             with suppress(TimeoutError):
                 async with asyncio.timeout(min(left, LOOK)):
                     await self._news.wait()
@@ -99,14 +82,13 @@ class Following:
             if not self.is_over() and (increment := added(self._told, self._text)):
                 self._told = self._text
                 yield increment
+        assert self.answer is not None
+        if rest := self._rest(self.answer.text):
+            yield rest
 
     def _rest(self, text: str) -> str:
         """Return what is still to be told of the answer `text`."""
         return text[len(self._told) :] if text.startswith(self._told) else f"\n\n{text}"
-
-    def _was_stopped_by_another(self) -> bool:
-        repeatable = self._question.client_msg_id is not None and self._question.retry_failed
-        return repeatable and self.answer is not None and self.answer.outcome is Outcome.STOPPED
 
     # --- Asking and leaving ----------------------------------------------------------------------
 
@@ -114,47 +96,30 @@ class Following:
         """Ask; where the caller leaves meanwhile, the answer that nobody waits for is stopped."""
         asking = self._parts.turns.ask(self._question)
         try:
-            self.accepted = await asyncio.shield(asking)
+            self._is_accepted(await asyncio.shield(asking))
         except asyncio.CancelledError:
             asking.add_done_callback(self._leave_at_once)
             raise
-        self.answer = self.accepted.answer
-        self._parts.followers.enter(self.answer_id)
 
     def leave(self) -> None:
         """Wait no more; the last one to leave stops an answer that is not over."""
-        last = self._parts.followers.leave(self.answer_id)
-        if last and not self.is_over():
-            with suppress(StoreError):
-                self._give_up(Outcome.STOPPED)
+        if self._waits and not self.is_over():
+            self._give_up(Outcome.STOPPED)
+
+    def _is_accepted(self, accepted: Accepted) -> None:
+        self.accepted = accepted
+        self.answer = accepted.answer
+        self._waits = not self.is_over()
 
     def _leave_at_once(self, asking: "asyncio.Future[Accepted]") -> None:
         if asking.cancelled() or asking.exception() is not None:
             return
-        self.accepted = asking.result()
-        self.answer = self.accepted.answer
-        self._parts.followers.enter(self.answer_id)
+        self._is_accepted(asking.result())
         self.leave()
 
     def _give_up(self, outcome: Outcome) -> "asyncio.Future[bool]":
-        """End the answer with `outcome`, unless somebody wants it kept; the future tells whether it is to end."""
-        session, turn = self.accepted.message.session, self.answer_id
-        giving_up = self._parts.store.submit(GiveUp(session, turn, outcome))
-
-        def end(noted: "asyncio.Future[bool]") -> None:
-            if not noted.cancelled() and noted.exception() is None and noted.result():
-                self._parts.turns.stop(session, turn=turn, outcome=outcome)
-
-        giving_up.add_done_callback(end)
-        return giving_up
-
-    async def _ask_again(self) -> None:
-        stopped = self.answer_id
-        await self.ask()
-        self._parts.followers.leave(stopped)
-        self._text = self._told = ""
-        if not self.is_over():
-            await self._look()  # its end may have come before its id was known here
+        self._waits = False
+        return self._parts.turns.give_up(self.accepted.message.session, self.answer_id, outcome)
 
     # --- The end ---------------------------------------------------------------------------------
 
@@ -164,7 +129,7 @@ class Following:
             self.answer = self.answer or found
 
     async def _cut(self) -> None:
-        """End the answer for want of time, and its turn with it, unless that is kept; also where nobody is reached."""
+        """End the answer for want of time, and its turn where nobody else waits; also where nobody is reached."""
         message = self.accepted.message
         with suppress(TimeoutError, StoreError):
             async with asyncio.timeout(CUT_PATIENCE):

@@ -1,6 +1,5 @@
 """The collaborators that the composition root hands to every wire."""
 
-from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
@@ -14,25 +13,6 @@ from connections.registry import Registry
 from conversations.catalogue import Catalogue
 from conversations.store import Store
 from conversations.turns import TurnRunner
-
-
-class Followers:
-    """How many calls of this process wait for each answer: the last one that leaves stops it."""
-
-    def __init__(self) -> None:
-        self._waiting: Counter[int] = Counter()
-
-    def enter(self, answer: int) -> None:
-        """Count one more."""
-        self._waiting[answer] += 1
-
-    def leave(self, answer: int) -> bool:
-        """Count one less; tell whether it was the last."""
-        self._waiting[answer] -= 1
-        if self._waiting[answer] > 0:
-            return False
-        del self._waiting[answer]
-        return True
 
 
 class WireOptions(msgspec.Struct, frozen=True):
@@ -61,6 +41,5 @@ class Parts:
     authenticator: Authenticator
     limiter: Limiter
     metrics: Metrics
-    followers: Followers
     options: WireOptions
     ready: Callable[[], Awaitable[None]]

@@ -1,7 +1,7 @@
 """The writes of a conversation, as jobs of the store: each applies all of its kind in a few statements.
 
-Locks are taken in one order: all sessions of a transaction by id, then turns. Under the session's lock `seq` and ids
-only grow.
+Locks are taken in one order: all sessions of a transaction by id, then turns, which are written under their session's
+lock only. Under it `seq` and ids only grow.
 """
 
 from conversations.jobs.operators import OperatorSays

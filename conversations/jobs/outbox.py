@@ -1,12 +1,13 @@
 """The outbox's rows: claimed by one worker at a time, settled once, forgotten in the end."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import ClassVar
+from typing import Any, ClassVar
 from uuid import UUID
 
 import msgspec
-from django.db.models import F, Max, Min, Q
+from django.db.models import F, Max, Min, Q, QuerySet
 from django.utils import timezone
 
 from conversations import contacts
@@ -16,8 +17,11 @@ from conversations.store import Job
 from conversations.types import SessionKey, StoredMessage
 
 CLAIMED_FOR = 90.0  # seconds, longer than a delivery and its note may take; then another worker may try
+SHARE = 10  # of one owner (a pipeline, and the application that asked) are under way in a process at the same time
 KEPT_FOR = timedelta(days=30)  # then what was settled is forgotten
 PURGED_AT_ONCE = 500
+
+Owner = tuple[int, UUID | None]  # a pipeline's id, and the application whose token asked
 
 
 class Letter(msgspec.Struct, frozen=True):
@@ -30,20 +34,29 @@ class Letter(msgspec.Struct, frozen=True):
     kind: str
     attempts: int
     session: SessionKey
+    pipeline_id: int
     application: UUID | None
     message: StoredMessage
     question: StoredMessage | None = None
+
+    @property
+    def owner(self) -> Owner:
+        """Whose receiver it goes to."""
+        return self.pipeline_id, self.application
 
 
 class ClaimOutbox(Job, msgspec.Struct, frozen=True):
     """Take what may begin now, so many of a kind as there is `room` for; the result is a list of Letters.
 
-    Of one session and kind only one is under way, whoever delivers it, and of those that are due the oldest begins.
-    One that waits for its next attempt is not due: it holds up none of those after it.
+    Of one session and kind one at a time is under way, whoever delivers it (but for a retry that comes due while
+    another worker claims), and of those that are due the oldest begins. One that waits for its next attempt is not due:
+    it holds up none of those after it. Of one owner there are SHARE at most, those `under_way` here counted.
     """
 
     rank: ClassVar[int] = 46
+    worker: UUID
     room: Mapping[str, int]
+    under_way: Mapping[tuple[str, Owner], int]
 
     @classmethod
     def apply(cls, jobs: Sequence["ClaimOutbox"]) -> Sequence[list[Letter]]:
@@ -53,14 +66,15 @@ class ClaimOutbox(Job, msgspec.Struct, frozen=True):
     def claim(self) -> list[Letter]:
         """Claim what may begin and return it."""
         now = timezone.now()
-        first = [id_ for kind, room in self.room.items() if room for id_ in _first_of_sessions(kind, room, now)]
+        first = [id_ for kind, room in self.room.items() for id_ in self._fair(kind, room, now)]
         if not first:
             return []
         due = OutboxEntry.objects.filter(pk__in=first, state=OutboxEntry.State.WAITING, due_at__lte=now)
         free = due.filter(Q(claimed_until=None) | Q(claimed_until__lt=now)).select_for_update(skip_locked=True)
         taken = list(free.values_list("id", flat=True))
-        OutboxEntry.objects.filter(pk__in=taken).update(claimed_until=now + timedelta(seconds=CLAIMED_FOR))
-        found = OutboxEntry.objects.filter(pk__in=taken).order_by("id")
+        claimed = OutboxEntry.objects.filter(pk__in=taken)
+        claimed.update(claimed_until=now + timedelta(seconds=CLAIMED_FOR), worker=self.worker)
+        found = claimed.order_by("id")
         related = ("message__session__pipeline", "message__question__session")
         return [
             Letter(
@@ -68,12 +82,28 @@ class ClaimOutbox(Job, msgspec.Struct, frozen=True):
                 kind=row.kind,
                 attempts=row.attempts,
                 session=session_key(row.message.session),
+                pipeline_id=row.message.session.pipeline_id,
                 application=row.message.session.application,
                 message=stored_message(row.message),
                 question=stored_message(row.message.question) if row.message.question else None,
             )
             for row in found.select_related(*related)
         ]
+
+    def _fair(self, kind: str, room: int, now: datetime) -> Iterable[int]:
+        """Return what may begin of a kind: an owner whose receiver hangs leaves room for the others."""
+        shares = Counter({owner: count for (of_kind, owner), count in self.under_way.items() if of_kind == kind})
+        taken: set[int] = set()
+        while len(taken) < room:
+            full = [owner for owner, count in shares.items() if count >= SHARE]
+            found = _first_of_sessions(kind, now, full, taken)[: room - len(taken)]
+            if not found:
+                break
+            for id_, *owner in found:
+                if shares[tuple(owner)] < SHARE:
+                    shares[tuple(owner)] += 1
+                    taken.add(id_)
+        return sorted(taken)
 
 
 class SettleOutbox(Job, msgspec.Struct, frozen=True):
@@ -94,9 +124,9 @@ class SettleOutbox(Job, msgspec.Struct, frozen=True):
     def apply(cls, jobs: Sequence["SettleOutbox"]) -> Sequence[None]:
         """Settle each; a contact request whose owner was told is notified from now on."""
         now = timezone.now()
-        for job in jobs:
+        for job in sorted(jobs, key=lambda job: (job.message, job.entry)):  # the same order in every worker
             entry = OutboxEntry.objects.filter(pk=job.entry, state=OutboxEntry.State.WAITING)
-            changes = {"attempts": F("attempts") + 1, "claimed_until": None, "error": job.reason[:200]}
+            changes = {"attempts": F("attempts") + 1, "claimed_until": None, "worker": None, "error": job.reason[:200]}
             if job.sent:
                 entry.update(state=OutboxEntry.State.SENT, ended_at=now, **changes)
                 if job.told:
@@ -106,6 +136,20 @@ class SettleOutbox(Job, msgspec.Struct, frozen=True):
             else:
                 entry.update(due_at=now + timedelta(seconds=job.again), **changes)
         return [None] * len(jobs)
+
+
+class FreeClaims(Job, msgspec.Struct, frozen=True):
+    """Let others deliver what dead workers had claimed; the result counts it."""
+
+    rank: ClassVar[int] = 47
+    dead: tuple[UUID, ...]
+
+    @classmethod
+    def apply(cls, jobs: Sequence["FreeClaims"]) -> Sequence[int]:
+        """Free the claims of all `jobs`."""
+        dead = {worker for job in jobs for worker in job.dead}
+        claimed = OutboxEntry.objects.filter(state=OutboxEntry.State.WAITING, worker__in=dead)
+        return [claimed.update(claimed_until=None, worker=None)] * len(jobs)
 
 
 class PurgeOutbox(Job, msgspec.Struct, frozen=True):
@@ -123,13 +167,25 @@ class PurgeOutbox(Job, msgspec.Struct, frozen=True):
         return [count] * len(jobs)
 
 
-def _first_of_sessions(kind: str, room: int, now: datetime) -> Iterable[int]:
-    """Return the first entry that is due of each session with none under way, where it has waited longest first."""
+def _first_of_sessions(kind: str, now: datetime, full: Collection[Owner], taken: Collection[int]) -> QuerySet[Any, Any]:
+    """Return the first entry that is due of each session with none under way, and its owner: longest waiting first.
+
+    Without those of owners that are `full`, and those that are `taken` already.
+    """
     # All of it in one statement: between two, a first one could be claimed and its successor be taken for the first.
     waiting = OutboxEntry.objects.filter(kind=kind, state=OutboxEntry.State.WAITING)
+    for pipeline, application in full:
+        waiting = waiting.exclude(
+            Q(message__session__pipeline=pipeline)
+            & (Q(message__session__application=application) if application else Q(message__session__application=None))
+        )
     present = waiting.filter(Q(due_at__lte=now) | Q(claimed_until__gte=now)).order_by()
     sessions = present.values("message__session").annotate(
-        first=Min("id"), waits_since=Min("due_at"), claimed_until=Max("claimed_until")
+        first=Min("id"),
+        waits_since=Min("due_at"),
+        claimed_until=Max("claimed_until"),
+        pipeline=F("message__session__pipeline"),
+        application=F("message__session__application"),
     )
-    idle = sessions.filter(Q(claimed_until=None) | Q(claimed_until__lt=now))
-    return idle.order_by("waits_since", "first").values_list("first", flat=True)[:room]
+    idle = sessions.filter(Q(claimed_until=None) | Q(claimed_until__lt=now)).exclude(first__in=taken)
+    return idle.order_by("waits_since", "first").values_list("first", "pipeline", "application")

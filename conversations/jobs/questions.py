@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 from uuid import UUID
 
 import msgspec
+from django.db.models import F
 from django.utils import timezone
 
 from conversations import rows
@@ -32,7 +33,7 @@ _MESSAGE_FIELDS = (
     "client_msg_id", "outcome", "created_at",
 )  # fmt: skip
 _TURN_FIELDS = (
-    "id", "session", "question", "epoch", "state", "prompt", "stream", "recall", "notify", "kept", "worker",
+    "id", "session", "question", "epoch", "state", "prompt", "stream", "recall", "notify", "waiting", "worker",
     "partial", "outcome", "responder", "prompt_tokens", "completion_tokens", "created_at",
 )  # fmt: skip
 
@@ -84,8 +85,8 @@ class Accept(ConversationJob, msgspec.Struct, frozen=True):
         rows.insert(TurnRow, _TURN_FIELDS, batch.turns)
         rows.insert(ContactRequest, _CONTACT_FIELDS, batch.contacts)
         rows.insert(OutboxEntry, OUTBOX_FIELDS, batch.outbox)
-        for turn, wishes in batch.wishes:
-            TurnRow.objects.filter(pk=turn).update(**wishes)
+        for turn, notify in sorted(batch.repeats):
+            TurnRow.objects.filter(pk=turn).update(waiting=F("waiting") + 1, **({"notify": notify} if notify else {}))
         return results
 
 
@@ -97,7 +98,7 @@ class _Batch:
         self.turns: list[rows.Row] = []
         self.contacts: list[rows.Row] = []
         self.outbox: list[rows.Row] = []
-        self.wishes: list[tuple[int, dict[str, Any]]] = []  # of turns, by id; those of this batch come first
+        self.repeats: list[tuple[int, str]] = []  # turns whose question came again, and who delivers the answer
         self._now = now
         self._time = rows.adapt_time(now)
         self._known = known
@@ -111,7 +112,7 @@ class _Batch:
             if isinstance(again, Refused):
                 return again
             if not _may_retry(question, again):
-                self._note_wishes(question, again)
+                self._note_repeat(question, again)
                 return again
             Message.objects.filter(pk=again.message.id).update(client_msg_id=None)
         if question.wants_answer and session.open_turns >= OPEN_TURNS:
@@ -125,14 +126,12 @@ class _Batch:
             self._known[key] = accepted
         return accepted
 
-    def _note_wishes(self, question: Question, same: Accepted) -> None:
-        """See that a repeated question gets what it asks for beyond its answer, the delivery once."""
-        wishes = {"notify": question.notify, "kept": question.kept}
-        wishes = {name: wish for name, wish in wishes.items() if wish}
-        if not wishes or same.answer_id is None:
+    def _note_repeat(self, question: Question, same: Accepted) -> None:
+        """Note that one more waits for an answer, or have the one that is there delivered to him, once."""
+        if same.answer_id is None:
             return
         if same.answer is None:
-            self.wishes.append((same.answer_id, wishes))
+            self.repeats.append((same.answer_id, question.notify))
         elif question.notify:
             OutboxEntry.objects.get_or_create(
                 kind=question.notify,
@@ -195,7 +194,7 @@ class _Batch:
         worker = rows.adapt_uuid(job.worker) if first else None
         self.turns.append((
             turn.id, session.id, message.id, session.epoch, state.value, prompt, turn.stream, turn.recall,
-            question.notify, question.kept, worker, "", "", "", 0, 0, self._time,
+            question.notify, 1, worker, "", "", "", 0, 0, self._time,
         ))  # fmt: skip
         return turn.id, turn if first else None
 

@@ -5,6 +5,7 @@ from typing import ClassVar
 from uuid import UUID
 
 import msgspec
+from django.db.models import F
 from django.utils import timezone
 
 from conversations import rows
@@ -32,14 +33,19 @@ class Begin(ConversationJob, msgspec.Struct, frozen=True):
     """Note that a responder that must not be asked twice is about to begin."""
 
     rank: ClassVar[int] = 20
-    turn: int
+    turn: Turn
     worker: UUID
+
+    @classmethod
+    def sessions(cls, jobs: Sequence["Begin"]) -> Iterable[int]:
+        """Return the ids of the turns' sessions."""
+        return {job.turn.session_id for job in jobs}
 
     @classmethod
     def write(cls, jobs: Sequence["Begin"], locked: Locked) -> Sequence[None]:
         """Set the time, where the turn is still this worker's."""
         time = rows.adapt_time(timezone.now())
-        values = [(time, job.turn, rows.adapt_uuid(job.worker), TurnRow.State.RUNNING.value) for job in jobs]
+        values = [(time, job.turn.id, rows.adapt_uuid(job.worker), TurnRow.State.RUNNING.value) for job in jobs]
         rows.update(TurnRow, ("begun_at",), values, where=("id", "worker", "state"))
         return [None] * len(jobs)
 
@@ -48,22 +54,27 @@ class SavePartial(ConversationJob, msgspec.Struct, frozen=True):
     """Keep what an answer has said so far, for the case that this process dies."""
 
     rank: ClassVar[int] = 25
-    turn: int
+    turn: Turn
     worker: UUID
     text: str
 
     @classmethod
+    def sessions(cls, jobs: Sequence["SavePartial"]) -> Iterable[int]:
+        """Return the ids of the turns' sessions."""
+        return {job.turn.session_id for job in jobs}
+
+    @classmethod
     def write(cls, jobs: Sequence["SavePartial"], locked: Locked) -> Sequence[None]:
         """Set the text, where the turn is still this worker's."""
-        values = [(job.text, job.turn, rows.adapt_uuid(job.worker), TurnRow.State.RUNNING.value) for job in jobs]
+        values = [(job.text, job.turn.id, rows.adapt_uuid(job.worker), TurnRow.State.RUNNING.value) for job in jobs]
         rows.update(TurnRow, ("partial",), values, where=("id", "worker", "state"))
         return [None] * len(jobs)
 
 
 class GiveUp(ConversationJob, msgspec.Struct, frozen=True):
-    """Note that nobody waits for an answer any more; the result tells whether it is to be ended, as `outcome`.
+    """Wait no more for an answer; the result tells whether this was the last who did: it is to be ended, as `outcome`.
 
-    Not where it is kept. Whoever asks the same question from then on has it asked anew.
+    Whoever asks the same question from then on has it asked anew.
     """
 
     rank: ClassVar[int] = 28
@@ -78,13 +89,14 @@ class GiveUp(ConversationJob, msgspec.Struct, frozen=True):
 
     @classmethod
     def write(cls, jobs: Sequence["GiveUp"], locked: Locked) -> Sequence[bool]:
-        """Note it under the locks of the sessions: who wants an answer kept asks under them too."""
-        return [job.is_noted() for job in jobs]
+        """Count it under the locks of the sessions: who asks the same question is counted under them too."""
+        return [job.is_last() for job in jobs]
 
-    def is_noted(self) -> bool:
-        """Note it where the turn is open and nobody wants its answer kept; tell whether it was."""
-        turn = TurnRow.objects.filter(pk=self.turn, kept=False).exclude(state=TurnRow.State.ENDED)
-        return bool(turn.update(outcome=self.outcome.value))
+    def is_last(self) -> bool:
+        """Count one less; note the end of an open turn that nobody waits for any more."""
+        turn = TurnRow.objects.filter(pk=self.turn).exclude(state=TurnRow.State.ENDED)
+        turn.update(waiting=F("waiting") - 1)
+        return bool(turn.filter(waiting__lte=0).update(outcome=self.outcome.value))
 
 
 class Finished(msgspec.Struct, frozen=True):

@@ -3,6 +3,7 @@
 import asyncio
 import smtplib
 from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from typing import Any, Protocol
 
@@ -13,7 +14,7 @@ from django.utils.timezone import localtime
 from conversations import contacts
 from conversations.contacts import Notice
 from conversations.jobs import Letter
-from conversations.outbox import Undeliverable, Unwanted
+from conversations.outbox import AT_ONCE, Undeliverable, Unwanted
 from conversations.types import Language
 
 SUBJECT_WORDS = 40  # characters of the visitor's words in the subject
@@ -33,6 +34,8 @@ class Notices:
         self._read = read
         self._post = post
         self._public_url = public_url
+        # Of its own: a mail server that hangs would take the threads that searches run in.
+        self._threads = ThreadPoolExecutor(AT_ONCE, "mail")
 
     async def email(self, letter: Letter) -> None:
         """Write to the pipeline's owner."""
@@ -40,7 +43,7 @@ class Notices:
         if not notice.owner_email.strip():
             raise Unwanted
         message = email_of(notice, self._page(notice))
-        await asyncio.to_thread(_send, message)
+        await asyncio.get_running_loop().run_in_executor(self._threads, _send, message)
 
     async def webhook(self, letter: Letter) -> None:
         """Post to the pipeline's webhook."""

@@ -168,7 +168,7 @@ class AsyncView(CallView):
         principal = await self.principal(request, Scope.WRITE)
         question = await self.question(request, principal, protocol.WHOLE)
         notify = WIRE if principal.callback_url else ""
-        accepted = await self.parts.turns.ask(msgspec.structs.replace(question, kept=True, notify=notify))
+        accepted = await self.parts.turns.ask(msgspec.structs.replace(question, notify=notify))
         return reply(protocol.Pending(str(trace_of(accepted.answer_id or 0, caller_of(principal)))))
 
 

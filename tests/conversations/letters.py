@@ -1,7 +1,7 @@
 """Answers that lie in the outbox, and what was claimed of them."""
 
 from collections.abc import Sequence
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 from conversations.jobs import Accept, Finish, Letter
 from conversations.models import Pipeline
@@ -9,10 +9,17 @@ from conversations.types import Accepted, Outcome, SessionKey
 from tests.conversations.doubles import WatchedStore, new_session, question
 
 
-async def answer(store: WatchedStore, pipeline: Pipeline, kind: str, session: SessionKey | None = None) -> int:
+async def answer(
+    store: WatchedStore,
+    pipeline: Pipeline,
+    kind: str,
+    session: SessionKey | None = None,
+    *,
+    application: UUID | None = None,
+) -> int:
     """Store a question whose answer is to be delivered, and the answer; return the answer's id."""
     worker = uuid4()
-    asked = question(session or new_session(pipeline), "What is it?", notify=kind)
+    asked = question(session or new_session(pipeline), "What is it?", notify=kind, application=application)
     accepted: Accepted = await store.write(Accept(asked, pipeline.pk, worker))
     assert accepted.turn is not None
     await store.write(Finish(accepted.turn, worker, "The answer.", Outcome.ANSWERED))

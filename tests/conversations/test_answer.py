@@ -58,10 +58,11 @@ async def test_nothing_is_told_after_the_end(open_house: OpenHouse) -> None:
 
 
 @pytest.mark.parametrize("database", ["sqlite"], indirect=True)
-async def test_a_growing_answer_is_noted_for_the_case_of_a_crash(open_house: OpenHouse) -> None:
+@pytest.mark.parametrize("stream", [True, False])
+async def test_a_growing_answer_is_noted_for_the_case_of_a_crash(open_house: OpenHouse, stream: bool) -> None:
     talker = Talker("ha", pace=0.05)
     house = await open_house(openai=talker)
-    turn = await house.ask_for_turn(new_session(house.pipeline))
+    turn = await house.ask_for_turn(new_session(house.pipeline), stream=stream)
     await house.store.given(SavePartial)
     # Whatever is written after it is acknowledged after it.
     await house.ask(new_session(house.pipeline), wants_answer=False)

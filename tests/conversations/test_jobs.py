@@ -343,34 +343,31 @@ def test_what_was_delivered_is_not_delivered_again_to_who_repeats_it(writer: Wri
 
 
 def test_a_wish_in_the_batch_of_the_question_itself_is_noted(writer: Writer, session: SessionKey) -> None:
-    first, _ = writer.accept_all([again(session), again(session, notify="call", kept=True)])
+    first, _ = writer.accept_all([again(session), again(session, notify="call")])
     assert not only(GiveUp(session.uuid, first.turn.id, Outcome.STOPPED))
     writer.finish(first.turn)
     assert deliveries(first.turn) == ["call"]
 
 
-@pytest.mark.parametrize("first", [{"kept": True}, {}], ids=["first", "later"])
-def test_an_answer_that_somebody_wants_kept_is_not_given_up(
-    pipeline: Pipeline, session: SessionKey, first: dict[str, Any]
-) -> None:
+def test_the_last_who_leaves_on_any_worker_ends_an_answer(pipeline: Pipeline, session: SessionKey) -> None:
     writer, other = Writer(pipeline), Writer(pipeline)
-    turn = writer.ask(session, client_msg_id="m1", **first)
-    assert other.accept(again(session, kept=not first)).duplicate
-    assert not only(GiveUp(session.uuid, turn.id, Outcome.STOPPED))
+    turn = writer.ask(session, client_msg_id="m1")
+    leaving = GiveUp(session.uuid, turn.id, Outcome.STOPPED)
     assert other.accept(again(session)).duplicate
+    assert not only(leaving)
+    assert other.accept(again(session)).duplicate
+    assert commit([leaving, leaving]) == [False, True]
 
 
 def test_what_was_given_up_is_asked_anew(pipeline: Pipeline, session: SessionKey) -> None:
     writer, other = Writer(pipeline), Writer(pipeline)
     turn = writer.ask(session, client_msg_id="m1")
     assert only(GiveUp(session.uuid, turn.id, Outcome.STOPPED))
-    anew = other.accept(again(session, kept=True, notify="call"))
+    anew = other.accept(again(session, notify="call"))
     assert not anew.duplicate
     assert not writer.finish(turn, "So f", outcome=Outcome.STOPPED).in_outbox
     assert deliveries(turn) == []
     assert state(turn).outcome == "stopped"
-    assert anew.answer_id is not None
-    assert not only(GiveUp(session.uuid, anew.answer_id, Outcome.STOPPED))
 
 
 def test_what_is_over_is_not_given_up(writer: Writer, session: SessionKey) -> None:
@@ -380,15 +377,30 @@ def test_what_is_over_is_not_given_up(writer: Writer, session: SessionKey) -> No
     assert state(turn).outcome == "answered"
 
 
-def test_of_one_who_wants_it_kept_and_one_who_gives_it_up_at_once_only_one_has_his_way(pipeline: Pipeline) -> None:
+def test_of_one_who_comes_and_one_who_leaves_at_once_only_one_has_his_way(pipeline: Pipeline) -> None:
     for _ in range(10):
         session = new_session(pipeline)
         turn = Writer(pipeline).ask(session, client_msg_id="m1")
-        kept, given_up = at_once(
-            partial(Writer(pipeline).accept, again(session, kept=True)),
+        came, given_up = at_once(
+            partial(Writer(pipeline).accept, again(session)),
             partial(only, GiveUp(session.uuid, turn.id, Outcome.STOPPED)),
         )
-        assert kept.duplicate is not given_up
+        assert came.duplicate is not given_up
+
+
+@postgres_only
+def test_workers_who_write_each_others_turns_crosswise_never_wait_for_one_another(pipeline: Pipeline) -> None:
+    for _ in range(10):
+        one, two = Writer(pipeline), Writer(pipeline)
+        sessions = [new_session(pipeline) for _ in range(2)]
+        turns = [writer.ask(session, client_msg_id="m1") for writer, session in zip((one, two), sessions, strict=True)]
+        batches = [
+            partial(commit, [Accept(again(sessions[1]), pipeline.pk, one.uuid), SavePartial(turns[0], one.uuid, "A")]),
+            partial(commit, [Accept(again(sessions[0]), pipeline.pk, two.uuid), SavePartial(turns[1], two.uuid, "B")]),
+        ]
+        for accepted, _ in at_once(*batches):
+            assert accepted.duplicate
+        assert [state(turn).partial for turn in turns] == ["A", "B"]
 
 
 # --- Begin, SavePartial, Finish ----------------------------------------------------------------
@@ -396,7 +408,7 @@ def test_of_one_who_wants_it_kept_and_one_who_gives_it_up_at_once_only_one_has_h
 
 def test_a_finished_turn_leaves_its_answer(writer: Writer, session: SessionKey) -> None:
     turn = writer.ask(session, connection_id="c1")
-    only(SavePartial(turn.id, writer.uuid, "An"))
+    only(SavePartial(turn, writer.uuid, "An"))
     citation = Citation("d1", "faq", "标题", "https://a.test/", 0.5)
     finished = writer.finish(
         turn, "An answer.", citations=(citation,), usage=Usage(3, 5), responder="openai", first_text_ms=12
@@ -455,11 +467,11 @@ def test_the_same_end_twice_in_one_batch_is_stored_once(writer: Writer, session:
 def test_a_turn_that_was_taken_over_is_not_its_old_workers(pipeline: Pipeline, session: SessionKey) -> None:
     old, new = Writer(pipeline), Writer(pipeline)
     turn = old.ask(session)
-    only(Begin(turn.id, old.uuid))
-    only(SavePartial(turn.id, old.uuid, "So far"))
+    only(Begin(turn, old.uuid))
+    only(SavePartial(turn, old.uuid, "So far"))
     (taken,) = only(TakeOver(new.uuid, (old.uuid,)))
     assert (taken.id, taken.begun, taken.partial) == (turn.id, True, "So far")
-    only(SavePartial(turn.id, old.uuid, "Later"))
+    only(SavePartial(turn, old.uuid, "Later"))
     assert isinstance(old.finish(turn), Refused)
     assert state(turn).partial == "So far"
     assert isinstance(new.finish(taken), Finished)
@@ -470,7 +482,7 @@ def test_a_turn_that_was_taken_over_is_not_its_old_workers(pipeline: Pipeline, s
 def test_a_late_note_changes_no_ended_turn(writer: Writer, session: SessionKey) -> None:
     turn = writer.ask(session)
     writer.finish(turn)
-    assert commit([Begin(turn.id, writer.uuid), SavePartial(turn.id, writer.uuid, "Late")]) == [None, None]
+    assert commit([Begin(turn, writer.uuid), SavePartial(turn, writer.uuid, "Late")]) == [None, None]
     assert (state(turn).begun_at, state(turn).partial) == (None, "")
 
 
@@ -559,7 +571,7 @@ def test_a_batch_of_every_kind_is_applied_in_its_order(writer: Writer, session: 
     turn = writer.ask(session)
     accept = Accept(question(session, "next"), writer.pipeline.pk, writer.uuid)
     finish = Finish(turn, writer.uuid, "An answer.", Outcome.ANSWERED)
-    begin = Begin(turn.id, writer.uuid)
+    begin = Begin(turn, writer.uuid)
     results = commit(sorted([finish, begin, accept], key=lambda job: job.rank))
     assert [type(result) for result in results] == [Accepted, type(None), Finished]
     assert results[0].turn is None
@@ -593,7 +605,7 @@ def test_batches_that_want_each_other_s_sessions_do_not_deadlock(pipeline: Pipel
         # Locked kind after kind, each would hold the session that it speaks in and want the one that it ends.
         speaks = Accept(question(halls[1 - number]), pipeline.pk, one.uuid)
         ends = Finish(ended[number], one.uuid, "An answer.", Outcome.ANSWERED)
-        return commit([tries, speaks, Begin(begun[number].id, one.uuid), ends])
+        return commit([tries, speaks, Begin(begun[number], one.uuid), ends])
 
     with ThreadPoolExecutor(1) as thread, database.connect() as other, database.connect() as watching:
         with other.transaction():

@@ -7,10 +7,11 @@ from datetime import timedelta
 from typing import Any
 from uuid import uuid4
 
+import pytest
 from django.utils import timezone
 
 from conversations.jobs import Accept, ClaimOutbox, Letter, SettleOutbox
-from conversations.jobs.outbox import CLAIMED_FOR
+from conversations.jobs.outbox import CLAIMED_FOR, SHARE
 from conversations.models import ContactRequest, OutboxEntry, Pipeline
 from conversations.outbox import AT_ONCE, PATIENCE, RETRIES, Outbox, Undeliverable, Unwanted
 from conversations.store import Job, StoreUnavailable, commit
@@ -29,7 +30,8 @@ async def ask(store: WatchedStore, pipeline: Pipeline, asked: Question) -> Accep
 
 @asynccontextmanager
 async def running(store: WatchedStore, kind: str, deliver: Deliver, **others: Deliver) -> AsyncIterator[Outbox]:
-    outbox = Outbox(store, {kind: deliver, **others})
+    worker = uuid4()
+    outbox = Outbox(store, {kind: deliver, **others}, lambda: worker)
     task = asyncio.create_task(outbox.run())
     try:
         yield outbox
@@ -116,29 +118,36 @@ def test_a_claim_outlasts_a_delivery_and_its_note() -> None:
 # --- Side by side ------------------------------------------------------------------------------
 
 
-async def test_a_receiver_that_hangs_holds_up_no_other_kind(store: WatchedStore, pipeline: Pipeline, kind: str) -> None:
+@pytest.mark.parametrize("of_another", ["kind", "application", "pipeline"])
+async def test_a_receiver_that_hangs_holds_up_nobody_elses(
+    store: WatchedStore, pipeline: Pipeline, kind: str, of_another: str
+) -> None:
     watch = Watch()
     hanging: list[Letter] = []
     arrived: list[Letter] = []
     house = uuid4().hex[:16]
+    messages: list[int] = []
 
-    async def hang(letter: Letter) -> None:
-        hanging.append(letter)
+    async def deliver(letter: Letter) -> None:
+        is_ours = letter.message.id in messages
+        (arrived if is_ours else hanging).append(letter)
         watch.note()
-        await asyncio.Event().wait()
+        if not is_ours:
+            await asyncio.Event().wait()
 
-    async def arrive(letter: Letter) -> None:
-        arrived.append(letter)
-        watch.note()
-
-    for _ in range(AT_ONCE + 1):
+    for _ in range(2 * AT_ONCE):
         await answer(store, pipeline, kind)
-    async with running(store, kind, hang, **{house: arrive}) as outbox:
-        await watch.until(lambda: len(hanging) == AT_ONCE)
-        message = await answer(store, pipeline, house)
+    async with running(store, kind, deliver, **{house: deliver}) as outbox:
+        await watch.until(lambda: len(hanging) == SHARE)
+        other = (
+            await store.read(lambda: Pipeline.objects.create(name="Other")) if of_another == "pipeline" else pipeline
+        )
+        application = uuid4() if of_another == "application" else None
+        at = house if of_another == "kind" else kind
+        messages.append(await answer(store, other, at, application=application))
         outbox.wake()
         await watch.until(lambda: arrived)
-        assert (ids(arrived), len(hanging)) == ([message], AT_ONCE)
+        assert (ids(arrived), len(hanging)) == (messages, SHARE)
 
 
 async def test_two_workers_deliver_a_sessions_entries_once_and_in_order(
@@ -185,7 +194,7 @@ async def test_many_entries_at_once_are_delivered_a_few_at_a_time(
     under_way: list[int] = []
     delivered: list[int] = []
     most = 0
-    messages = [await answer(store, pipeline, kind) for _ in range(200)]
+    messages = [await answer(store, pipeline, kind, application=uuid4()) for _ in range(200)]
 
     async def deliver(letter: Letter) -> None:
         nonlocal most

@@ -1,6 +1,7 @@
 """The outbox's rows: whose turn it is to be claimed, and when they are forgotten."""
 
 from datetime import timedelta
+from uuid import UUID, uuid4
 
 import pytest
 from django.utils import timezone
@@ -12,6 +13,8 @@ from conversations.outbox import AT_ONCE, Outbox
 from tests.conversations.doubles import WatchedStore
 from tests.conversations.letters import answer, answers, ids
 
+WORKER = uuid4()
+
 
 @pytest.fixture
 async def nothing_settled(store: WatchedStore) -> None:
@@ -21,7 +24,7 @@ async def nothing_settled(store: WatchedStore) -> None:
 
 async def claim(store: WatchedStore, kind: str, room: int = AT_ONCE) -> list[Letter]:
     """Claim as another worker does."""
-    letters: list[Letter] = await store.write(ClaimOutbox({kind: room}))
+    letters: list[Letter] = await store.write(ClaimOutbox(WORKER, {kind: room}, {}))
     return letters
 
 
@@ -31,6 +34,19 @@ async def settle(store: WatchedStore, letter: Letter, *, again: float | None = N
 
 
 # --- Whose turn it is --------------------------------------------------------------------------
+
+
+async def test_what_a_dead_worker_had_claimed_is_free_at_once(
+    store: WatchedStore, pipeline: Pipeline, kind: str
+) -> None:
+    message = await answer(store, pipeline, kind)
+    await claim(store, kind)
+
+    async def judge(workers: set[UUID]) -> set[UUID]:
+        return workers & {WORKER}
+
+    await Outbox(store, {}, uuid4).take_over(judge)
+    assert ids(await claim(store, kind)) == [message]
 
 
 async def test_an_entry_is_claimed_by_one_worker(store: WatchedStore, pipeline: Pipeline, kind: str) -> None:
@@ -95,7 +111,7 @@ async def test_what_was_settled_long_ago_is_forgotten(store: WatchedStore, pipel
         await settle(store, letter)
     long_ago = timezone.now() - KEPT_FOR - timedelta(minutes=1)
     await store.read(OutboxEntry.objects.filter(message_id__in=[old, waiting]).update, created_at=long_ago)
-    await Outbox(store, {}).purge()
+    await Outbox(store, {}, uuid4).purge()
     left = OutboxEntry.objects.filter(kind=kind).order_by("id").values_list("message_id", flat=True)
     assert await store.read(lambda: list(left)) == [recent, waiting]
 
@@ -113,6 +129,6 @@ async def test_a_great_many_are_forgotten_in_several_transactions(
         for _ in range(PURGED_AT_ONCE + 1)
     ]
     await store.read(OutboxEntry.objects.bulk_create, entries)
-    await Outbox(store, {}).purge()
+    await Outbox(store, {}, uuid4).purge()
     assert await store.read(OutboxEntry.objects.filter(kind=kind).count) == 1, "the one that waits"
     assert sum(isinstance(job, PurgeOutbox) for job in store.jobs) == 2

@@ -8,11 +8,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from conversations import phrases
+from conversations.answer import RunningTurn
 from conversations.jobs import Accept, Finish, SavePartial
 from conversations.models import ChatSession, Message, Pipeline, Route
 from conversations.models import Turn as TurnRow
 from conversations.store import Refused, StoreClosed, StoreFull
-from conversations.turns import RUNNING_TURNS, PipelineMissing, TurnLimits, _Running
+from conversations.turns import RUNNING_TURNS, PipelineMissing, TurnLimits
 from conversations.types import Citation, MessageStored, Question, Reply, ReplyDelta, Role, Usage, room_key
 from tests.conversations.conftest import Database
 from tests.conversations.doubles import Audience, Echo, ScriptedResponder, new_session, question, texts
@@ -115,7 +116,7 @@ async def test_a_question_to_no_pipeline_is_refused(open_house: OpenHouse) -> No
 async def test_more_turns_than_a_process_runs_are_refused(open_house: OpenHouse) -> None:
     house = await open_house(openai=Echo())
     # Running so many for real takes the whole time of this file.
-    house.runner._running.update((uuid4(), _Running(0)) for _ in range(RUNNING_TURNS))
+    house.runner._running.update((uuid4(), RunningTurn(0)) for _ in range(RUNNING_TURNS))
     with pytest.raises(StoreFull):
         await house.ask(new_session(house.pipeline))
     assert (await house.ask(new_session(house.pipeline), wants_answer=False)).message.seq == 1
@@ -267,7 +268,7 @@ async def test_a_turn_that_had_begun_is_ended_with_what_was_said(open_house: Ope
     await dead.ask(session, "next")
     await dead.audience.until(dead.audience.deltas)
     assert (await dead.row(turn.id)).begun_at is not None
-    await dead.store.write(SavePartial(turn.id, dead.worker, "Half"))
+    await dead.store.write(SavePartial(turn, dead.worker, "Half"))
     dead.runner.abandon()
     alive = await open_house(beside=dead, openai=Echo())
     await alive.take_over(dead.worker)

@@ -12,7 +12,6 @@ from channels.layers import InMemoryChannelLayer
 
 from connections.hub import Hub
 from conversations import phrases
-from conversations.jobs import GiveUp
 from conversations.jobs.questions import QueueFull
 from conversations.types import (
     Accepted,
@@ -26,7 +25,7 @@ from conversations.types import (
     own_session,
 )
 from integrations.answers import Following, asked
-from integrations.parts import Followers, Parts
+from integrations.parts import Parts
 from tests.conversations.doubles import Watch
 
 SESSION = own_session(UUID(int=1), "test", "somebody")
@@ -42,21 +41,19 @@ def stored(id_: int, text: str, role: Role = Role.ASSISTANT, **more: Any) -> Sto
 
 
 class House:
-    """Hub, followers, and in place of store and turns a script: which answer each question gets."""
+    """A hub, and in place of store and turns a script: which answer each question gets."""
 
     def __init__(self) -> None:
         self.hub = Hub(InMemoryChannelLayer(), cast(Any, None), shared=False, fill=_nothing, latest=cast(Any, None))
-        self.followers = Followers()
         self.turns = self.store = self
         self.happened = Watch()
         self.looks = 0
         self.asked: list[Question] = []
-        self.stopped: list[tuple[int | None, Outcome]] = []
-        self.given_up: list[int] = []
+        self.given_up: list[tuple[int, Outcome]] = []
         self.database: dict[int, StoredMessage] = {}
         self.accepting: list[asyncio.Future[Accepted]] = []
         self.at_once = True  # questions are accepted as they come
-        self.kept = False  # somebody wants every answer kept
+        self.others = 0  # who wait for every answer beside
 
     @property
     def parts(self) -> Parts:
@@ -71,16 +68,11 @@ class House:
             future.set_result(accepted(2 * len(self.asked)))
         return future
 
-    def stop(self, session: UUID, *, turn: int | None = None, outcome: Outcome = Outcome.STOPPED) -> None:
+    def give_up(self, session: UUID, turn: int, outcome: Outcome) -> "asyncio.Future[bool]":
         assert session == SESSION.uuid
-        self.stopped.append((turn, outcome))
-        self.happened.note()
-
-    def submit(self, job: GiveUp) -> "asyncio.Future[bool]":
-        assert job.session == SESSION.uuid
-        self.given_up.append(job.turn)
+        self.given_up.append((turn, outcome))
         future: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
-        future.set_result(not self.kept)
+        future.set_result(not self.others)
         self.happened.note()
         return future
 
@@ -137,7 +129,7 @@ async def test_an_answer_is_told_in_increments(house: House) -> None:
         assert answer.is_over()
         assert await rest_of(texts) == []
         assert answer.answer == stored(2, "One two three", outcome=Outcome.ANSWERED)
-    assert house.stopped == []
+    assert house.given_up == []
 
 
 async def test_an_empty_answer_has_no_increment(house: House) -> None:
@@ -154,7 +146,7 @@ async def test_an_answer_that_was_given_before_is_told_at_once(house: House) -> 
         await asyncio.sleep(0)
         house.accepting[0].set_result(accepted(2, duplicate=True, answer=stored(2, "Stored", outcome=Outcome.ANSWERED)))
         assert await rest_of((await asking).texts(soon())) == ["Stored"]
-    assert house.stopped == []
+    assert house.given_up == []
 
 
 async def test_an_end_that_does_not_continue_what_was_told_is_told_whole(house: House) -> None:
@@ -167,27 +159,11 @@ async def test_an_end_that_does_not_continue_what_was_told_is_told_whole(house: 
         assert await rest_of(texts) == ["\n\nOther words"]
 
 
-async def test_the_last_to_leave_stops_the_answer(house: House) -> None:
-    async with AsyncExitStack() as first:
-        await following(house, first)
-        house.at_once = False
-        async with AsyncExitStack() as second:
-            asking = asyncio.create_task(following(house, second))
-            await asyncio.sleep(0)
-            house.accepting[1].set_result(accepted(2, duplicate=True))
-            await asking
-        assert house.given_up == []
-    await house.happened.until(lambda: house.stopped)
-    assert house.stopped == [(2, Outcome.STOPPED)]
-
-
-async def test_an_answer_that_somebody_wants_kept_is_stopped_by_nobody_else(house: House) -> None:
-    house.kept = True
-    async with asked(house.parts, QUESTION):
-        pass
-    await asyncio.sleep(0)
-    assert house.given_up == [2]
-    assert house.stopped == []
+async def test_who_leaves_before_the_end_gives_the_answer_up_once(house: House) -> None:
+    async with asked(house.parts, QUESTION) as answer:
+        house.say(2, "One")
+        assert await anext(answer.texts(soon())) == "One"
+    assert house.given_up == [(2, Outcome.STOPPED)]
 
 
 async def test_one_who_leaves_while_he_asks_stops_what_he_asked(house: House) -> None:
@@ -198,10 +174,10 @@ async def test_one_who_leaves_while_he_asks_stops_what_he_asked(house: House) ->
         asking.cancel()
         with pytest.raises(asyncio.CancelledError):
             await asking
-        assert house.stopped == []
+        assert house.given_up == []
         house.accepting[0].set_result(accepted(2))
-        await house.happened.until(lambda: house.stopped)
-    assert house.stopped == [(2, Outcome.STOPPED)]
+        await house.happened.until(lambda: house.given_up)
+    assert house.given_up == [(2, Outcome.STOPPED)]
 
 
 async def test_one_who_leaves_before_he_is_refused_is_told_nothing(house: House) -> None:
@@ -214,30 +190,7 @@ async def test_one_who_leaves_before_he_is_refused_is_told_nothing(house: House)
             await asking
         house.accepting[0].set_exception(QueueFull("too many"))
         await asyncio.sleep(0)
-    assert house.stopped == []
-
-
-async def test_an_answer_that_another_stopped_is_asked_for_again(house: House) -> None:
-    async with asked(house.parts, QUESTION) as answer:
-        texts = answer.texts(soon())
-        house.say(2, "One")
-        assert await anext(texts) == "One"
-        house.end(2, "One tw", Outcome.STOPPED)  # the other left, in this process or another
-        told = asyncio.create_task(rest_of(texts))
-        await house.happened.until(lambda: len(house.asked) == 2)
-        await house.happened.until(lambda: house.looks)
-        house.end(4, "One two three")
-        assert await told == ["\n\nOne two three"]
-        assert answer.answer_id == 4
-    assert house.stopped == []
-
-
-async def test_an_answer_that_is_stopped_twice_stays_so(house: House) -> None:
-    async with asked(house.parts, QUESTION) as answer:
-        house.end(2, "", Outcome.STOPPED)
-        house.database[4] = stored(4, "So far", outcome=Outcome.STOPPED)
-        assert await rest_of(answer.texts(soon())) == ["So far"]
-    assert len(house.asked) == 2
+    assert house.given_up == []
 
 
 async def test_at_its_time_an_answer_is_cut(house: House) -> None:
@@ -246,10 +199,10 @@ async def test_at_its_time_an_answer_is_cut(house: House) -> None:
         house.say(2, "One")
         assert await anext(texts) == "One"
         cutting = asyncio.create_task(rest_of(texts))
-        await house.happened.until(lambda: house.stopped)
+        await house.happened.until(lambda: house.given_up)
         house.end(2, f"One\n\n{phrases.CUT['en']}", Outcome.CUT)
         assert await cutting == [f"\n\n{phrases.CUT['en']}"]
-    assert house.stopped == [(2, Outcome.CUT)]
+    assert house.given_up == [(2, Outcome.CUT)]
 
 
 @pytest.mark.parametrize(("said", "text"), [("One", f"One\n\n{phrases.CUT['en']}"), ("", phrases.CUT["en"])])
@@ -261,16 +214,16 @@ async def test_it_is_cut_also_where_nobody_hears_of_it(house: House, said: str, 
         assert answer.answer.outcome is Outcome.CUT
 
 
-async def test_one_that_is_kept_goes_on_beyond_a_callers_time(house: House) -> None:
-    house.kept = True
+async def test_one_that_others_wait_for_goes_on_beyond_a_callers_time(house: House) -> None:
+    house.others = 1
     async with asked(house.parts, QUESTION) as answer:
         house.say(2, "One")
         assert "".join(await rest_of(answer.texts(0))) == f"One\n\n{phrases.CUT['en']}"
-    assert house.stopped == []
+    assert house.given_up == [(2, Outcome.CUT)]
 
 
 async def test_an_answer_that_ended_just_in_time_is_told_whole(house: House) -> None:
-    house.kept = True  # or over: nothing is left to be cut
+    house.others = 1  # or over: nothing is left to be cut
     house.database[2] = stored(2, "The end", outcome=Outcome.ANSWERED)
     async with asked(house.parts, QUESTION) as answer:
         assert await rest_of(answer.texts(0)) == ["The end"]
