@@ -129,7 +129,8 @@ class GatewayHTTPProtocol(HttpToolsProtocol):
         if patience and not self._surplus:
             self._set_timer()
             return
-        log.info("connection.timed_out", address=self.client[0] if self.client else "")
+        what = "reading the answer" if self._answering else "sending the request"
+        log.info("connection.timed_out", address=self.client[0] if self.client else "", what=what)
         self._drop()
 
     def _unread(self) -> int:

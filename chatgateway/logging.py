@@ -44,7 +44,7 @@ def config(*, json_lines: bool) -> dict[str, Any]:
         "root": {"handlers": ["stderr"], "level": "INFO"},
         "loggers": {
             # Its lines carry query strings, and with them tokens.
-            "uvicorn.error": {"level": "WARNING"},
+            "uvicorn.error": {"level": "WARNING", "filters": ["sparing"]},
             "uvicorn.access": {"level": "WARNING"},
             "daphne": {"level": "WARNING"},
             "django.channels.server": {"level": "WARNING"},

@@ -3,6 +3,7 @@
 import hashlib
 from typing import Any
 
+import structlog
 from django.conf import settings
 from django.core.cache import cache
 from django.core.exceptions import ValidationError
@@ -10,6 +11,8 @@ from django.http import HttpRequest
 from unfold.forms import AuthenticationForm
 
 from integrations.peers import client_address
+
+log = structlog.get_logger(__name__)
 
 WINDOW = 15 * 60  # seconds that a failed attempt counts
 # Of one name from one address: whoever guesses is stopped, and the owner elsewhere is not locked out.
@@ -27,6 +30,7 @@ class LoginForm(AuthenticationForm):  # type: ignore[misc]  # unfold ships no ty
         name = str(self.cleaned_data.get("username", ""))
         counters = ((_key(address, name), ATTEMPTS), (_key(address), ATTEMPTS_OF_ADDRESS))
         if any(cache.get(key, 0) >= most for key, most in counters):
+            log.warning("login.refused", address=address, reason="too many failed attempts")
             raise ValidationError("Too many failed attempts. Please try again in 15 minutes.", code="too_many")
         try:
             cleaned: dict[str, Any] = super().clean()

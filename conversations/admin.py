@@ -4,7 +4,7 @@ from typing import Any
 from uuid import UUID
 
 from django.contrib import admin
-from django.db import models
+from django.db import models, transaction
 from django.db.models import Count, F, Model, OuterRef, QuerySet, Subquery
 from django.db.models.functions import Left
 from django.http import HttpRequest, HttpResponse
@@ -94,6 +94,12 @@ class PipelineAdmin(StaffAdmin):
     def shown_sessions(self, pipeline: Pipeline) -> SafeString:
         url = reverse("admin:conversations_chatsession_changelist")
         return link(f"{url}?pipeline__id__exact={pipeline.pk}", "Show the sessions")
+
+    def save_model(self, request: HttpRequest, obj: Pipeline, form: Any, change: bool) -> None:
+        with transaction.atomic():
+            if obj.is_default:
+                Pipeline.objects.filter(is_default=True).exclude(pk=obj.pk).update(is_default=False)
+            super().save_model(request, obj, form, change)
 
     def has_delete_permission(self, request: HttpRequest, obj: Pipeline | None = None) -> bool:
         if obj is not None and obj.is_default:

@@ -73,11 +73,25 @@ def _problem(match: Any, pattern: str) -> str:
 
 
 class PipelineForm(forms.ModelForm):  # type: ignore[type-arg]  # generic to mypy only
-    """A pipeline; its owner's addresses are addresses."""
+    """A pipeline; its owner's addresses are addresses, and there is always a default."""
 
     class Meta:
         model = Pipeline
         fields = ("owner_email", "webhook_url")  # the page says what else is on it
+        help_texts = {
+            "webhook_url": "Is told of contact requests too, by a signed POST. At a private address: only with "
+            "ALLOW_PRIVATE_UPSTREAMS.",
+        }
+
+    def clean_is_default(self) -> bool:
+        is_default: bool = self.cleaned_data["is_default"]
+        if self.instance.is_default and not is_default:
+            raise forms.ValidationError("Make another pipeline the default instead: some wires know no other.")
+        return is_default
+
+    def _get_validation_exclusions(self) -> set[str]:
+        # Saved, a new default takes the place of the old one: their constraint is not for the form.
+        return {*super()._get_validation_exclusions(), "is_default"}  # type: ignore[misc]  # Django's, and untyped
 
     def clean_owner_email(self) -> str:
         text: str = self.cleaned_data["owner_email"]

@@ -70,7 +70,7 @@ _TABLE: tuple[tuple[type[Exception], str, int | None, int, int | None], ...] = (
     # exception, Chinese words ("" for the exception's own text), close code, HTTP status, retry after
     (ProtocolError, "", None, 400, None),
     (IdReused, "该消息ID已用于其他消息", None, 409, None),
-    (QueueFull, "等待回答的问题太多，请稍候再问。", None, 409, None),
+    (QueueFull, "等待回答的问题太多，请稍候再问。", None, 429, 5),
     (Refused, "", None, 409, None),
     (StoreFull, "服务繁忙，请稍后再试。", None, 503, 1),
     (StoreUnavailable, "服务暂时不可用，请稍后再试。", None, 503, 5),

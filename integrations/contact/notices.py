@@ -8,6 +8,8 @@ from datetime import datetime
 from typing import Any, Protocol
 
 import msgspec
+import structlog
+from django.conf import settings
 from django.core.mail import EmailMessage
 from django.utils.timezone import localtime
 
@@ -17,6 +19,10 @@ from conversations.jobs import Letter
 from conversations.outbox import AT_ONCE, Undeliverable, Unwanted
 from conversations.types import Language
 
+log = structlog.get_logger(__name__)
+
+# Django's back-ends that reach nobody's mailbox.
+UNREAD = {f"django.core.mail.backends.{kind}.EmailBackend" for kind in ("console", "dummy")}
 SUBJECT_WORDS = 40  # characters of the visitor's words in the subject
 ADMIN_PAGE = "/admin/conversations/contactrequest/{}/change/"
 
@@ -44,6 +50,9 @@ class Notices:
             raise Unwanted
         message = email_of(notice, self._page(notice))
         await asyncio.get_running_loop().run_in_executor(self._threads, _send, message)
+        if settings.EMAIL_BACKEND in UNREAD:
+            log.warning("contact.email_not_sent", means="it was only printed; EMAIL_URL names a mail server")
+            raise Unwanted  # the owner was not told
 
     async def webhook(self, letter: Letter) -> None:
         """Post to the pipeline's webhook."""

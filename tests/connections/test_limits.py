@@ -23,6 +23,14 @@ async def test_what_is_too_much_is_told_when_to_come_again() -> None:
     assert await limiter.hit(per_hour(3), "chat", "ann") is None
 
 
+async def test_the_log_hears_once_of_who_asks_too_often() -> None:
+    limiter = Limiter(enabled=True)
+    with capture_logs() as logs:
+        assert (await admitted(limiter, 50, "ann")).count(False) == 47
+        assert (await admitted(limiter, 5, "bob")).count(False) == 2
+    assert [(entry["event"], entry["who"]) for entry in logs] == [("limit.reached", "ann"), ("limit.reached", "bob")]
+
+
 async def test_switched_off_it_admits_everything() -> None:
     assert await admitted(Limiter(enabled=False), 10, "ann") == [True] * 10
 
@@ -40,5 +48,5 @@ async def test_without_its_redis_a_process_counts_alone_and_says_so_once() -> No
     limiter = Limiter(enabled=True, redis_url="redis://127.0.0.1:1/0")
     with capture_logs() as logs:
         assert await admitted(limiter, 4, "ann") == [True, True, True, False]
-    assert [entry["event"] for entry in logs] == ["limits.alone"]
+    assert [entry["event"] for entry in logs] == ["limits.alone", "limit.reached"]
     await limiter.close()

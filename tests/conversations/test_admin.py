@@ -220,6 +220,23 @@ def test_a_pipeline_is_edited_with_its_routes(admin_client: Client, pipeline: Pi
     assert [(row.kind, row.position) for row in pipeline.routes.all()] == [("openai", 0), ("knowledge", 1)]
 
 
+def test_there_is_always_one_default_pipeline(admin_client: Client, pipeline: Pipeline) -> None:
+    other = Pipeline.objects.create(name="Other")
+
+    def save(which: Pipeline, **fields: str) -> str:
+        routes = {"routes-TOTAL_FORMS": "0", "routes-INITIAL_FORMS": "0"}
+        response = admin_client.post(
+            reverse("admin:conversations_pipeline_change", args=[which.pk]),
+            {"name": which.name, "group_reply": "always", **routes, **fields},
+        )
+        return "" if response.status_code == 302 else response.content.decode()
+
+    assert "Make another pipeline the default instead" in save(pipeline)
+    assert save(other, is_default="on") == ""
+    assert [row.name for row in Pipeline.objects.filter(is_default=True)] == ["Other"]
+    assert save(pipeline) == ""
+
+
 def save_route(client: Client, pipeline: Pipeline, **fields: Any) -> str:
     """Save the pipeline with one more route, to a service; return the page that says what is wrong, or nothing."""
     route = {

@@ -85,7 +85,19 @@ def test_a_regular_expression(pattern: str, question: str, expected: bool) -> No
     assert is_for("regex", pattern, question) is expected
 
 
-@pytest.mark.parametrize("pattern", ["(", "[", "*", "a{99999999999999999999}", r"\p{Nope}", "(?P<n>"])
+@pytest.mark.parametrize(
+    "pattern", ["a{10001}", "a{,10001}", "(?:a{9999}){9999}", "(((a{99}){99}){99}){99}", "a{99999999999999999999}"]
+)
+def test_a_pattern_that_would_take_the_machines_memory_is_not_compiled(pattern: str) -> None:
+    assert problem_with(pattern).startswith("repeats too much: ")
+
+
+@pytest.mark.parametrize("pattern", [r"\d{4}-\d{2}-\d{2}", r"1[3-9]\d{9}", "(a{2,3}){1,}", "a{10000}", "a{"])
+def test_a_pattern_that_counts_a_little_is_taken(pattern: str) -> None:
+    assert problem_with(pattern) == ""
+
+
+@pytest.mark.parametrize("pattern", ["(", "[", "*", r"\p{Nope}", "(?P<n>"])
 def test_what_is_no_regular_expression_says_so(pattern: str) -> None:
     assert problem_with(pattern).startswith("is no regular expression: ")
     with pytest.raises(PatternError, match="is no regular expression"):

@@ -14,7 +14,7 @@ from integrations.strict import ProtocolError
     [
         (ProtocolError("text is required"), "text is required", None, 400, None),
         (IdReused("used with another text"), "used with another text", None, 409, None),
-        (QueueFull("wait"), "wait", None, 409, None),
+        (QueueFull("wait"), "wait", None, 429, 5),
         (Refused("no"), "no", None, 409, None),
         (StoreFull("busy"), "busy", None, 503, 1),
         (StoreUnavailable("no database"), "no database", None, 503, 5),
