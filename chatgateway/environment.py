@@ -5,6 +5,7 @@ import ipaddress
 import os
 import re
 import secrets
+from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -59,6 +60,14 @@ def read_env_file(env: environ.Env, path: Path) -> None:
 
 
 _ASSIGNMENT = re.compile(r"\s*(export\s+)?[A-Za-z_][A-Za-z0-9_]*\s*=")
+
+
+def needs_database(argv: Sequence[str]) -> bool:
+    """Tell whether a command line works on a database that is there, so that no folder is to be made for it."""
+    return argv[1:2] in _ON_DATABASE and not {"-h", "--help"} & set(argv)
+
+
+_ON_DATABASE = (["bootstrap"], ["create_application"], ["load_documents"])
 
 
 def make_data_dir(folder: Path) -> None:

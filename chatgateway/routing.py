@@ -171,7 +171,7 @@ class Gateway:
     def _responders(self) -> dict[str, Responder]:
         responders: dict[str, Responder] = {
             "knowledge": KnowledgeResponder(self.library),
-            "service": ServiceResponder(HubCourier(self.hub, self.store, self.metrics, longest=settings.TURN_DEADLINE)),
+            "service": ServiceResponder(HubCourier(self.hub, self.store, self.metrics)),
         }
         if settings.OPENAI_BASE_URL:
             self._client = open_client(allow_private=settings.ALLOW_PRIVATE_UPSTREAMS)

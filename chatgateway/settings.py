@@ -4,6 +4,7 @@ Sections: where things are, security, applications, database, layer, web, model,
 A wrong value raises ImproperlyConfigured with one sentence that names the variable.
 """
 
+import sys
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,14 @@ import environ
 from django.core.exceptions import ImproperlyConfigured
 
 from chatgateway import logging as gateway_logging
-from chatgateway.environment import is_loopback, is_network, is_origin, read_env_file, read_or_make_secret_key
+from chatgateway.environment import (
+    is_loopback,
+    is_network,
+    is_origin,
+    needs_database,
+    read_env_file,
+    read_or_make_secret_key,
+)
 from chatgateway.unfold import UNFOLD  # noqa: F401  a setting of the admin's theme
 
 env = environ.Env()
@@ -82,6 +90,8 @@ PORT = _whole_number("PORT", 8000, least=1)
 WORKERS = _whole_number("WORKERS", 1, least=1)
 DATA_DIR = Path(env.str("DATA_DIR", default="") or BASE_DIR / "data").resolve()
 PUBLIC_URL = env.str("PUBLIC_URL", default="").rstrip("/")
+if needs_database(sys.argv) and not env.str("DATABASE_URL", default="") and not DATA_DIR.exists():
+    raise ImproperlyConfigured(f"There is no DATA_DIR {DATA_DIR}: set the gateway's, or run `manage.py migrate` first.")
 DEFAULT_PIPELINE = "00000000-0000-4000-8000-000000000001"
 
 # --- Security --------------------------------------------------------------------------------
@@ -342,7 +352,7 @@ MAILBOX_LETTERS = _whole_number("MAILBOX_LETTERS", 1_000, least=1)
 MAILBOX_LETTERS_CONNECTED = _whole_number("MAILBOX_LETTERS_CONNECTED", 10_000, least=1)
 MAILBOX_BYTES = _whole_number("MAILBOX_BYTES", 16_777_216, least=1024)
 MAILBOX_DAYS = _whole_number("MAILBOX_DAYS", 7, least=1, most=36_500)
-# Clients that the hub knows, and the days that one stays known without a connection.
+# Clients of one application that the hub knows, and the days that one stays known without a connection.
 MAX_HUB_CLIENTS = _whole_number("MAX_HUB_CLIENTS", 100_000, least=1)
 HUB_CLIENT_DAYS = _whole_number("HUB_CLIENT_DAYS", 90, least=1, most=36_500)
 DATA_UPLOAD_MAX_MEMORY_SIZE = MAX_FRAME_BYTES

@@ -62,12 +62,13 @@ def first_steps(done: Bootstrapped, *, base_url: str, reveal: bool) -> str:
 
     Without `reveal` the password goes into a file of mode 0600 in DATA_DIR, and its path is told instead.
     """
+    token = "?token=TOKEN" if settings.ACCESS_MODE == "token" else ""
     chat = f"{base_url.replace('http', 'ws', 1)}/api/v1/pipelines/{done.pipeline}/ws/connect"
     lines = [
         f"Chat gateway on {base_url}",
         f"  Pipeline   {done.pipeline}",
         f"  WebSocket  {chat}",
-        f"  Try it     .venv/bin/python -m websockets '{chat}'",
+        f"  Try it     .venv/bin/python -m websockets '{chat}{token}'",
         '             then type  {"type": "message", "message": [{"type": "Plain", "text": "这个产品能做什么？"}]}',
         f"  API        {base_url}/api/docs/",
         f"  Admin      {base_url}/admin/",

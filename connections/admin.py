@@ -1,10 +1,11 @@
 """Staff's pages for who is here."""
 
+from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
 from django.contrib import admin, messages
-from django.db.models import CharField, Count, Exists, F, OuterRef, QuerySet, Subquery, Value
+from django.db.models import CharField, Count, Exists, F, Model, OuterRef, QuerySet, Subquery, Value
 from django.db.models.functions import Cast, Concat
 from django.http import HttpRequest
 from django.urls import reverse
@@ -148,13 +149,31 @@ class HubClientAdmin(ReadOnlyAdmin):
     def has_give_free_permission(self, request: HttpRequest) -> bool:
         return request.user.has_perm("connections.change_hubclient")
 
+    def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        return request.user.has_perm("connections.delete_hubclient")
+
+    def get_deleted_objects(
+        self, objs: Iterable[HubClient], request: HttpRequest
+    ) -> tuple[list[str], dict[str, int], set[str], list[str]]:
+        """Name the clients that are to be forgotten, not each letter; who is connected stands in the way."""
+        clients = list(objs)
+        shown = [f"{client}, waiting letters: {self.shown_waiting(client)}" for client in clients]
+        connected = [f"{client}, which is connected" for client in clients if self._is_connected(client)]
+        return shown, {"hub clients": len(clients)}, set(), connected
+
+    def delete_model(self, request: HttpRequest, obj: HubClient) -> None:
+        services.forget_clients([obj.pk])
+
+    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[HubClient]) -> None:
+        services.forget_clients(queryset.values_list("pk", flat=True))
+
     @admin.display(description="application", ordering="application_name")
     def shown_application(self, client: HubClient) -> str:
         return getattr(client, "application_name", None) or ""
 
     @display(description="state", label=STATES)  # type: ignore[untyped-decorator]
     def shown_state(self, client: HubClient) -> str:
-        return "connected" if client.connection and getattr(client, "is_connected", False) else "away"
+        return "connected" if self._is_connected(client) else "away"
 
     @admin.display(description="waiting letters", ordering="waiting")
     def shown_waiting(self, client: HubClient) -> int:
@@ -163,6 +182,9 @@ class HubClientAdmin(ReadOnlyAdmin):
     @admin.display(description="last seen", ordering="last_seen")
     def shown_seen(self, client: HubClient) -> SafeString:
         return _time(client.last_seen)
+
+    def _is_connected(self, client: HubClient) -> bool:
+        return bool(client.connection and getattr(client, "is_connected", False))
 
 
 def _time(time: datetime) -> SafeString:

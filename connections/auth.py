@@ -75,8 +75,9 @@ def may_use(principal: Principal, wire: str) -> bool:
 
 
 def may_be(principal: Principal, client_id: str) -> bool:
-    """Tell whether `principal` may take a client ID on the hub."""
-    return not principal.client_prefixes or client_id.startswith(principal.client_prefixes)
+    """Tell whether `principal` may take a client ID on the hub; an empty prefix counts as none."""
+    prefixes = tuple(filter(None, principal.client_prefixes))
+    return not prefixes or client_id.startswith(prefixes)
 
 
 class Read(Protocol):

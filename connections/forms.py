@@ -105,6 +105,10 @@ class ApplicationForm(forms.ModelForm):  # type: ignore[type-arg]  # generic to 
     class Meta:
         model = Application
         fields = ("name", "pipeline", "wires", "client_prefixes", "callback_url", "origins", "enabled")
+        help_texts = {
+            "callback_url": "Where answers to /chat/async are posted, signed. At a private address: only with "
+            "ALLOW_PRIVATE_UPSTREAMS.",
+        }
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)

@@ -31,6 +31,7 @@ LOOK = 2.0  # seconds between two looks for what the layer lost
 ON_ITS_WAY = 1.0  # seconds that what the database has already may still take over the layer
 LOOKED_AT = 500  # topics of one query
 FILLED_AT_ONCE = 4
+STOP_RETRY = 0.5  # seconds after which what has not stopped is told so again
 
 Latest = Callable[[Sequence[Any]], Awaitable[Mapping[Any, int]]]  # topics → the newest `seq` of those that have one
 
@@ -82,9 +83,11 @@ class Hub:
 
     async def stop(self) -> None:
         """Leave the layer."""
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        going = self._tasks
+        while going:  # the layer's client may swallow a cancellation
+            for task in going:
+                task.cancel()
+            _, going = await asyncio.wait(going, timeout=STOP_RETRY)
         for room in self._rooms.values():
             room.close()
 

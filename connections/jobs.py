@@ -1,6 +1,6 @@
 """The writes of who is here, as jobs for the writer: each applies all of its kind in a few statements."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any, ClassVar
 from uuid import UUID
@@ -10,6 +10,7 @@ from django.db import connection
 from django.db.models import F
 from django.utils import timezone
 
+from connections.clients import ClientJob, Locked
 from connections.models import Connection, HubClient, Worker
 
 LOST = 1006  # the close code of a socket that ended without one
@@ -112,7 +113,7 @@ class Beat(msgspec.Struct, frozen=True):
         ]
 
 
-class Reopen(msgspec.Struct, frozen=True):
+class Reopen(ClientJob, frozen=True):
     """Put connections that are still open under a new lease, and the names that nobody took from them meanwhile."""
 
     rank: ClassVar[int] = 5
@@ -120,12 +121,20 @@ class Reopen(msgspec.Struct, frozen=True):
     connections: tuple[UUID, ...]
 
     @classmethod
-    def apply(cls, jobs: Sequence["Reopen"]) -> Sequence[None]:
+    def clients(cls, jobs: Sequence["Reopen"]) -> Iterable[int]:
+        held = [connection for job in jobs for connection in job.connections]
+        return HubClient.objects.filter(connection__in=held).values_list("pk", flat=True)
+
+    @classmethod
+    def write(cls, jobs: Sequence["Reopen"], locked: Locked) -> Sequence[None]:
         for job in jobs:
             Connection.objects.filter(uuid__in=job.connections).update(
                 worker=job.worker, ended_at=None, close_code=None, close_reason=""
             )
-            HubClient.objects.filter(connection__in=job.connections).update(worker=job.worker)
+            for client in locked.values():
+                if client.connection in job.connections:
+                    client.worker = job.worker
+                    client.save(update_fields=["worker"])
         return [None] * len(jobs)
 
 

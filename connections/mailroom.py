@@ -18,21 +18,17 @@ from uuid import UUID
 import structlog
 
 from connections import selectors
+from connections.claims import ClaimClient, Claimed, Denied, HeldBy, ReleaseClient
 from connections.events import ClientTopic, MailWaiting, Passing, Replaced
 from connections.hub import Hub
 from connections.mail import (
     PURGED_AT_ONCE,
-    ClaimClient,
-    Claimed,
     Deliver,
-    Denied,
     HandedOver,
-    HeldBy,
     MailLimits,
     Outcome,
     PurgeClients,
     PurgeLetters,
-    ReleaseClient,
 )
 from connections.writer import Writer
 

@@ -78,6 +78,7 @@ class Membership:
         """Keep what has a place in the order for the next `go_live`, and leave the rest out."""
         if self.held is None:
             self.held = []
+            self.after = max(self.after, self.room.last or 0)  # so far this member was told
 
     def go_live(self, after: int | None = None) -> None:
         """Deliver from now on what comes after `seq` `after`; None where the topic has no order."""

@@ -81,6 +81,11 @@ def callback_url(application: UUID) -> str:
     return found.first() or ""
 
 
+def applications_named(name: str) -> int:
+    """Return how many applications have that name."""
+    return Application.objects.filter(name=name).count()
+
+
 def client_prefixes() -> dict[UUID, tuple[str, ...]]:
     """Return what client IDs on the hub must begin with, of every enabled application that has such a list."""
     found = Application.objects.filter(enabled=True).exclude(client_prefixes=[]).order_by()

@@ -9,9 +9,11 @@ from uuid import UUID
 
 from django.contrib.auth.hashers import check_password, make_password
 from django.db import transaction
+from django.db.models import QuerySet
 from django.utils import timezone
 
 from connections.auth import Scope, normal_origin
+from connections.clients import away
 from connections.models import AccessToken, Application, HubClient
 
 TOKEN_BYTES = 32
@@ -101,9 +103,23 @@ def revoke_tokens(ids: Iterable[int]) -> int:
     return AccessToken.objects.filter(pk__in=list(ids), revoked_at=None).update(revoked_at=timezone.now())
 
 
+@transaction.atomic
 def give_names_free(clients: Iterable[int]) -> int:
     """Let the next application that connects under a hub client's name have it, mailbox and all; return how many."""
-    return HubClient.objects.filter(pk__in=list(clients)).exclude(application=None).update(application=None)
+    return _locked(clients).exclude(application=None).update(application=None)
+
+
+@transaction.atomic
+def forget_clients(clients: Iterable[int]) -> int:
+    """Forget those hub clients that are away, and their letters; return how many."""
+    _, forgotten = _locked(clients).filter(away()).delete()
+    return forgotten.get(HubClient._meta.label, 0)
+
+
+def _locked(clients: Iterable[int]) -> QuerySet[HubClient]:
+    """Return hub clients, locked in the order in which the writer locks them."""
+    rows = HubClient.objects.filter(pk__in=list(clients))
+    return rows.filter(pk__in=list(rows.select_for_update().order_by("pk").values_list("pk", flat=True)))
 
 
 def normal_origins(origins: Iterable[str]) -> list[str]:

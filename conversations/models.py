@@ -30,7 +30,8 @@ class Pipeline(models.Model):
     )
     public = models.BooleanField(
         default=False,
-        help_text="In token mode: visitors from an allowed origin need no token (pipeline and contact wires).",
+        help_text="In token mode visitors need no token: on the pipeline and contact wires from a page of an allowed "
+        "origin; of the default pipeline POST /wechat/chat is open to anybody.",
     )
     owner_email = models.CharField(
         max_length=500,

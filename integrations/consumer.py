@@ -52,6 +52,7 @@ LIMITED_WITHIN = 60.0
 CLOSE_PATIENCE = 5.0  # seconds that a close frame may take to get through; then the transport is aborted
 RECHECK = 2.0  # seconds between two looks at a credential; with what is cached, a change takes hold within 5 (S4)
 TASKS = 64  # long works that one connection may have going at once
+TASKS_RETRY = 1  # seconds after which one that was refused may be tried again
 ORDINARY = {NORMAL, 1001, 1005, 1006, RESTARTING}  # close codes of leaving, breaking off, and our own restart
 
 
@@ -127,10 +128,11 @@ class GatewayConsumer(AsyncWebsocketConsumer):
             self._closing = asyncio.get_running_loop().create_task(self._close())
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        """Run long work in a task that ends with the connection."""
+        """Run long work in a task that ends with the connection; raise Limited where too much is going on."""
         if len(self._tasks) >= TASKS:
             work.close()
-            raise WireError("Too many requests at once, please wait for the answers.", zh="同时的请求太多，请稍候再试")
+            log.info("limit.reached", what=f"{self.wire}.tasks", who=self.connection_id, limit=str(TASKS))
+            raise Limited(TASKS_RETRY)
         task = asyncio.get_running_loop().create_task(self._guarded(work))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -144,9 +146,9 @@ class GatewayConsumer(AsyncWebsocketConsumer):
             except (StoreFull, StoreUnavailable):
                 continue  # the database is away or overrun: nothing is known to have changed
             if principal is None:
-                raise WireError("Unauthorized", zh="未通过身份验证", close_code=NOT_AUTHENTICATED)
+                raise WireError("Unauthorized", zh="未通过身份验证", close_code=NOT_AUTHENTICATED, status=401)
             if not self.still_allowed(principal):
-                raise WireError("Forbidden", zh="没有权限", close_code=NOT_ALLOWED)
+                raise WireError("Forbidden", zh="没有权限", close_code=NOT_ALLOWED, status=403)
             if principal.pipeline != self.principal.pipeline:
                 self.end(TRY_LATER, "the application has another pipeline now")
                 return

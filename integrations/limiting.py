@@ -1,22 +1,18 @@
-"""Limits on a wire: what is over one is refused, and an operator can see whom it met."""
+"""Limits on a wire: what is over one is refused, and who is refused too often is sent away."""
 
 import time
 from collections import deque
 
-import structlog
 from limits import RateLimitItem
 
 from connections.limits import Limiter
 from integrations.errors import Limited
-
-log = structlog.get_logger(__name__)
 
 
 async def admit(limiter: Limiter, limit: RateLimitItem, what: str, who: str) -> None:
     """Count one `what` of `who`, such as `contact.message` of a session; raise Limited where that is too much."""
     wait = await limiter.hit(limit, what, who)
     if wait is not None:
-        log.info("limit.reached", what=what, who=who, limit=str(limit), retry_after=wait)
         raise Limited(wait)
 
 

@@ -81,7 +81,7 @@ class SessionConsumer(GatewayConsumer):
             self.failed(question, error)
             return
 
-        def asked(accepting: "asyncio.Future[Accepted]") -> None:
+        def ended(accepting: "asyncio.Future[Accepted]") -> None:
             if accepting.cancelled():
                 return
             error = accepting.exception()
@@ -91,7 +91,7 @@ class SessionConsumer(GatewayConsumer):
                 self.accepted(question, accepting.result())
 
         # The runner owns it: a question accepted is answered, whether this socket lives or not.
-        accepting.add_done_callback(asked)
+        accepting.add_done_callback(ended)
 
     def accepted(self, question: Question, accepted: Accepted) -> None:
         """Tell a duplicate again; of what is new, everybody in the session is told."""
@@ -101,35 +101,39 @@ class SessionConsumer(GatewayConsumer):
                     self.push(frame)
 
     def failed(self, question: Question, error: Exception) -> None:
-        """Tell that `question` was not taken."""
+        """Tell that `question` was not taken, or may not have been."""
         self.fail(error)
 
-    async def replay(self, last_seq: int) -> None:
+    async def replay(self, last_seq: int, told: int | None = None) -> None:
         """Replay what came after `last_seq`, as fast as the peer reads, then go live from there.
 
-        Where nothing can be replayed, a socket that was live goes on from where it was.
+        `told` is how far the session was when this socket began to ask in it; of one that was live it is known. What
+        came after it is not taken as seen, whatever `last_seq` says: the answer that this socket is owed may be there.
+        Where nothing can be replayed, the socket goes on from `told`.
         """
         if self.replaying:
             raise WireError("A resume is going on already", zh="正在恢复会话，请稍候")
         membership = self.membership
         assert membership is not None
-        was_at = membership.after if membership.held is None else None
+        if membership.held is None:
+            membership.pause()
+            told = membership.after
         self.replaying = True
-        membership.pause()
         try:
             await asyncio.sleep(self.resumed_at + RESUME_INTERVAL - time.monotonic())
             self.resumed_at = time.monotonic()
             await self.parts.hub.ready()
             replay = await self.parts.store.read(selectors.replay, self.session.uuid, last_seq)
             self.push(self.resumed(replay))
-            while replay.complete and last_seq < replay.last_seq:
-                page = await self.parts.store.read(selectors.replay_page, self.session.uuid, last_seq, replay.last_seq)
+            seq = last_seq if told is None else min(last_seq, told)
+            while replay.complete and seq < replay.last_seq:
+                page = await self.parts.store.read(selectors.replay_page, self.session.uuid, seq, replay.last_seq)
                 for message in page:
                     if (frame := self.tell_again(message)) is not None:
                         await self._read_by_peer()
                         self.push(frame)
-                last_seq = page[-1].seq if page else replay.last_seq  # what is not there any more was erased
-            membership.go_live(replay.last_seq if replay.complete or was_at is None else was_at)
+                seq = page[-1].seq if page else replay.last_seq  # what is not there any more was erased
+            membership.go_live(replay.last_seq if replay.complete or told is None else told)
         except Exception as error:  # noqa: BLE001  `fail` looks it up in the one table
             # Half resumed is worse than not connected: the client comes again.
             self.fail(error)

@@ -5,14 +5,16 @@ from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
 from connections.hub import Encoder, Member, Membership, Topic
+from conversations.store import OutcomeUnknown
 from conversations.types import Event, Question, SessionKey
-from integrations.asked import UNNAMED, Asked
 from integrations.errors import Fault, WireError
 from integrations.outbound import Frame
+from integrations.owed import UNNAMED, Owed
 from integrations.parts import Parts
 from integrations.sessions import SessionConsumer
 
 SETTLE_PATIENCE = 120.0  # seconds that a socket which leaves a session waits for the answers that it is owed there
+NOT_KNOWN = "暂时无法确认消息是否已保存：若已保存，确认和回答会随后送达，也可稍后恢复会话查看。"
 
 Said = TypeVar("Said")
 
@@ -25,7 +27,7 @@ class VisitorConsumer(SessionConsumer):
 
     def __init__(self, *, parts: Parts) -> None:
         super().__init__(parts=parts)
-        self.asked = Asked()
+        self.owed = Owed()
         self._order = asyncio.Lock()
 
     # --- What a wire uses ------------------------------------------------------------------------
@@ -51,14 +53,14 @@ class VisitorConsumer(SessionConsumer):
         """Make `session` this socket's, paused, once the one it leaves gave its answers; tell whether it is another."""
         if self.membership is not None and session == self.session:
             return False
-        await self.asked.settled(SETTLE_PATIENCE)
-        self.asked = Asked()
+        await self.owed.settled(SETTLE_PATIENCE)
+        self.owed = Owed()
         self.enter(session)
         return True
 
     def ask(self, question: Question) -> None:
         """Ask; what goes wrong is told."""
-        self.asked.ask(question.client_msg_id or UNNAMED, wants_answer=question.wants_answer)
+        self.owed.ask(question.client_msg_id or UNNAMED, wants_answer=question.wants_answer)
         try:
             super().ask(question)
         except WireError as error:
@@ -68,17 +70,26 @@ class VisitorConsumer(SessionConsumer):
         """Tell that `question` was not taken."""
         self.fail(error)
 
+    def doubted(self, question: Question, error: OutcomeUnknown) -> None:
+        """Tell that `question` may not have been taken: not as its end, since that comes where it was."""
+        self.fail(WireError(str(error), zh=NOT_KNOWN, status=503, retry_after=5))
+
     # --- How it is done --------------------------------------------------------------------------
 
     def failed(self, question: Question, error: Exception) -> None:
-        """Note that `question` was not taken, and tell so."""
-        self.asked.refuse(question.client_msg_id or UNNAMED)
-        self.refused(question, error)
+        """Note that `question` was not taken, or may not have been, and tell so."""
+        name = question.client_msg_id or UNNAMED
+        if isinstance(error, OutcomeUnknown):
+            self.owed.doubt(name)
+            self.doubted(question, error)
+        else:
+            self.owed.refuse(name)
+            self.refused(question, error)
 
-    async def replay(self, last_seq: int) -> None:
+    async def replay(self, last_seq: int, told: int | None = None) -> None:
         """Replay what came after `last_seq`, once what was asked before is acknowledged: that is not told again."""
-        await self.asked.stored(SETTLE_PATIENCE)
-        await super().replay(last_seq)
+        await self.owed.stored(SETTLE_PATIENCE)
+        await super().replay(last_seq, told)
 
     def join(self, topic: Topic, encode: Encoder, member: Member | None = None) -> Membership:
         """Become a member of `topic` that turns an event into a frame when it is due, not when it happens."""

@@ -10,6 +10,11 @@ class Migration(migrations.Migration):
     ]
 
     operations = [
+        migrations.AlterField(
+            model_name='pipeline',
+            name='public',
+            field=models.BooleanField(default=False, help_text='In token mode visitors need no token: on the pipeline and contact wires from a page of an allowed origin; of the default pipeline POST /wechat/chat is open to anybody.'),
+        ),
         migrations.AddField(
             model_name='outboxentry',
             name='worker',

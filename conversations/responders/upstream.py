@@ -89,7 +89,7 @@ class CheckedBackend(httpcore2.AsyncNetworkBackend):
                 return await self._inner.connect_tcp(address, port, share, local_address, socket_options)
             except (httpcore2.ConnectError, httpcore2.ConnectTimeout) as error:
                 failure = error
-        raise failure or ForbiddenAddress("the host has no public address")
+        raise failure or ForbiddenAddress("the host has no public address, and ALLOW_PRIVATE_UPSTREAMS is off")
 
     async def _addresses(self, host: str, port: int) -> list[str]:
         """Return the addresses of `host` that may be connected to, in the resolver's order, each once."""

@@ -8,7 +8,6 @@ from django.utils import timezone
 from connections.limits import per_hour, per_minute
 from conversations.escalation import asks_for_owner
 from conversations.selectors import Replay
-from conversations.store import OutcomeUnknown
 from conversations.types import (
     Broadcast,
     Event,
@@ -46,7 +45,7 @@ from integrations.strict import ProtocolError
 from integrations.visitors import VisitorConsumer
 
 MESSAGES = per_minute(60)  # of one visitor
-MESSAGES_OF_ADDRESS = 600  # a minute
+MESSAGES_OF_ADDRESS = per_minute(600)
 REQUESTS = per_hour(5)  # for the owner, of one visitor
 REQUESTS_OF_ADDRESS = per_hour(60)
 GREETING = "WebSocket连接已建立"
@@ -129,40 +128,30 @@ class ContactConsumer(VisitorConsumer):
 
     async def _chat(self, frame: ChatMessage) -> None:
         await self.admit(MESSAGES, "message", str(self.session.uuid))
-        await self.admit(per_minute(MESSAGES_OF_ADDRESS), "message_of_address", self.peer.address)
+        await self.admit(MESSAGES_OF_ADDRESS, "message_of_address", self.peer.address)
         contact = await self._escalation(frame.message)
-        self.ask(
-            Question(
-                session=self.session,
-                wire=self.wire,
-                text=frame.message,
-                components=components(frame.message, frame.timestamp),
-                connection_id=self.connection_id,
-                client_msg_id=str(contact) if contact else None,
-                application=self.principal.application,
-                stream=True,
-                contact=contact,
-                escalated=contact is not None,
-                user_agent=self.peer.user_agent if contact else "",
-            )
-        )
+        self.ask(self._question(frame, contact))
 
     async def _contact(self, frame: ContactRequest) -> None:
         await self._admit_request()
-        request = uuid4()
-        self.ask(
-            Question(
-                session=self.session,
-                wire=self.wire,
-                text=frame.message,
-                components=components(frame.message, frame.timestamp),
-                connection_id=self.connection_id,
-                client_msg_id=str(request),
-                application=self.principal.application,
-                wants_answer=False,
-                contact=request,
-                user_agent=frame.user_agent or self.peer.user_agent,
-            )
+        self.ask(self._question(frame, uuid4()))
+
+    def _question(self, frame: ChatMessage | ContactRequest, contact: UUID | None) -> Question:
+        """Return what a frame says as a question; `contact` is the UUID of the contact request that it opens."""
+        is_chat = isinstance(frame, ChatMessage)
+        user_agent = frame.user_agent if isinstance(frame, ContactRequest) else ""
+        return Question(
+            session=self.session,
+            wire=self.wire,
+            text=frame.message,
+            components=components(frame.message, frame.timestamp),
+            connection_id=self.connection_id,
+            client_msg_id=str(contact) if contact else None,
+            application=self.principal.application,
+            wants_answer=is_chat,
+            contact=contact,
+            escalated=is_chat and contact is not None,
+            user_agent=(user_agent or self.peer.user_agent) if contact else "",
         )
 
     async def _escalation(self, text: str) -> UUID | None:
@@ -188,13 +177,6 @@ class ContactConsumer(VisitorConsumer):
         self.receiver.resumed = True
         await self.replay(frame.last_seq)
 
-    def refused(self, question: Question, error: Exception) -> None:
-        """Tell that `question` was not taken."""
-        if isinstance(error, OutcomeUnknown):  # its words speak of an id, which this wire's messages have not
-            text = "暂时无法确认消息是否已保存，请稍后恢复会话查看。"
-            error = WireError(text, retry_after=5)
-        self.fail(error)
-
     # --- Being told ------------------------------------------------------------------------------
 
     def tell(self, event: Event) -> Frame | None:
@@ -219,7 +201,7 @@ class ContactConsumer(VisitorConsumer):
     def tell_again(self, message: StoredMessage) -> Frame:
         """Return the frame of a stored message that is replayed, the visitor's own included."""
         if message.role is Role.ASSISTANT:
-            self.asked.answer(message, self.connection_id)
+            self.owed.answer(message, self.connection_id)
         return _frame(self.receiver.said(message))
 
     def resumed(self, replay: Replay) -> Frame:
@@ -233,8 +215,8 @@ class ContactConsumer(VisitorConsumer):
 
     def _acknowledge(self, message: StoredMessage) -> None:
         """Acknowledge what this socket's visitor said; where he asked the assistant for the owner, both."""
-        self.asked.store(message)
-        if not message.request_id or self.asked.is_waiting(message.request_id):
+        self.owed.store(message)
+        if not message.request_id or self.owed.is_waiting(message.request_id):
             self._send(self.receiver.chat_received(message))
         if message.request_id:
             self._send(self.receiver.contact_received(message))

@@ -97,7 +97,7 @@ class PipelineConsumer(SessionConsumer):
             self.spawn(self.watch_credential(self.credential))
         wanted = self.peer.query.get("last_seq")
         if wanted is not None and wanted.isascii() and wanted.isdigit() and len(wanted) < 19:
-            self.spawn(self.replay(int(wanted)))
+            self.spawn(self.replay(int(wanted), told=last_seq))
         else:
             membership.go_live(last_seq)
 

@@ -9,8 +9,8 @@ from uuid import UUID
 import msgspec
 
 from connections.auth import Principal, Scope, may, may_be, may_use
+from connections.claims import ClaimClient, Claimed, Denied, HeldBy
 from connections.events import ClientEvent, ClientTopic, MailWaiting, Passing, Probe, Replaced, Replied, StillHere
-from connections.mail import ClaimClient, Claimed, Denied, HeldBy
 from connections.mailroom import Mailroom, Reader
 from integrations.admission import refusal
 from integrations.consumer import GatewayConsumer

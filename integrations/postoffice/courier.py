@@ -2,7 +2,7 @@
 
 Each question goes out from a reply address of its own, so a service that merely answers the letter's `from` is
 matched, from whichever process it is connected to. Only the service that was asked is heard at that address: it is
-signed for it, so that an invented one is known in every process, whichever of them listens.
+signed for it, so that an invented one is known in every process. Whether a reply is in time only who listens knows.
 """
 
 import asyncio
@@ -29,6 +29,7 @@ log = structlog.get_logger(__name__)
 SUBJECT = "question"
 PARTIAL = "partial"  # the type of a reply that another one follows
 REPLIES_WAITING = 1000  # replies to one question that were not read yet; with one more the answer breaks off
+GOOD_FOR = 24 * 3600  # seconds; an address is never old for a wall clock that only jumped by an hour
 LATE = 60.0  # seconds that a reply address is listened at after its answer has ended
 ADDRESSES_LATE = 1000  # addresses that are; beyond them the oldest is given up
 REPLY = "postoffice.reply"  # what the metrics call a reply that reaches nobody
@@ -61,7 +62,7 @@ class Reader(Protocol):
 
 
 def objection(address: str, sender: str) -> str | None:
-    """Return why a letter from `sender` to a reply address reaches nobody, None where it may be in time."""
+    """Return why a letter from `sender` to a reply address reaches nobody, None where somebody may wait for it."""
     try:
         signed = _signer(sender).unsign(address.removeprefix(REPLIES))
     except BadSignature:
@@ -70,7 +71,7 @@ def objection(address: str, sender: str) -> str | None:
 
 
 class HubCourier:
-    """Asks clients of the hub; `reader` reads who is connected. No question takes more than `longest` seconds."""
+    """Asks clients of the hub; `reader` reads who is connected."""
 
     def __init__(
         self,
@@ -78,14 +79,14 @@ class HubCourier:
         reader: Reader,
         metrics: Metrics,
         *,
-        longest: float,
+        good_for: float = GOOD_FOR,
         late: float = LATE,
         addresses: int = ADDRESSES_LATE,
     ) -> None:
         self._hub = hub
         self._reader = reader
         self._metrics = metrics
-        self._longest = longest
+        self._good_for = good_for
         self._late = late
         self._addresses = addresses
         self._ended: dict[_Address, Membership] = {}  # listened at a while longer, oldest first
@@ -96,7 +97,7 @@ class HubCourier:
 
     async def ask(self, service: str, question: str) -> AsyncGenerator[ServiceReply, None]:
         """Send `question` to `service` and yield its replies as they come, for ever."""
-        name = _signer(service).sign(f"{secrets.token_hex(16)}.{int(time.time() + self._longest + self._late)}")
+        name = _signer(service).sign(f"{secrets.token_hex(16)}.{int(time.time() + self._good_for)}")
         address = _Address(f"{REPLIES}{name}", service, self._metrics)
         membership = self._hub.watch(ReplyTopic(address.name), address.take)
         try:

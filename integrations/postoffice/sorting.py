@@ -78,6 +78,7 @@ class Sorter:
         self._bytes = 0
         self._room = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._told: set[str] = set()  # kinds of errors that the log has heard of
         self._dropped: Counter[str] = Counter()
         self._closed = False
 
@@ -208,17 +209,15 @@ class Sorter:
         fault = fault_of(error)
         outcomes |= dict.fromkeys(names, REJECTED)
         reasons.append(fault.message)
-        self._count(RECIPIENT, type(error).__name__, len(names))
+        kind = type(error).__name__
+        is_news = kind not in self._told
+        self._told.add(kind)
+        self._count(RECIPIENT, kind, len(names))
         if isinstance(error, Limited):
             self._limited(error)
-        if fault.expected:
-            log.info(
-                "postoffice.not_taken",
-                connection_id=self._connection_id,
-                error=type(error).__name__,
-                reason=fault.message,
-            )
-        else:
+        if fault.expected and is_news:  # once: the end of the connection tells how many
+            log.info("postoffice.not_taken", connection_id=self._connection_id, error=kind, reason=fault.message)
+        elif not fault.expected:
             log.error("postoffice.error", connection_id=self._connection_id, exc_info=error)
 
     def _drop(self, reason: str, words: str, letter: Letter | None = None) -> None:

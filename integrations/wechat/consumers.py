@@ -7,6 +7,7 @@ from typing import assert_never
 from connections.auth import Principal, visitor_of
 from connections.limits import per_minute
 from conversations.selectors import Replay
+from conversations.store import OutcomeUnknown
 from conversations.types import (
     Event,
     MessageStored,
@@ -183,30 +184,35 @@ class WeChatConsumer(VisitorConsumer):
         """Return the frame of an event: of this socket's own questions, after a resume of every answer."""
         match event:
             case MessageStored(message=message) if message.role is Role.USER:
-                if message.connection_id == self.connection_id:
+                if message.connection_id == self.connection_id and self._is_expected(message):
                     return self._acknowledged(message)
             case MessageStored(message=message):
-                if self.asked.is_unacknowledged(message):  # asked for twice, and answered before we were told so
-                    self._send(processing(message.request_id))
-                if self.asked.answer(message, self.connection_id) or self.resumes:
+                if self._is_owed(message) or self.resumes:
                     return _answer(message)
             case ReplyDelta() if event.reply_to == self.connection_id:
-                request_id = self.asked.request_of(event.question_id)
+                request_id = self.owed.request_of(event.question_id)
                 return Frame(serialise(delta_frame(event, str(self.session.uuid), request_id)), key=event.id)
         return None
 
     def tell_again(self, message: StoredMessage) -> Frame | None:
         """Return the frame of a stored message: replayed, an answer; asked for twice, the question's too."""
         if message.role is Role.USER:
-            if self.replaying or not self.asked.is_waiting(message.request_id):
-                return None
-            return self._acknowledged(message)
-        owed = self.asked.answer(message, self.connection_id)
-        return _answer(message) if owed or self.replaying else None
+            return None if self.replaying or not self._is_expected(message) else self._acknowledged(message)
+        return _answer(message) if self._is_owed(message) or self.replaying else None
 
-    def _acknowledged(self, message: StoredMessage) -> Frame:
-        self.asked.store(message)
-        return Frame(serialise(processing(message.request_id or None)))
+    def _is_expected(self, question: StoredMessage) -> bool:
+        """Tell whether a question is to be acknowledged: one that has its answer was, each time that it was asked."""
+        return not question.request_id or self.owed.is_waiting(question.request_id)
+
+    def _acknowledged(self, question: StoredMessage) -> Frame:
+        self.owed.store(question)
+        return Frame(serialise(processing(question.request_id or None)))
+
+    def _is_owed(self, answer: StoredMessage) -> bool:
+        """Note an answer, acknowledging first what it answers; tell whether this socket asked for it."""
+        for _ in range(self.owed.unacknowledged(answer)):
+            self._send(processing(answer.request_id))
+        return self.owed.answer(answer, self.connection_id)
 
     def resumed(self, replay: Replay) -> Frame:
         """Return the frame that goes before what is replayed."""
@@ -218,6 +224,13 @@ class WeChatConsumer(VisitorConsumer):
     def refused(self, question: Question, error: Exception) -> None:
         """Tell that `question` was not taken."""
         self.fail(error, _shape("chat_response", question.client_msg_id))
+
+    def doubted(self, question: Question, error: OutcomeUnknown) -> None:
+        """Tell that `question` may not have been taken: in an `error`, since a `chat_response` would be its end."""
+        if question.client_msg_id:
+            self.fail(error, _shape("error", question.client_msg_id))
+        else:
+            super().doubted(question, error)
 
     def fail(self, error: Exception, shape: Callable[[Fault], Frame] | None = None) -> None:
         """Tell the client of `error`; of what is wrong with its frame, in the frame's own response."""

@@ -1,4 +1,4 @@
-"""The first start, the later ones, and the commands around them."""
+"""The first start, the later ones, and the command for them."""
 
 import re
 import stat
@@ -9,12 +9,11 @@ from uuid import UUID
 import pytest
 from django.contrib.auth.hashers import check_password
 from django.contrib.auth.models import User
-from django.core.management import CommandError, call_command
+from django.core.management import call_command
 from pytest_django import DjangoAssertNumQueries, Settings
 
 from chatgateway import setup
 from chatgateway.setup import Bootstrapped, bootstrap, first_steps
-from connections.models import AccessToken, Application
 from conversations.models import Document, Pipeline, Route
 
 pytestmark = pytest.mark.django_db
@@ -223,6 +222,13 @@ def test_first_steps_say_where_things_are() -> None:
     assert "password" not in told
 
 
+@pytest.mark.parametrize(("mode", "query"), [("open", ""), ("token", "?token=TOKEN")])
+def test_the_line_to_try_has_a_place_for_the_token(settings: Settings, mode: str, query: str) -> None:
+    settings.ACCESS_MODE = mode
+    told = first_steps(Bootstrapped(UUID(int=1), None), base_url=ADDRESS, reveal=True)
+    assert f"-m websockets 'ws://127.0.0.1:8000/api/v1/pipelines/{UUID(int=1)}/ws/connect{query}'\n" in told
+
+
 def test_the_bootstrap_command_keeps_the_password_off_a_log(tmp_path: Path) -> None:
     output = StringIO()
     call_command("bootstrap", stdout=output)
@@ -239,51 +245,3 @@ def test_the_bootstrap_command_prints_the_password_when_asked(tmp_path: Path) ->
     assert found
     assert User.objects.get().check_password(found[1])
     assert not (tmp_path / "admin_password").exists()
-
-
-# --- create_application ------------------------------------------------------------------------
-
-
-def create_application(*arguments: str) -> dict[str, str]:
-    output = StringIO()
-    call_command("create_application", *arguments, stdout=output)
-    return dict(line.split(": ", 1) for line in output.getvalue().splitlines())
-
-
-def test_an_application_is_printed_with_its_secret() -> None:
-    printed = create_application("shop")
-    application = Application.objects.get()
-    assert printed.keys() == {"appid", "secret"}
-    assert printed["appid"] == application.appid
-    assert check_password(printed["secret"], application.secret_hash)
-    assert not AccessToken.objects.exists()
-
-
-def test_a_token_comes_on_request() -> None:
-    pipeline = Pipeline.objects.create(name="Support")
-    printed = create_application(
-        "shop", "--token", "--scopes", "broadcast, read", "--pipeline", str(pipeline.uuid),
-        "--origin", "https://a.test", "--origin", "https://b.test:443",
-    )  # fmt: skip
-    application = Application.objects.get()
-    assert application.pipeline == pipeline.uuid
-    assert application.origins == ["https://a.test", "https://b.test"]
-    assert AccessToken.objects.get().scopes == ["broadcast", "read"]
-    assert len(printed["token"]) == 43
-
-
-@pytest.mark.parametrize(
-    ("arguments", "sentence"),
-    [
-        (["shop", "--scopes", "fly"], "--scopes must be of"),
-        (["shop", "--scopes", ","], "at least one scope"),
-        (["shop", "--pipeline", "x"], "must be a UUID"),
-        (["shop", "--pipeline", str(UUID(int=5))], "There is no pipeline"),
-        (["shop", "--origin", "shop.test"], "shop.test is not an origin"),
-        ([" "], "NAME must have"),
-    ],
-)
-def test_a_wrong_argument_is_one_sentence_and_makes_nothing(arguments: list[str], sentence: str) -> None:
-    with pytest.raises(CommandError, match=re.escape(sentence)):
-        create_application(*arguments)
-    assert not Application.objects.exists()

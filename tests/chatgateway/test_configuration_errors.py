@@ -14,10 +14,22 @@ from tests.support.waiting import free_port
 pytestmark = pytest.mark.timeout(60)
 
 
+COMMANDS = [
+    ("bootstrap",),
+    ("create_application", "shop"),
+    ("load_documents", ".", "--pipeline", "00000000-0000-4000-8000-000000000001", "--space", "docs"),
+]
+
+
 def serve(data_dir: Path, **changes: str) -> str:
     """Run `manage.py serve`, which must fail, and return its one sentence."""
+    return refused("serve", data_dir=data_dir, **changes)
+
+
+def refused(*arguments: str, data_dir: Path, **changes: str) -> str:
+    """Run a command of manage.py, which must fail, and return its one sentence."""
     done = subprocess.run(
-        [sys.executable, "manage.py", "serve"],
+        [sys.executable, "manage.py", *arguments],
         cwd=ROOT,
         env=plain_environment(data_dir, **{"PORT": str(free_port()), **changes}),
         stdin=subprocess.DEVNULL,
@@ -99,3 +111,19 @@ def test_a_wrong_setting(tmp_path: Path, changes: dict[str, str], says: str) -> 
     sentence = serve(tmp_path, **changes)
     assert says in sentence
     assert "s3cret" not in sentence
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command[0])
+def test_a_command_in_a_wrong_folder_makes_nothing(tmp_path: Path, command: tuple[str, ...]) -> None:
+    wrong = tmp_path / "mistyped"
+    assert f"There is no DATA_DIR {wrong}" in refused(*command, data_dir=wrong)
+    assert not wrong.exists()
+    assert "There is no database" in refused(*command, data_dir=tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["secret_key"]
+
+
+def test_a_command_needs_the_tables_of_this_release(tmp_path: Path) -> None:
+    (tmp_path / "gateway.sqlite3").touch()
+    assert "run `manage.py migrate` first" in refused("create_application", "shop", data_dir=tmp_path)
+    nobody = refused("create_application", "shop", data_dir=tmp_path, DATABASE_URL="postgres://u:s3cret@127.0.0.1:1/n")
+    assert "The database postgres://127.0.0.1:1/n cannot be opened" in nobody

@@ -10,6 +10,8 @@ from channels_redis.pubsub import RedisPubSubChannelLayer
 from connections.hub import Hub
 from connections.relay import Layer
 from tests.connections.doubles import Database, JsonCodec
+from tests.conversations.conftest import database as real_database  # noqa: F401  for our tests too
+from tests.conversations.conftest import database_urls  # noqa: F401
 from tests.support.databases import ValkeyServer
 
 Start = Callable[..., Awaitable[Hub]]

@@ -8,7 +8,7 @@ from uuid import uuid4
 import pytest
 
 from connections import services
-from connections.auth import LONGEST_TTL, Authenticator, Principal, Scope, may, normal_origin, origin_allowed
+from connections.auth import LONGEST_TTL, Authenticator, Principal, Scope, may, may_be, normal_origin, origin_allowed
 from connections.models import AccessToken, Application
 
 P = ParamSpec("P")
@@ -132,6 +132,14 @@ def test_guesses_do_not_push_a_good_token_out(read: CountingRead, application: A
     assert identify(authenticator, plain) is not None
     assert read.calls == calls
     assert len(authenticator._bad) == 3
+
+
+@pytest.mark.parametrize("prefixes", [(), ("",)])
+def test_an_empty_prefix_is_none(prefixes: tuple[str, ...]) -> None:
+    assert may_be(Principal(kind="application", scopes=frozenset(), client_prefixes=prefixes), "/service/a")
+    shop = Principal(kind="application", scopes=frozenset(), client_prefixes=(*prefixes, "/shop/"))
+    assert may_be(shop, "/shop/1")
+    assert not may_be(shop, "/service/a")
 
 
 def test_admin_may_everything() -> None:

@@ -1,30 +1,16 @@
-"""The hub's writes, many of a kind at once."""
+"""Letters of the hub, many at once."""
 
-from collections.abc import Sequence
 from datetime import timedelta
 from uuid import UUID, uuid4
 
-import msgspec
 import pytest
 from django.utils import timezone
 
 from connections import selectors
-from connections.jobs import EndWorker, Register, Reopen
-from connections.mail import (
-    ClaimClient,
-    Claimed,
-    Deliver,
-    Denied,
-    HandedOver,
-    HeldBy,
-    MailLimits,
-    Outcome,
-    PurgeClients,
-    PurgeLetters,
-    ReleaseClient,
-)
+from connections.claims import ClaimClient, Claimed, ReleaseClient
+from connections.jobs import EndWorker, Register
+from connections.mail import Deliver, HandedOver, MailLimits, Outcome, PurgeClients, PurgeLetters
 from connections.models import HubClient, MailboxLetter
-from connections.services import create_application, give_names_free
 
 pytestmark = pytest.mark.django_db
 
@@ -72,11 +58,6 @@ def away(client_id: str) -> Claimed:
     return result
 
 
-def application(*prefixes: str, enabled: bool = True) -> UUID:
-    """Make an application with these prefixes and return its UUID."""
-    return create_application("app", client_prefixes=prefixes, enabled=enabled)[0].uuid
-
-
 def deliver(text: str, *recipients: str, keep: bool = True, limits: MailLimits = LIMITS) -> tuple[Outcome, ...]:
     (outcomes,) = Deliver.apply([Deliver(text, recipients, limits, keep)])
     return tuple(outcomes)
@@ -87,53 +68,6 @@ def waiting() -> tuple[int, int]:
     client = HubClient.objects.get()
     texts = MailboxLetter.objects.values_list("text", flat=True)
     return client.last_byte - client.delivered_byte, sum(len(text.encode()) for text in texts)
-
-
-def test_only_a_newer_start_time_takes_a_name() -> None:
-    worker = new_worker()
-    first, result = claim("用户1", worker, 5)
-    assert isinstance(result, Claimed)
-    assert result.replaced is None
-    for older in (4, 5):
-        assert claim("用户1", worker, older)[1] == HeldBy(first)
-    second, result = claim("用户1", worker, 6)
-    assert isinstance(result, Claimed)
-    assert result.replaced == first
-    third, result = claim("用户1", worker)
-    assert isinstance(result, Claimed)
-    assert result.replaced == second
-    assert HubClient.objects.get().connection == third
-
-
-def test_a_holder_that_was_found_dead_is_passed_over() -> None:
-    worker = new_worker()
-    first, _ = claim("a", worker, 5)
-    assert claim("a", worker, 5, over=uuid4())[1] == HeldBy(first)
-    assert isinstance(claim("a", worker, 5, over=first)[1], Claimed)
-
-
-def test_a_name_is_free_with_its_connection_or_its_worker() -> None:
-    worker, other = new_worker(), new_worker()
-    first, _ = claim("a", worker, 5)
-    ReleaseClient.apply([ReleaseClient("a", uuid4()), ReleaseClient("b", first)])
-    assert claim("a", other, 5)[1] == HeldBy(first)
-    ReleaseClient.apply([ReleaseClient("a", first)])
-    assert isinstance(claim("a", worker, 5)[1], Claimed)
-    EndWorker.apply([EndWorker(worker)])
-    assert not selectors.is_connected("a")
-    assert isinstance(claim("a", other, 5)[1], Claimed)
-
-
-def test_a_worker_that_was_only_asleep_keeps_the_names_that_nobody_took() -> None:
-    asleep, other, again = new_worker(), new_worker(), new_worker()
-    kept, _ = claim("kept", asleep)
-    lost, _ = claim("lost", asleep)
-    EndWorker.apply([EndWorker(asleep)])
-    taker, _ = claim("lost", other)
-    Reopen.apply([Reopen(again, (kept, lost))])
-    assert selectors.is_connected("kept")
-    names = HubClient.objects.values_list("client_id", "connection", "worker")
-    assert set(names) == {("kept", kept, again), ("lost", taker, other)}
 
 
 def test_letters_get_gap_free_places_in_the_order_they_came() -> None:
@@ -241,91 +175,18 @@ def test_what_the_previous_release_did_to_a_mailbox_is_made_good_by_the_next_han
     assert deliver("y" * 9000, "a") + deliver("y" * 1000, "a") == (Outcome.QUEUED, Outcome.QUEUED)
 
 
-# --- Whose name it is --------------------------------------------------------------------------
+def test_what_the_previous_release_handed_over_is_not_counted_for_ever() -> None:
+    away("a")
+    assert deliver("x" * 9000, "a") == (Outcome.QUEUED,)
+    HubClient.objects.update(delivered_seq=1)  # handed over by it
+    MailboxLetter.objects.all().delete()
+    for size in (1000, 2000, 3000):
+        assert deliver("x" * size, "a") == (Outcome.QUEUED,)
+    assert waiting() == (6000, 6000)
+    assert Deliver.apply([Deliver("x" * 3000, ("a",), LIMITS)] * 2) == [(Outcome.QUEUED,), (Outcome.FULL,)]
 
 
-def test_a_name_belongs_to_the_first_application_that_takes_it() -> None:
-    worker, first, second = new_worker(), application(), application()
-    connection, result = claim("a", worker, 5, application=first)
-    assert isinstance(result, Claimed)
-    # Before anything about its holder: a stranger learns nothing.
-    for start_time in (4, 6, None):
-        assert claim("a", worker, start_time, application=second)[1] is Denied.FOREIGN
-    assert claim("a", worker, 5, application=first)[1] == HeldBy(connection)
-    ReleaseClient.apply([ReleaseClient("a", connection)])
-    assert claim("a", worker, application=second)[1] is Denied.FOREIGN
-    assert isinstance(claim("a", worker, application=first)[1], Claimed)
-
-
-def test_a_name_without_owner_is_taken_over_and_open_mode_leaves_an_owner_alone() -> None:
-    worker, first, second = new_worker(), application(), application()
-    claimed("a", worker)
-    assert isinstance(claim("a", worker, application=first)[1], Claimed)
-    claimed("a", worker)
-    assert HubClient.objects.get().application == first
-    assert claim("a", worker, application=second)[1] is Denied.FOREIGN
-
-
-def test_of_two_applications_at_once_the_first_gets_the_name() -> None:
-    worker, first, second = new_worker(), application(), application()
-    jobs = [ClaimClient("a", uuid4(), worker, LIMITS, None, owner) for owner in (first, second)]
-    results: Sequence[object] = ClaimClient.apply(jobs)
-    assert isinstance(results[0], Claimed)
-    assert results[1] is Denied.FOREIGN
-
-
-def test_a_name_that_was_given_free_goes_to_the_next_application_with_its_letters() -> None:
-    worker, first, second = new_worker(), application(), application()
-    connection, result = claim("a", worker, application=first)
-    assert isinstance(result, Claimed)
-    ReleaseClient.apply([ReleaseClient("a", connection)])
-    deliver("waits", "a")
-    assert give_names_free([result.client, result.client + 1]) == 1
-    _, again = claim("a", worker, application=second)
-    assert isinstance(again, Claimed)
-    assert selectors.letters_after(again.client, again.delivered_seq, 10, 10) == [(1, "waits")]
-    assert claim("a", worker, application=first)[1] is Denied.FOREIGN
-
-
-def test_a_prefix_keeps_names_for_the_applications_that_have_it() -> None:
-    worker, without = new_worker(), application()
-    weather, shared = application("/service/zhycit/"), application("/service/", "/x/")
-    application("/closed/", enabled=False)
-    assert claim("/service/zhycit/weather_1", worker, application=without)[1] is Denied.FOREIGN
-    assert not HubClient.objects.exists()  # and so nobody can write to it
-    for name, owner in (
-        ("/service/zhycit/weather_1", weather),
-        ("/service/zhycit/weather_2", shared),  # its own list covers it
-        ("/closed/1", without),
-        ("/service", without),
-    ):
-        assert isinstance(claim(name, worker, application=owner)[1], Claimed)
-    # In open mode there are no applications.
-    assert isinstance(claim("/x/1", worker)[1], Claimed)
-
-
-def test_a_prefix_that_came_later_takes_a_name_from_who_had_it() -> None:
-    worker, before = new_worker(), application()
-    assert isinstance(claim("/late/1", worker, application=before)[1], Claimed)
-    after = application("/late/")
-    assert claim("/late/1", worker, application=before)[1] is Denied.FOREIGN
-    assert claim("/late/1", worker, application=after)[1] is Denied.FOREIGN
-    give_names_free(HubClient.objects.values_list("pk", flat=True))
-    assert isinstance(claim("/late/1", worker, application=after)[1], Claimed)
-
-
-# --- How many are known ------------------------------------------------------------------------
-
-
-def test_known_clients_are_bounded_and_a_known_one_comes_back() -> None:
-    worker, limits = new_worker(), msgspec.structs.replace(LIMITS, clients=2)
-    jobs = [ClaimClient(name, uuid4(), worker, limits) for name in ("a", "b", "c")]
-    results = ClaimClient.apply(jobs)
-    assert [isinstance(result, Claimed) for result in results] == [True, True, False]
-    assert results[2] is Denied.NO_ROOM
-    assert claim("d", worker, limits=limits)[1] is Denied.NO_ROOM
-    assert isinstance(claim("a", worker, limits=limits)[1], Claimed)
-    assert HubClient.objects.count() == 2
+# --- Who stays known ---------------------------------------------------------------------------
 
 
 def test_clients_that_stay_away_are_forgotten_but_for_their_letters() -> None:

@@ -7,11 +7,12 @@ from django.contrib.auth.models import Permission, User
 from django.test import Client
 from django.urls import reverse
 
+from connections.claims import ClaimClient, ReleaseClient
 from connections.jobs import Register
-from connections.mail import ClaimClient, Deliver, ReleaseClient
-from connections.models import HubClient
-from connections.services import create_application
-from tests.connections.test_mail import LIMITS, claim
+from connections.mail import Deliver, Outcome
+from connections.models import HubClient, MailboxLetter
+from connections.services import create_application, forget_clients
+from tests.connections.test_mail import LIMITS, away, claim, claimed, deliver, new_worker
 
 pytestmark = pytest.mark.django_db
 
@@ -55,3 +56,36 @@ def test_a_name_is_given_free_by_who_may(admin_client: Client, client: Client) -
     done = admin_client.post(page, asked, follow=True)
     assert HubClient.objects.get().application is None
     assert "1 name given free." in done.content.decode()
+
+
+def test_who_is_away_is_forgotten_with_its_letters_by_who_may(admin_client: Client, client: Client) -> None:
+    gone, kept = away("<b>squatter</b>").client, away("kept").client
+    deliver("canary", "<b>squatter</b>")
+    deliver("stays", "kept")
+    page = reverse("admin:connections_hubclient_changelist")
+    asked = {"action": "delete_selected", "_selected_action": [gone]}
+    watcher = User.objects.create_user("watcher", is_staff=True)
+    watcher.user_permissions.add(Permission.objects.get(codename="view_hubclient"))
+    client.force_login(watcher)
+    client.post(page, asked | {"post": "yes"})
+    assert client.get(reverse("admin:connections_hubclient_delete", args=[gone])).status_code == 403
+    assert HubClient.objects.count() == 2
+
+    confirmation = admin_client.post(page, asked).content.decode()
+    assert "&lt;b&gt;squatter&lt;/b&gt;, waiting letters: 1" in confirmation
+    assert "canary" not in confirmation
+    assert HubClient.objects.count() == 2
+    admin_client.post(page, asked | {"post": "yes"})
+    assert MailboxLetter.objects.get().text == "stays"
+    assert deliver("x", "<b>squatter</b>") == (Outcome.UNKNOWN,)
+    admin_client.post(reverse("admin:connections_hubclient_delete", args=[kept]), {"post": "yes"})
+    assert not HubClient.objects.exists()
+
+
+def test_who_is_connected_is_not_forgotten(admin_client: Client) -> None:
+    _, here = claimed("here", new_worker())
+    page = reverse("admin:connections_hubclient_delete", args=[here.client])
+    for answer in (admin_client.get(page), admin_client.post(page, {"post": "yes"})):
+        assert "here, which is connected" in answer.content.decode()
+    assert forget_clients([here.client, here.client + 1]) == 0  # it came while staff looked at the page
+    assert HubClient.objects.get().pk == here.client

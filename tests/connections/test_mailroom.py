@@ -7,8 +7,9 @@ from uuid import uuid4
 
 import pytest
 
+from connections.claims import Claimed
 from connections.events import ClientTopic, MailWaiting
-from connections.mail import PURGED_AT_ONCE, Claimed, HandedOver, PurgeClients, PurgeLetters
+from connections.mail import PURGED_AT_ONCE, HandedOver, PurgeClients, PurgeLetters
 from connections.mailroom import PASSING, PASSING_BYTES, Line, Mailroom, Reader
 from connections.writer import Writer
 from tests.connections.conftest import Start

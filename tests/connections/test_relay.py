@@ -1,6 +1,7 @@
 """The relay: events cross between processes over a real layer, which may be away."""
 
 import asyncio
+from contextlib import suppress
 from typing import Any
 
 from channels.layers import InMemoryChannelLayer
@@ -10,6 +11,19 @@ from connections.relay import LAYER_PATIENCE, OUTGOING, envelope, group_name
 from tests.connections.conftest import Start
 from tests.connections.doubles import PATIENCE, Database, JsonCodec, Recorder, Said, StubbornLayer, Talk, as_text, enter
 from tests.support.databases import ValkeyServer
+
+
+class DeafLayer(InMemoryChannelLayer):
+    """A layer that takes for ever to send, and a cancellation for the end of it, as Redis's client sometimes does."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sending = asyncio.Event()
+
+    async def group_send(self, _group: str, _message: Any) -> None:
+        self.sending.set()
+        with suppress(asyncio.CancelledError):
+            await asyncio.Event().wait()
 
 
 async def test_events_cross_in_order_and_own_events_are_not_doubled(start: Start, new_layer: Any) -> None:
@@ -30,7 +44,9 @@ async def test_events_cross_in_order_and_own_events_are_not_doubled(start: Start
 
 
 async def test_two_processes_publish_into_one_order(start: Start, new_layer: Any) -> None:
-    here, there = await start(new_layer(), shared=True), await start(new_layer(), shared=True)
+    stored = Database(*(Said(seq) for seq in range(1, 101)))  # a slow layer leaves gaps to be read
+    here = await start(new_layer(), stored, shared=True, look=60)
+    there = await start(new_layer(), stored, shared=True, look=60)
     near, far = Recorder(), Recorder()
     enter(here, near)
     enter(there, far)
@@ -154,6 +170,16 @@ async def test_a_layer_that_refuses_a_group_is_asked_again(start: Start) -> None
     await hub.ready()
     await layer.group_send(group_name(Talk()), envelope(JsonCodec(), Talk(), Said(None, "in")))
     await member.until("in")
+
+
+async def test_a_hub_stops_whose_layer_swallows_a_cancellation() -> None:
+    layer, stored = DeafLayer(), Database()
+    hub = Hub(layer, JsonCodec(), shared=True, fill=stored.fill, latest=stored.latest)
+    await hub.start()
+    hub.publish(Talk(), Said(None, "x"))
+    async with asyncio.timeout(PATIENCE):
+        await layer.sending.wait()
+        await hub.stop()
 
 
 async def test_what_the_layer_cannot_take_in_time_is_dropped_and_counted() -> None:

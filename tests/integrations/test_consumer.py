@@ -16,14 +16,17 @@ from connections.models import Connection
 from connections.registry import LeaseLimits, Registry
 from connections.writer import Writer
 from conversations.store import OutcomeUnknown, Store
-from integrations.consumer import GatewayConsumer
+from integrations.consumer import LIMITED, TASKS, TASKS_RETRY, GatewayConsumer
 from integrations.errors import TRY_LATER
 from integrations.parts import Parts
 from integrations.peers import Peer
 from tests.chatgateway.test_health import allow_connections
 from tests.conftest import GatewayFactory
-from tests.support.clients import PipelineClient
+from tests.support.clients import Frame, PipelineClient, SocketClient
+from tests.support.contact import ContactClient
+from tests.support.server import GatewayProcess
 from tests.support.waiting import eventually
+from tests.support.wechat import WeChatClient
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -44,6 +47,38 @@ async def test_a_handshake_that_needs_a_database_that_is_away_is_503(start_gatew
     assert int(refused.value.response.headers["Retry-After"]) > 0
     assert gateway.log()[logged:].count("connection.refused") == 1
     allow_connections(gateway.database_url, allowed=True)
+
+
+# --- Too much at once --------------------------------------------------------------------------
+
+
+async def flood_contact(gateway: GatewayProcess) -> tuple[SocketClient, Frame]:
+    client = await ContactClient.connect(gateway)
+    return client, {"type": "resume", **client.credentials, "last_seq": 0}
+
+
+async def flood_wechat(gateway: GatewayProcess) -> tuple[SocketClient, Frame]:
+    client = await WeChatClient.open(gateway, login="c")
+    return client, {"type": "resume", "resume_token": client.resume_token, "last_seq": 0}
+
+
+@pytest.mark.parametrize("begin", [flood_contact, flood_wechat])
+async def test_who_wants_too_much_at_once_is_told_when_to_come_again_and_sent_away(
+    start_gateway: GatewayFactory, begin: Callable[[GatewayProcess], Awaitable[tuple[SocketClient, Frame]]]
+) -> None:
+    gateway = start_gateway(environment={"RATE_LIMITS": "off"})
+    client, resume = await begin(gateway)
+    for _ in range(TASKS + LIMITED):  # each takes its time, one after another
+        await client.send(resume)
+    refused = 0
+    while refused < LIMITED:
+        frame = await client.recv()
+        if "retry_after" in (frame.get("data") or frame):
+            assert (frame.get("data") or frame)["retry_after"] == TASKS_RETRY
+            assert frame.get("code", 429) == 429
+            refused += 1
+    assert await client.closed() == 4129
+    assert "limit.reached" in gateway.log()
 
 
 # --- Opening -----------------------------------------------------------------------------------

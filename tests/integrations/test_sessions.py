@@ -1,7 +1,14 @@
 """A socket in one session, on a real server."""
 
+from typing import Any
+
+import pytest
+
 from tests.conftest import GatewayFactory
-from tests.support.clients import PipelineClient, is_final, is_type
+from tests.support.clients import PipelineClient, SocketClient, is_final, is_type
+from tests.support.contact import ContactClient
+from tests.support.server import GatewayProcess
+from tests.support.wechat import WeChatClient
 
 NOWHERE = 99  # a `last_seq` beyond the session's end
 
@@ -17,3 +24,37 @@ async def test_a_resume_that_replays_nothing_costs_nothing_that_was_on_its_way(s
         resumed = next(frame for frame in frames if frame["type"] == "resumed")
         assert not resumed["resumed"]
         assert [frame["data"]["seq"] for frame in frames if frame.get("data", {}).get("seq")] == [1, 2]
+
+
+async def opened(gateway: GatewayProcess, wire: str) -> tuple[SocketClient, dict[str, Any], dict[str, Any]]:
+    """Return a socket in a session of its own, a question of that wire, and what re-enters the session."""
+    match wire:
+        case "contact":
+            contact = await ContactClient.connect(gateway)
+            return contact, {"type": "chat_message", "message": "What can you do?"}, contact.credentials
+        case "wechat":
+            wechat = await WeChatClient.open(gateway, login="c")
+            return wechat, {"type": "chat", "query": "What can you do?"}, {"resume_token": wechat.resume_token}
+        case _:
+            question = [{"type": "Plain", "text": "What can you do?"}]
+            return await PipelineClient.connect(gateway), {"type": "message", "message": question}, {}
+
+
+def is_answer(frame: dict[str, Any]) -> bool:
+    """Tell whether a frame ends an answer, on any wire."""
+    return frame["type"] == "chat_response" or frame.get("sender") == "assistant" or is_final(frame)
+
+
+@pytest.mark.parametrize("wire", ["contact", "wechat", "langbot"])
+async def test_an_answer_that_a_resume_claims_to_have_seen_too_early_is_told(
+    start_gateway: GatewayFactory, wire: str
+) -> None:
+    client, question, token = await opened(start_gateway(), wire)
+    async with client:
+        await client.send({"type": "resume", **token, "last_seq": 0})
+        await client.recv()
+        # The second resume waits for its time, and the answer, which is the second message, comes meanwhile.
+        await client.send(question)
+        await client.send({"type": "resume", **token, "last_seq": 2})
+        frames = await client.until(is_answer, 5)
+        assert sum(map(is_answer, frames + await client.recv_after_ping())) == 1

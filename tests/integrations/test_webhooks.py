@@ -98,7 +98,7 @@ async def test_a_redirect_is_not_followed(receiver: Receiver) -> None:
 
 async def test_a_private_address_is_called_only_where_that_is_allowed(receiver: Receiver) -> None:
     async with webhooks(allow_private=False) as hooks:
-        with pytest.raises(Undeliverable):
+        with pytest.raises(Undeliverable, match="no public address, and ALLOW_PRIVATE_UPSTREAMS is off"):
             await hooks.post(receiver.url, BODY, owner=uuid4(), delivery="7")
     assert receiver.body == b""
 

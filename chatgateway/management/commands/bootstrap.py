@@ -5,12 +5,12 @@ from argparse import ArgumentParser
 from typing import Any
 
 from django.conf import settings
-from django.core.management.base import BaseCommand
 
+from chatgateway.management.command import DatabaseCommand
 from chatgateway.setup import address, bootstrap, first_steps
 
 
-class Command(BaseCommand):
+class Command(DatabaseCommand):
     help = "Make what the gateway needs to answer; does nothing twice."
 
     def add_arguments(self, parser: ArgumentParser) -> None:

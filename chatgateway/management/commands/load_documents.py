@@ -3,13 +3,13 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-from django.core.management.base import BaseCommand, CommandError
-from django.db import DatabaseError
+from django.core.management.base import CommandError
 
+from chatgateway.management.command import DatabaseCommand
 from conversations import services
 
 
-class Command(BaseCommand):
+class Command(DatabaseCommand):
     help = "Load a folder of Markdown and text files into a pipeline's knowledge; run it again after changes."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
@@ -29,8 +29,6 @@ class Command(BaseCommand):
             load = services.load_folder(pipeline, options["space"], Path(options["path"]), url_base=options["url_base"])
         except services.DocumentError as error:
             raise CommandError(str(error)) from error
-        except DatabaseError as error:
-            raise CommandError(f"The database cannot be used: {str(error).strip()}.") from error
         for reason in load.skipped:
             self.stderr.write(f"Skipped {reason}.")
         self.stdout.write(

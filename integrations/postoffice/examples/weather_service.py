@@ -10,7 +10,8 @@ A question comes as a letter: {"from": "AI_CHATBOT/…", "to": CLIENT_ID, "conte
 An answer goes to its `from`. Letters of type "partial" are shown as they come; one of type "msg" ends the answer, and
 may say all of it again.
 
-A connection that breaks is made anew, after a pause that doubles from 1 to 30 seconds.
+A connection that breaks is made anew, after a pause that doubles from 1 to 30 seconds. Where that cannot help (a token
+that is refused, a name that is another's) the service ends with a sentence.
 """
 
 import argparse
@@ -20,7 +21,9 @@ import json
 import logging
 import os
 import random
+import sys
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -34,6 +37,8 @@ FIRST_PAUSE = 1.0  # seconds before a connection that broke is made anew
 LONGEST_PAUSE = 30.0
 STEADY = 10.0  # seconds after which a connection counts as good, and the pause begins anew
 REPLACED = 4009  # close code: somebody else has connected under our name
+REFUSED = {401, 403, 409}  # statuses with which trying again is useless
+DO_NOT_RECONNECT = range(4000, 4100)  # close codes with which it is too
 LONGEST_ID = 300  # characters; the hub refuses a longer name
 FILLERS = ("请问", "今天", "明天", "现在", "的", "查一下", "查询")
 
@@ -168,8 +173,8 @@ def fetch_token(service: Options) -> str:
         return str(json.load(response)["token"])
 
 
-async def run(service: Options) -> None:
-    """Serve for ever; return only when somebody else has taken our name."""
+async def run(service: Options) -> str | None:
+    """Serve for as long as that makes sense; return what is wrong, or None where somebody else has taken our name."""
     pause = FIRST_PAUSE
     while True:
         connected_at = time.monotonic()
@@ -184,10 +189,20 @@ async def run(service: Options) -> None:
                 await serve(socket)
         except ConnectionClosed as closed:
             log.info("the connection broke: %s", closed)
-            if closed.rcvd is not None and closed.rcvd.code == REPLACED:
-                return
+            code = closed.rcvd.code if closed.rcvd is not None else None
+            if code == REPLACED:
+                return None
+            if code in DO_NOT_RECONNECT:
+                return f"The hub no longer takes {service.client_id}: {closed.rcvd}."
         except InvalidStatus as refusal:
-            log.warning("refused: %s", refusal.response.body.decode(errors="replace").strip() or refusal)
+            reason = f"{refusal.response.status_code} {refusal.response.body.decode(errors='replace').strip()}".strip()
+            if refusal.response.status_code in REFUSED:
+                return f"The hub refuses {service.client_id}: {reason}."
+            log.warning("refused: %s", reason)
+        except urllib.error.HTTPError as refusal:
+            if refusal.code in REFUSED:
+                return f"There is no token for {service.appid}: {refusal}."
+            log.warning("no token: %s", refusal)
         except (OSError, WebSocketException, ValueError, KeyError) as error:
             log.warning("no connection: %s", error)
         if time.monotonic() - connected_at >= STEADY:
@@ -200,4 +215,4 @@ if __name__ == "__main__":
     chosen = options()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
     with contextlib.suppress(KeyboardInterrupt):
-        asyncio.run(run(chosen))
+        sys.exit(asyncio.run(run(chosen)))

@@ -273,7 +273,7 @@ async def test_an_address_says_six_hundred_things_a_minute_whoever_it_says_to_be
             while heard < 60:
                 heard += (await client.recv())["type"] in {"chat_message_received", "error"}
 
-    await asyncio.gather(*(say_sixty_things() for _ in range(MESSAGES_OF_ADDRESS // 60)))
+    await asyncio.gather(*(say_sixty_things() for _ in range(MESSAGES_OF_ADDRESS.amount // 60)))
     async with await ContactClient.connect(gateway) as client:
         await client.send({"type": "chat_message", "message": "one more"})
         error = await client.recv()

@@ -111,6 +111,7 @@ class Collaborators:
     def __init__(self, messages: int = 0) -> None:
         self.key = SessionKey(uuid4(), UUID(DEFAULT_PIPELINE), "person")
         self.messages = [said(self.key, seq) for seq in range(1, messages + 1)]
+        self.said_meanwhile = 0  # so many are stored between the greeting and a replay
         self.failure: Exception | None = None
         self.replays: list[float] = []
         self.stops: list[UUID] = []
@@ -131,6 +132,8 @@ class Collaborators:
             return [message for message in self.messages if message.seq > arguments[1]][:2]
         assert function is selectors.replay
         self.replays.append(time.monotonic())
+        newest = len(self.messages)
+        self.messages += [said(self.key, newest + number) for number in range(1, self.said_meanwhile + 1)]
         if self.failure is not None:
             raise self.failure
         return selectors.Replay(len(self.messages), complete=True)
@@ -175,8 +178,11 @@ def said(key: SessionKey, seq: int) -> StoredMessage:
 class Socket:
     """A consumer's peer. It takes `reads` frames of the consumer's, and then no more."""
 
-    def __init__(self, parts: Collaborators, kind: type[PipelineConsumer] = Hasty, reads: int = 10_000) -> None:
+    def __init__(
+        self, parts: Collaborators, kind: type[PipelineConsumer] = Hasty, reads: int = 10_000, query: str = ""
+    ) -> None:
         self.got: list[Any] = []
+        self._query = query
         self._parts = parts
         self._reads = reads
         self._heard = asyncio.Event()
@@ -187,7 +193,7 @@ class Socket:
         token = resume.issue(self._parts.key)
         scope = {
             "type": "websocket", "headers": [], "url_route": {"kwargs": {"pipeline_uuid": DEFAULT_PIPELINE}},
-            "query_string": f"session_id={self._parts.key.uuid}&resume_token={token}".encode(),
+            "query_string": f"session_id={self._parts.key.uuid}&resume_token={token}{self._query}".encode(),
         }  # fmt: skip
         self._sent.put_nowait({"type": "websocket.connect"})
         self._serving = asyncio.create_task(self._consumer(scope, self._sent.get, self._send))
@@ -268,3 +274,11 @@ async def test_stops_in_a_row_are_few_and_none_is_lost() -> None:
         assert len(parts.stops) == 1
         await eventually(parts.was_stopped_twice, timeout=5, what="the second stop")
     assert parts.stops == [parts.key.uuid] * 2
+
+
+async def test_what_is_said_after_the_greeting_is_told_whatever_the_query_claims_to_have_seen() -> None:
+    parts = Collaborators(messages=1)
+    parts.said_meanwhile = 2
+    async with Socket(parts, query="&last_seq=3") as client:
+        frames = await client.until(lambda frame: frame.get("data", {}).get("seq") == 3)
+        assert [frame["type"] for frame in frames] == ["resumed", "user_message", "user_message"]

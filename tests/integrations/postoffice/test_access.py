@@ -87,6 +87,20 @@ async def test_a_name_under_another_application_s_prefix_is_refused_and_not_made
     await (await HubClient.connect(guarded, f"{prefix}1", token=owner)).close()
 
 
+async def test_a_prefix_that_came_later_takes_a_name_over_with_its_letters(guarded: GatewayProcess, name: Name) -> None:
+    prefix = name("billing") + "/"
+    before = make_application(guarded).token
+    await (await HubClient.connect(guarded, f"{prefix}1", token=before)).close()
+    async with await HubClient.connect(guarded, name("writer"), token=before, receipts=1) as writer:
+        await writer.write(f"{prefix}1", "waits")
+        assert (await writer.recv())["subject"] == "queued"
+    wide, narrow = (make_application(guarded, client_prefixes=(one,)).token for one in (prefix[:-1], prefix))
+    for other in (before, wide):
+        assert await refusal(guarded, f"{prefix}1", token=other) == UNAUTHORIZED
+    async with await HubClient.connect(guarded, f"{prefix}1", token=narrow) as heir:
+        assert (await heir.recv())["content"] == "waits"
+
+
 async def test_a_revoked_token_closes_and_a_reader_may_not_write(
     guarded: GatewayProcess, token: str, name: Name
 ) -> None:

@@ -17,7 +17,7 @@ from connections.events import ClientEvent, ClientTopic, Passing, Replied, Reply
 from connections.hub import Hub, Membership
 from connections.metrics import Metrics
 from conversations.responders.base import ResponderError, ServiceReply
-from integrations.postoffice.courier import FOREIGN, REPLIES_WAITING, REPLY, TOO_LATE, HubCourier, objection
+from integrations.postoffice.courier import FOREIGN, GOOD_FOR, REPLIES_WAITING, REPLY, TOO_LATE, HubCourier, objection
 from integrations.postoffice.protocol import ID_LENGTH
 
 WEATHER = "/service/zhycit/weather_1"
@@ -67,7 +67,7 @@ class Service:
 
 
 def new_courier(hub: Hub, metrics: Metrics | None = None, **options: Any) -> HubCourier:
-    return HubCourier(hub, Reader(), metrics or Metrics(), **{"longest": 60, **options})
+    return HubCourier(hub, Reader(), metrics or Metrics(), **options)
 
 
 Start = Callable[..., Coroutine[Any, Any, Hub]]
@@ -249,11 +249,12 @@ async def test_an_address_is_for_the_service_that_was_asked_and_for_nobody_else(
         assert objection(address, other) == FOREIGN
 
 
-async def test_an_address_ends_with_its_question_s_longest_time(hub: Hub) -> None:
-    service, courier = Service(hub), new_courier(hub, longest=-60, late=0)
+@pytest.mark.parametrize(("age", "reason"), [(0, None), (3600, None), (-3600, None), (GOOD_FOR + 60, TOO_LATE)])
+async def test_an_address_is_good_for_a_day_so_that_a_clock_may_jump(hub: Hub, age: float, reason: str | None) -> None:
+    service, courier = Service(hub), new_courier(hub, good_for=GOOD_FOR - age)
     async with ask(courier) as replies:
         await first(replies, service.reply("晴"))
-    assert objection(await service.asked(), WEATHER) == TOO_LATE
+    assert objection(await service.asked(), WEATHER) == reason
 
 
 # --- Too late ----------------------------------------------------------------------------------

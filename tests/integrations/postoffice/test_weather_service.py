@@ -1,10 +1,18 @@
 """What the example says; that it says so over a socket is tested with a process of it."""
 
+import asyncio
+import http
 import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import pytest
+from websockets.asyncio.server import ServerConnection
+from websockets.asyncio.server import serve as serve_sockets
+from websockets.http11 import Request, Response
 
-from integrations.postoffice.examples.weather_service import Options, options, parts_of_answer, read
+from integrations.postoffice.examples.weather_service import Options, options, parts_of_answer, read, run
+from tests.support.server import GatewayProcess
 
 VARIABLES = ("SOCKET_URL", "CLIENT_ID", "APPID", "SECRET", "TOKEN_URL")
 
@@ -103,3 +111,47 @@ def test_a_value_that_cannot_work_is_one_sentence(
     usage, error = capsys.readouterr().err.splitlines()
     assert usage.startswith("usage: ")
     assert sentence in error
+
+
+@asynccontextmanager
+async def hub(*ends: int) -> AsyncIterator[Options]:
+    """A hub that meets one connection after another with a status before the upgrade, or a close code after it."""
+    left = list(ends)
+
+    def refuse(connection: ServerConnection, request: Request) -> Response | None:
+        return connection.respond(http.HTTPStatus(left.pop(0)), "a reason\n") if left[0] < 1000 else None
+
+    async def close(connection: ServerConnection) -> None:
+        await connection.close(left.pop(0), "a reason")
+
+    async with serve_sockets(close, "127.0.0.1", 0, process_request=refuse) as server:
+        port = server.sockets[0].getsockname()[1]
+        yield Options(f"ws://127.0.0.1:{port}/", "/service/a", "", "", "")
+    assert left == []
+
+
+@pytest.mark.parametrize(
+    ("ends", "sentence"),
+    [
+        ((401,), "The hub refuses /service/a: 401 a reason."),
+        ((403,), "The hub refuses /service/a: 403 a reason."),
+        ((409,), "The hub refuses /service/a: 409 a reason."),
+        ((4001,), "The hub no longer takes /service/a: 4001"),
+        ((4003,), "The hub no longer takes /service/a: 4003"),
+        ((503, 401), "401"),
+        ((1012, 401), "401"),
+        ((4108, 401), "401"),
+    ],
+)
+async def test_it_connects_again_only_where_that_can_help(ends: tuple[int, ...], sentence: str) -> None:
+    async with hub(*ends) as service, asyncio.timeout(10):
+        assert sentence in (await run(service) or "")
+
+
+async def test_a_gateway_that_wants_a_token_ends_it_with_a_sentence(guarded: GatewayProcess) -> None:
+    beside = f"{guarded.url}/wecom/token"
+    stranger = Options(f"{guarded.ws_url}/", "/service/a", "", "", beside)
+    wrong = Options(f"{guarded.ws_url}/", "/service/a", "app_1", "wrong", beside)
+    async with asyncio.timeout(20):
+        assert await run(stranger) == "The hub refuses /service/a: 401 Unauthorized."
+        assert await run(wrong) == "There is no token for app_1: HTTP Error 401: Unauthorized."
