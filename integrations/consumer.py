@@ -51,6 +51,7 @@ LIMITED = 10  # so many times over a limit within LIMITED_WITHIN seconds close i
 LIMITED_WITHIN = 60.0
 CLOSE_PATIENCE = 5.0  # seconds that a close frame may take to get through; then the transport is aborted
 RECHECK = 2.0  # seconds between two looks at a credential; with what is cached, a change takes hold within 5 (S4)
+TOO_MANY_STATUS = 429  # of an error that tells that something is over a limit
 TASKS = 64  # long works that one connection may have going at once
 TASKS_RETRY = 1  # seconds after which one that was refused may be tried again
 ORDINARY = {NORMAL, 1001, 1005, 1006, RESTARTING}  # close codes of leaving, breaking off, and our own restart
@@ -112,7 +113,7 @@ class GatewayConsumer(AsyncWebsocketConsumer):
         frame = (shape or self.error_frame)(fault)
         if frame is not None:
             self.push(frame)
-        if isinstance(error, Limited) and self._limited.are_out():
+        if fault.status == TOO_MANY_STATUS and self._limited.are_out():
             self.end(TOO_MANY, "too many requests")
         if fault.close_code is not None:
             self.end(fault.close_code, fault.message)
