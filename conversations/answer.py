@@ -15,6 +15,7 @@ class Answer:
 
     def __init__(self, turn: Turn, interval: float, publish: Publish, save: Callable[[Turn, str], None]) -> None:
         self.text = ""
+        self.shown = turn.partial  # so much of it as was told
         self.reply = Reply()
         self.responder = ""
         self.first_text_ms: int | None = None
@@ -27,6 +28,7 @@ class Answer:
         self._began = self._saved = self._loop.time()
         self._emitted = 0.0
         self._timer: asyncio.TimerHandle | None = None
+        self._closed = False
 
     def lead(self, text: str) -> None:
         """Put `text` before whatever is added first."""
@@ -40,7 +42,7 @@ class Answer:
             text = self._lead + text
             self.first_text_ms = int((self._loop.time() - self._began) * 1000)
         self.text += text
-        if self._turn.stream and self._timer is None:
+        if self._turn.stream and self._timer is None and not self._closed:
             due = self._emitted + self._interval
             if self._loop.time() >= due:
                 self._emit()
@@ -62,6 +64,7 @@ class Answer:
 
     def close(self) -> None:
         """Send no more deltas."""
+        self._closed = True
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -70,6 +73,7 @@ class Answer:
         turn = self._turn
         self._timer = None
         self._emitted = now = self._loop.time()
+        self.shown = self.text
         self._publish(
             SessionTopic(turn.session.uuid),
             ReplyDelta(turn.id, turn.session.session_type, self.text, turn.started, turn.reply_to, turn.question_id),
@@ -86,6 +90,7 @@ class RunningTurn:
     """A turn's task and, once somebody ended it early, why."""
 
     task: asyncio.Task[None]
+    answer: Answer
 
     def __init__(self, turn: int) -> None:
         self.turn = turn
@@ -100,4 +105,6 @@ class RunningTurn:
             self.task.cancel()
         elif self.answering and self.outcome is None:
             self.outcome = outcome
+            if outcome is Outcome.HANDED:
+                self.answer.close()  # not a word more
             self.task.cancel()

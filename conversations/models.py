@@ -5,6 +5,7 @@ Integer primary keys inside, UUIDs outside. Messages are only ever appended.
 
 import uuid
 
+from django.conf import settings
 from django.core.validators import URLValidator
 from django.db import models
 from django.db.models import Q
@@ -126,6 +127,11 @@ class ChatSession(models.Model):
     last_seq = models.PositiveBigIntegerField(default=0)
     # Turns not yet ended; above one, the rest wait for their turn.
     open_turns = models.PositiveIntegerField(default=0)
+    # The person who has taken it over from the bot, since when, and until when unless he says something; else empty.
+    holder = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, related_name="+")
+    held_by = models.CharField(max_length=100, blank=True, default="", db_default="")
+    held_since = models.DateTimeField(null=True, blank=True)
+    held_until = models.DateTimeField(null=True, blank=True)
     created_at = models.DateTimeField()
     last_message_at = models.DateTimeField()
 
@@ -134,6 +140,7 @@ class ChatSession(models.Model):
         indexes = [
             models.Index(fields=["pipeline", "session_type", "-last_message_at"], name="session_recent"),
             models.Index(fields=["-last_message_at"], name="session_latest"),
+            models.Index(fields=["held_until"], condition=Q(held_until__isnull=False), name="session_held"),
         ]
 
     def __str__(self) -> str:
@@ -147,6 +154,7 @@ class Message(models.Model):
         USER = "user", "User"
         ASSISTANT = "assistant", "Assistant"
         OPERATOR = "operator", "Operator"
+        NOTICE = "notice", "Notice"
 
     session = models.ForeignKey(ChatSession, on_delete=models.CASCADE, related_name="messages")
     seq = models.PositiveBigIntegerField()

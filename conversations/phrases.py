@@ -27,6 +27,23 @@ NOBODY_TO_CALL: dict[Language, str] = {
     "zh-hans": "抱歉，这里现在无法转接人工，我只能根据文档回答问题。",
     "en": "Sorry, I cannot put you through to a person from here; I can only answer from the documents.",
 }
+# A person and the bot take turns; `name` is the person's.
+JOINED: dict[Language, str] = {
+    "zh-hans": "{name}已加入对话，接下来由人工为您服务。",
+    "en": "{name} has joined the conversation and will answer you from here.",
+}
+LEFT: dict[Language, str] = {
+    "zh-hans": "{name}已离开对话，接下来由机器人回答您的问题。",
+    "en": "{name} has left the conversation; the bot answers your questions again.",
+}
+HANDED: dict[Language, str] = {
+    "zh-hans": "（接下来由人工为您服务。）",
+    "en": "(A person takes over from here.)",
+}
+HELD: dict[Language, str] = {
+    "zh-hans": "人工正在处理您的对话，您的消息已收到。",
+    "en": "A person is looking after your conversation and has received your message.",
+}
 
 
 def language_of(text: str) -> Language:

@@ -8,6 +8,7 @@ from uuid import UUID
 import msgspec
 from django.db.models import F, Q, QuerySet, TextField
 from django.db.models.functions import Cast, Coalesce, Length
+from django.utils import timezone
 
 from conversations.models import ChatSession, Document, Message, OutboxEntry, Pipeline, Route
 from conversations.models import Turn as TurnRow
@@ -20,6 +21,7 @@ PAGE_CHARACTERS = 256 * 1024  # in these at most, where it is more than one
 REPLAY_LIMIT = 300  # messages that a resume replays at most (R2); beyond it the client reloads the history
 MEMORY_MESSAGES = 40  # newest messages that a model may be reminded of; tokens bound them further
 SESSIONS_LISTED = 500
+_NAMED = (Message.Role.OPERATOR, Message.Role.NOTICE)  # whose messages say who spoke, or is spoken of
 
 
 class SessionState(msgspec.Struct, frozen=True):
@@ -187,6 +189,13 @@ def _messages_from(places: Sequence[tuple[int, int]]) -> dict[UUID, list[StoredM
     return streams
 
 
+def sessions_untouched() -> list[UUID]:
+    """Return the sessions that a person holds and has not touched for too long."""
+    return list(
+        ChatSession.objects.filter(held_until__lt=timezone.now()).values_list("uuid", flat=True)[:SESSIONS_LISTED]
+    )
+
+
 def message(id_: int) -> StoredMessage | None:
     """Return the message of that id, or None while there is none."""
     row = _messages().filter(pk=id_).first()
@@ -202,6 +211,7 @@ def past_messages(session_id: int, epoch: int, before_seq: int) -> list[PastMess
     """Return what was said in an epoch before `before_seq`, oldest first: the newest MEMORY_MESSAGES of it."""
     found = (
         Message.objects.filter(session_id=session_id, epoch=epoch, seq__lt=before_seq)
+        .exclude(role=Message.Role.NOTICE)
         .order_by("-seq")
         .values_list("role", "text")[:MEMORY_MESSAGES]
     )
@@ -259,7 +269,7 @@ def stored_message(row: Message) -> StoredMessage:
         connection_id=row.connection_id,
         reply_to=row.reply_to,
         citations=msgspec.convert(row.citations or (), tuple[Citation, ...]),
-        sender=Sender("operator", row.sender_name) if row.role == Message.Role.OPERATOR else None,
+        sender=Sender(row.role, row.sender_name) if row.role in _NAMED else None,
         question_id=row.question_id,
         request_id=(row.question.client_msg_id if row.question else row.client_msg_id) or "",
         outcome=Outcome(row.outcome) if row.outcome else None,
@@ -284,7 +294,15 @@ def turn_value(row: TurnRow) -> Turn:
         begun=row.begun_at is not None,
         request_id=row.question.client_msg_id or "",
         recall=row.recall,
+        ends_as=_end_of(row),
     )
+
+
+def _end_of(row: TurnRow) -> Outcome | None:
+    """Return how an open turn is to end without anybody's being asked, None where it is to be answered."""
+    if row.session.held_since is not None:
+        return Outcome.HANDED
+    return Outcome(row.outcome) if row.outcome and row.state != TurnRow.State.ENDED else None
 
 
 def _stored_document(row: Document, text: str | None = None) -> StoredDocument:

@@ -11,11 +11,11 @@ import msgspec
 from django.db import transaction
 
 from conversations import signals
-from conversations.jobs import OperatorSays
+from conversations.jobs import Handed, Hold, OperatorSays, Release
 from conversations.knowledge import passages
 from conversations.models import Document, Pipeline
 from conversations.store import commit, unhurried
-from conversations.types import MessageStored, StoredMessage
+from conversations.types import MessageStored, Outcome, StopRequested, StoredMessage
 
 DOCUMENT_ENDINGS = (".md", ".markdown", ".txt")
 MAX_DOCUMENT_BYTES = 5 * 1024 * 1024
@@ -56,18 +56,59 @@ class _Draft(msgspec.Struct, frozen=True):
 # --- Conversations -------------------------------------------------------------------------------
 
 
-def reply_as_owner(session: UUID, text: str, *, name: str, contact: UUID | None = None) -> StoredMessage:
+def reply_as_owner(
+    session: UUID,
+    text: str,
+    *,
+    name: str,
+    contact: UUID | None = None,
+    operator: int | None = None,
+    seconds: float = 0.0,
+) -> StoredMessage:
     """Say `text` in a session for the owner, tell its open sockets, and return what was stored.
 
-    `contact` is the contact request that is replied to with it. Raises Refused where there is no such session, or a
+    `contact` is the contact request that is replied to with it. An `operator` who holds the session does for another
+    `seconds`. Raises HeldByAnother where somebody else holds it, Refused where there is no such session, or a
     StoreError. Not to be called inside a transaction: what is told must be committed.
     """
-    (result,) = commit([OperatorSays(session, text, name, contact)])
+    (result,) = commit([OperatorSays(session, text, name, contact, operator, seconds)])
     if isinstance(result, Exception):
         raise result
     stored: StoredMessage = result
     signals.said.send(sender=None, event=MessageStored(stored))
     return stored
+
+
+def take_over(session: UUID, operator: int, name: str, *, seconds: float) -> None:
+    """Give a session to an operator, for `seconds` since the last thing he does; the bot is silent from now on.
+
+    Raises HeldByAnother, whose text names who has it, Refused where there is no such session, or a StoreError.
+    """
+    handed = _hand(Hold(session, operator, name, seconds))
+    for turn in handed.open_turns:  # first: what a turn says after the notice comes from one that did not hear of it
+        signals.said.send(sender=None, event=StopRequested(session, turn, Outcome.HANDED))
+    _tell(handed)
+
+
+def hand_back(session: UUID, operator: int | None = None) -> None:
+    """Give a session back to the bot; without an operator only where nobody has touched it for too long.
+
+    Raises as `take_over` does.
+    """
+    _tell(_hand(Release(session, operator)))
+
+
+def _hand(job: Hold | Release) -> Handed:
+    (result,) = commit([job])
+    if isinstance(result, Exception):
+        raise result
+    handed: Handed = result
+    return handed
+
+
+def _tell(handed: Handed) -> None:
+    if handed.notice is not None:
+        signals.said.send(sender=None, event=MessageStored(handed.notice))
 
 
 # --- Documents -----------------------------------------------------------------------------------

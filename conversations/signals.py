@@ -2,5 +2,6 @@
 
 from django.dispatch import Signal
 
-# Something was said and committed outside the gateway's own loop. Receivers get `event`, a MessageStored.
+# Something was said or asked for, and committed, outside the gateway's own loop. Receivers get `event`: a MessageStored
+# or a StopRequested.
 said = Signal()

@@ -49,6 +49,7 @@ NOTES = {
     Outcome.STOPPED.value: "Stopped by the visitor",
     Outcome.CUT.value: "Cut off at the time limit",
     Outcome.FAILED.value: "Failed",
+    Outcome.HANDED.value: "A person took over",
 }
 
 

@@ -111,7 +111,9 @@ class TurnRunner:
     async def _accept(self, question: Question, stored: "asyncio.Future[Accepted]") -> Accepted:
         accepted = await stored
         if not accepted.duplicate:
-            self._publish(SessionTopic(question.session.uuid), MessageStored(accepted.message))
+            for message in (accepted.message, accepted.answer):
+                if message is not None:
+                    self._publish(SessionTopic(question.session.uuid), MessageStored(message))
         if accepted.turn is not None:
             self._start(accepted.turn)
         if question.contact is not None or (question.notify and accepted.answer is not None):
@@ -214,11 +216,12 @@ class TurnRunner:
         if self._is_running(turn.session.uuid):
             return  # a session runs one turn at a time; should this be the next one, it is found forgotten
         running = RunningTurn(turn.id)
+        running.answer = Answer(turn, self._limits.delta_interval, self._publish, self._save)
         self._running[turn.session.uuid] = running
         running.task = asyncio.get_running_loop().create_task(self._run(turn, running))
 
     async def _run(self, turn: Turn, running: RunningTurn) -> None:
-        answer = Answer(turn, self._limits.delta_interval, self._publish, self._save)
+        answer = running.answer
         try:
             outcome = await self._answer(turn, answer, running)
             answer.flush()
@@ -246,6 +249,9 @@ class TurnRunner:
             if unwanted is Outcome.CUT:
                 answer.end_with(phrases.CUT[turn.language])
             return unwanted
+        if turn.ends_as is not None:
+            answer.text = turn.partial
+            return turn.ends_as
         if turn.begun:
             answer.add(turn.partial)
             answer.end_with(phrases.BROKEN_OFF[turn.language])
@@ -272,8 +278,9 @@ class TurnRunner:
     async def _end(self, turn: Turn, answer: Answer, outcome: Outcome) -> Finished | None:
         """Store the end of a turn, however long the database takes; None when the turn is not ours any more."""
         job = Finish(
-            turn=turn, worker=self._worker(), text=answer.text, outcome=outcome, citations=answer.reply.citations,
-            usage=answer.reply.usage, responder=answer.responder, first_text_ms=answer.first_text_ms,
+            turn=turn, worker=self._worker(), text=answer.text, outcome=outcome, shown=answer.shown,
+            citations=answer.reply.citations, usage=answer.reply.usage, responder=answer.responder,
+            first_text_ms=answer.first_text_ms,
         )  # fmt: skip
         tries = 0
         while True:

@@ -23,6 +23,7 @@ class Role(StrEnum):
     USER = "user"
     ASSISTANT = "assistant"
     OPERATOR = "operator"
+    NOTICE = "notice"  # the gateway, about the conversation: a person joins, or leaves
 
 
 class Outcome(StrEnum):
@@ -33,6 +34,7 @@ class Outcome(StrEnum):
     STOPPED = "stopped"  # by the visitor; what was said is kept
     CUT = "cut"  # by the deadline or a shutdown; what was said is kept
     FAILED = "failed"  # no responder could answer, or one broke off
+    HANDED = "handed"  # to a person; what had been shown is kept
 
 
 class SessionKey(msgspec.Struct, frozen=True):
@@ -88,6 +90,7 @@ class Question(msgspec.Struct, frozen=True):
     `wants_answer` false stores and echoes the message without opening a turn.
     `client_msg_id` makes it idempotent for 24 h within its session; with `retry_failed` one that ended without a
     complete answer may be asked again. `recall` true has the documents searched whatever the pipeline's routes say.
+    `needs_end`: who asks can be told nothing later, so where a person holds the conversation a notice is his answer.
     `contact` opens a contact request of that UUID. With `notify` the answer, once stored, is delivered out of the
     outbox by whoever delivers that kind, also where the same question was asked before without it.
     """
@@ -104,6 +107,7 @@ class Question(msgspec.Struct, frozen=True):
     stream: bool = True
     retry_failed: bool = False
     recall: bool | None = None
+    needs_end: bool = False
     contact: UUID | None = None
     escalated: bool = False
     user_agent: str = ""
@@ -150,6 +154,7 @@ class Turn(msgspec.Struct, frozen=True):
     started: datetime
     partial: str = ""
     begun: bool = False
+    ends_as: Outcome | None = None  # it only needs its end: nobody waits, or a person holds the conversation
     request_id: str = ""
     recall: bool | None = None
 

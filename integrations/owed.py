@@ -44,6 +44,11 @@ class Owed:
             self.refuse(oldest)
         self._look()
 
+    def expect_none(self, request_id: str) -> None:
+        """Note that a question is stored and gets no answer: a person has the conversation."""
+        self._unanswered[request_id] -= 1
+        self._look()
+
     def store(self, question: StoredMessage) -> None:
         """Note that the socket is told that a question was stored."""
         name = question.request_id

@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 
 from connections.hub import Encoder, Member, Membership, Topic
 from conversations.store import OutcomeUnknown
-from conversations.types import Event, Question, SessionKey
+from conversations.types import Accepted, Event, Question, SessionKey
 from integrations.errors import Fault, WireError
 from integrations.outbound import Frame
 from integrations.owed import UNNAMED, Owed
@@ -75,6 +75,12 @@ class VisitorConsumer(SessionConsumer):
         self.fail(WireError(str(error), zh=NOT_KNOWN, status=503, retry_after=5))
 
     # --- How it is done --------------------------------------------------------------------------
+
+    def accepted(self, question: Question, accepted: Accepted) -> None:
+        """Tell a duplicate again; a person who has the conversation answers when he answers."""
+        if question.wants_answer and accepted.answer_id is None:
+            self.owed.expect_none(question.client_msg_id or UNNAMED)
+        super().accepted(question, accepted)
 
     def failed(self, question: Question, error: Exception) -> None:
         """Note that `question` was not taken, or may not have been, and tell so."""

@@ -1,6 +1,7 @@
 """An operator speaks: stored with its place in the session, like everything that is said in it."""
 
 from collections.abc import Iterable, Sequence
+from datetime import timedelta
 from typing import ClassVar
 from uuid import UUID
 
@@ -9,10 +10,11 @@ from django.utils import timezone
 
 from conversations import contacts, rows
 from conversations.jobs import sessions
+from conversations.jobs.handover import HeldByAnother
 from conversations.jobs.sessions import ConversationJob, Locked
 from conversations.models import ChatSession, Message
 from conversations.store import Refused
-from conversations.types import Role, Sender, SessionType, StoredMessage
+from conversations.types import Role, Sender, StoredMessage
 
 _FIELDS = (
     "id", "session", "seq", "epoch", "role", "text", "connection_id", "reply_to", "sender_name", "outcome",
@@ -24,7 +26,8 @@ SENDER_NAME = 100  # characters
 class OperatorSays(ConversationJob, msgspec.Struct, frozen=True):
     """Store an operator's words in a session; the result is the StoredMessage. `contact` is replied to with it.
 
-    Refused: there is no such session.
+    Where he holds the session, he does for another `seconds`. Refused as HeldByAnother, or where there is no such
+    session.
     """
 
     rank: ClassVar[int] = 35
@@ -32,6 +35,8 @@ class OperatorSays(ConversationJob, msgspec.Struct, frozen=True):
     text: str
     name: str
     contact: UUID | None = None
+    operator: int | None = None
+    seconds: float = 0.0
 
     @classmethod
     def sessions(cls, jobs: Sequence["OperatorSays"]) -> Iterable[int]:
@@ -43,7 +48,7 @@ class OperatorSays(ConversationJob, msgspec.Struct, frozen=True):
         """Store all `jobs` under the locks of their sessions."""
         now = timezone.now()
         time = rows.adapt_time(now)
-        types = _session_types(job.session for job in jobs)
+        found = {row.uuid: row for row in ChatSession.objects.filter(uuid__in={job.session for job in jobs})}
         ids = iter(rows.reserve_message_ids(len(jobs)))
         results: list[StoredMessage | Refused] = []
         messages: list[rows.Row] = []
@@ -52,11 +57,18 @@ class OperatorSays(ConversationJob, msgspec.Struct, frozen=True):
             if session is None:
                 results.append(Refused("There is no such session."))
                 continue
+            row = found[session.uuid]
+            if row.held_since is not None:
+                if row.holder_id != job.operator:
+                    results.append(HeldByAnother(f"{row.held_by} has this conversation."))
+                    continue
+                until = now + timedelta(seconds=job.seconds)
+                ChatSession.objects.filter(pk=row.pk).update(held_until=until)
             name = job.name[:SENDER_NAME]
             message = StoredMessage(
                 id=next(ids),
                 session=session.uuid,
-                session_type=types[session.uuid],
+                session_type="group" if row.session_type == ChatSession.Kind.GROUP else "person",
                 seq=session.next_seq(),
                 role=Role.OPERATOR,
                 text=job.text,
@@ -71,8 +83,3 @@ class OperatorSays(ConversationJob, msgspec.Struct, frozen=True):
         rows.insert(Message, _FIELDS, messages)
         contacts.mark_replied([job.contact for job in jobs if job.contact is not None])
         return results
-
-
-def _session_types(uuids: Iterable[UUID]) -> dict[UUID, SessionType]:
-    found = ChatSession.objects.filter(uuid__in=list(uuids)).values_list("uuid", "session_type")
-    return {uuid: "group" if kind == ChatSession.Kind.GROUP else "person" for uuid, kind in found}

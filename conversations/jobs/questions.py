@@ -14,13 +14,13 @@ from conversations.jobs import sessions
 from conversations.jobs.sessions import ConversationJob, Locked, LockedSession
 from conversations.models import ChatSession, ContactRequest, Message, OutboxEntry
 from conversations.models import Turn as TurnRow
-from conversations.phrases import language_of
+from conversations.phrases import HELD, language_of
 from conversations.selectors import stored_message
 from conversations.store import Refused
 from conversations.types import Accepted, Outcome, Question, Role, StoredMessage, Turn
 
 IDEMPOTENT_FOR = timedelta(hours=24)
-COMPLETE = {Outcome.ANSWERED, Outcome.UNKNOWN}  # ends after which the same id is not asked again
+COMPLETE = {Outcome.ANSWERED, Outcome.UNKNOWN, Outcome.HANDED}  # ends after which the same id is not asked again
 CONTACT_KINDS = ("email", "webhook")  # the outbox entries of a contact request
 OPEN_TURNS = 50  # questions of one session that may wait for an answer; one more is refused
 
@@ -36,7 +36,10 @@ _TURN_FIELDS = (
     "id", "session", "question", "epoch", "state", "prompt", "stream", "recall", "notify", "waiting", "worker",
     "partial", "outcome", "responder", "prompt_tokens", "completion_tokens", "created_at",
 )  # fmt: skip
-
+ANSWER_FIELDS = (
+    "id", "session", "seq", "epoch", "role", "text", "citations", "connection_id", "reply_to", "sender_name",
+    "question", "outcome", "created_at",
+)  # fmt: skip
 _CONTACT_FIELDS = ("uuid", "pipeline", "message", "escalated", "user_agent", "state", "created_at")
 OUTBOX_FIELDS = ("kind", "message", "state", "attempts", "due_at", "error", "created_at")
 
@@ -82,6 +85,7 @@ class Accept(ConversationJob, msgspec.Struct, frozen=True):
         batch = _Batch(now, _already_stored(jobs, locked, now), jobs)
         results = [batch.accept(job, locked[job.question.session.uuid]) for job in jobs]
         rows.insert(Message, _MESSAGE_FIELDS, batch.messages)
+        rows.insert(Message, ANSWER_FIELDS, batch.answers)
         rows.insert(TurnRow, _TURN_FIELDS, batch.turns)
         rows.insert(ContactRequest, _CONTACT_FIELDS, batch.contacts)
         rows.insert(OutboxEntry, OUTBOX_FIELDS, batch.outbox)
@@ -95,6 +99,7 @@ class _Batch:
 
     def __init__(self, now: datetime, known: dict[tuple[int, str], Accepted], jobs: Sequence[Accept]) -> None:
         self.messages: list[rows.Row] = []
+        self.answers: list[rows.Row] = []  # notices, in the answer's place
         self.turns: list[rows.Row] = []
         self.contacts: list[rows.Row] = []
         self.outbox: list[rows.Row] = []
@@ -118,10 +123,15 @@ class _Batch:
         if question.wants_answer and session.open_turns >= OPEN_TURNS:
             return QueueFull("Too many questions are waiting for an answer, please wait for the next one.")
         message = self._add_message(question, session)
-        id_, turn = self._add_turn(job, session, message) if question.wants_answer else (None, None)
+        accepted = Accepted(message)
+        if question.wants_answer and not session.is_held:
+            id_, turn = self._add_turn(job, session, message)
+            accepted = Accepted(message, turn, answer_id=id_)
+        elif question.wants_answer and question.needs_end:
+            notice = self._add_notice(question, session, message)
+            accepted = Accepted(message, answer_id=notice.id, answer=notice)
         if question.contact is not None:
             self._add_contact(job, message)
-        accepted = Accepted(message, turn, answer_id=id_)
         if question.client_msg_id:
             self._known[key] = accepted
         return accepted
@@ -146,9 +156,11 @@ class _Batch:
             rows.adapt_uuid(question.contact), job.pipeline_id, message.id, question.escalated,
             question.user_agent[:300], ContactRequest.State.RECEIVED.value, self._time,
         ))  # fmt: skip
-        self.outbox += [
-            (kind, message.id, OutboxEntry.State.WAITING.value, 0, self._time, "", self._time) for kind in CONTACT_KINDS
-        ]
+        for kind in CONTACT_KINDS:
+            self._add_entry(kind, message.id)
+
+    def _add_entry(self, kind: str, message: int) -> None:
+        self.outbox.append((kind, message, OutboxEntry.State.WAITING.value, 0, self._time, "", self._time))
 
     def _add_message(self, question: Question, session: LockedSession) -> StoredMessage:
         message = StoredMessage(
@@ -172,13 +184,12 @@ class _Batch:
     def _add_turn(self, job: Accept, session: LockedSession, message: StoredMessage) -> tuple[int, Turn | None]:
         """Open a turn and return its id, and itself unless another of the session is ahead of it."""
         question = job.question
-        prompt = "" if question.prompt == question.text else question.prompt
         turn = Turn(
             id=next(self._ids),
             session=question.session,
             session_id=session.id,
             epoch=session.epoch,
-            question=prompt or question.text,
+            question=question.prompt or question.text,
             question_id=message.id,
             question_seq=message.seq,
             language=session.language,
@@ -192,11 +203,42 @@ class _Batch:
         session.open_turns += 1
         state = TurnRow.State.RUNNING if first else TurnRow.State.QUEUED
         worker = rows.adapt_uuid(job.worker) if first else None
-        self.turns.append((
-            turn.id, session.id, message.id, session.epoch, state.value, prompt, turn.stream, turn.recall,
-            question.notify, 1, worker, "", "", "", 0, 0, self._time,
-        ))  # fmt: skip
+        self._add_turn_row(question, session, turn.id, message.id, state, worker, "")
         return turn.id, turn if first else None
+
+    def _add_notice(self, question: Question, session: LockedSession, message: StoredMessage) -> StoredMessage:
+        """Answer a question of a held session with the notice that a person has it, as a turn that has ended."""
+        notice = StoredMessage(
+            id=next(self._ids),
+            session=session.uuid,
+            session_type=message.session_type,
+            seq=session.next_seq(),
+            role=Role.ASSISTANT,
+            text=HELD[session.language],
+            timestamp=self._now,
+            reply_to=question.connection_id,
+            question_id=message.id,
+            request_id=message.request_id,
+            outcome=Outcome.HANDED,
+        )
+        self._add_turn_row(question, session, notice.id, message.id, TurnRow.State.ENDED, None, Outcome.HANDED)
+        self.answers.append((
+            notice.id, session.id, notice.seq, session.epoch, notice.role.value, notice.text, None, "",
+            notice.reply_to, "", message.id, Outcome.HANDED.value, self._time,
+        ))  # fmt: skip
+        if question.notify:
+            self._add_entry(question.notify, notice.id)
+        return notice
+
+    def _add_turn_row(
+        self, question: Question, session: LockedSession, turn: int, message: int, state: TurnRow.State, worker: Any,
+        outcome: str,
+    ) -> None:  # fmt: skip
+        prompt = "" if question.prompt == question.text else question.prompt
+        self.turns.append((
+            turn, session.id, message, session.epoch, state.value, prompt, question.stream, question.recall,
+            question.notify, 1, worker, "", outcome, "", 0, 0, self._time,
+        ))  # fmt: skip
 
 
 def _new_session(job: Accept, now: datetime) -> rows.Row:

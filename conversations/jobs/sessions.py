@@ -15,7 +15,7 @@ from conversations.types import Language
 
 
 class LockedSession(msgspec.Struct):
-    """A session's counters while its row is locked."""
+    """A session's counters while its row is locked; `is_held`: a person has taken it over from the bot."""
 
     id: int
     uuid: UUID
@@ -23,6 +23,7 @@ class LockedSession(msgspec.Struct):
     last_seq: int
     open_turns: int
     language: Language
+    is_held: bool
     changed: bool = False
 
     def next_seq(self) -> int:
@@ -32,7 +33,7 @@ class LockedSession(msgspec.Struct):
         return self.last_seq
 
 
-_FIELDS = ("id", "uuid", "epoch", "last_seq", "open_turns", "language")
+_FIELDS = ("id", "uuid", "epoch", "last_seq", "open_turns", "language", "held_since")
 
 
 Locked = Mapping[UUID, LockedSession]
@@ -76,8 +77,8 @@ def find(uuids: Iterable[UUID]) -> dict[UUID, int]:
 def _lock(ids: Iterable[int]) -> Locked:
     found = rows.select(ChatSession, _FIELDS, where="id", values=list(dict.fromkeys(ids)), lock=True)
     locked = (
-        LockedSession(id_, _uuid(uuid), epoch, seq, turns, _language(language))
-        for id_, uuid, epoch, seq, turns, language in found
+        LockedSession(id_, _uuid(uuid), epoch, seq, turns, _language(language), held_since is not None)
+        for id_, uuid, epoch, seq, turns, language, held_since in found
     )
     return {session.uuid: session for session in locked}
 

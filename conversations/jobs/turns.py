@@ -8,9 +8,9 @@ import msgspec
 from django.db.models import F
 from django.utils import timezone
 
-from conversations import rows
+from conversations import phrases, rows
 from conversations.jobs import sessions
-from conversations.jobs.questions import OUTBOX_FIELDS
+from conversations.jobs.questions import ANSWER_FIELDS, OUTBOX_FIELDS
 from conversations.jobs.sessions import ConversationJob, Locked, LockedSession
 from conversations.models import Message, OutboxEntry
 from conversations.models import Turn as TurnRow
@@ -20,10 +20,6 @@ from conversations.types import Citation, Outcome, Role, StoredMessage, Turn, Us
 
 TAKEN_AT_ONCE = 500
 
-_ANSWER_FIELDS = (
-    "id", "session", "seq", "epoch", "role", "text", "citations", "connection_id", "reply_to", "sender_name",
-    "question", "outcome", "created_at",
-)  # fmt: skip
 _ENDED_FIELDS = (
     "state", "outcome", "partial", "responder", "prompt_tokens", "completion_tokens", "first_text_ms", "ended_at",
 )  # fmt: skip
@@ -111,6 +107,7 @@ class Finish(ConversationJob, msgspec.Struct, frozen=True):
     """Store a turn's answer and end the turn, once; the result is a Finished.
 
     Refused: the turn is not this worker's any more. Asked again after an unknown outcome, it returns the stored answer.
+    Where a person holds the conversation, only what was `shown` of the answer is stored.
     """
 
     rank: ClassVar[int] = 30
@@ -122,6 +119,7 @@ class Finish(ConversationJob, msgspec.Struct, frozen=True):
     usage: Usage | None = None
     responder: str = ""
     first_text_ms: int | None = None
+    shown: str = ""
 
     @classmethod
     def sessions(cls, jobs: Sequence["Finish"]) -> Iterable[int]:
@@ -137,7 +135,8 @@ class Finish(ConversationJob, msgspec.Struct, frozen=True):
         messages: list[rows.Row] = []
         turns: list[rows.Row] = []
         outbox: list[rows.Row] = []
-        for job in jobs:
+        for sent in jobs:
+            job = sent.handed(locked)
             state, worker, notify = states.get(job.turn.id, ("", None, ""))
             if worker != job.worker:
                 results.append(Refused("The turn was taken over by another worker."))
@@ -153,10 +152,19 @@ class Finish(ConversationJob, msgspec.Struct, frozen=True):
                 if notify:
                     outbox.append((notify, message.id, OutboxEntry.State.WAITING.value, 0, time, "", time))
                 results.append(Finished(message, _claim_next(session, job.worker), bool(notify)))
-        rows.insert(Message, _ANSWER_FIELDS, messages)
+        rows.insert(Message, ANSWER_FIELDS, messages)
         rows.update(TurnRow, _ENDED_FIELDS, turns, where=("id",))
         rows.insert(OutboxEntry, OUTBOX_FIELDS, outbox)
         return results
+
+    def handed(self, locked: Locked) -> "Finish":
+        """Return this end, or that of an answer which a person has taken over."""
+        session = locked.get(self.turn.session.uuid)
+        if session is None or not (session.is_held or self.outcome is Outcome.HANDED):
+            return self
+        notice = phrases.HANDED[session.language]
+        text = f"{self.shown}\n\n{notice}" if self.shown else notice
+        return msgspec.structs.replace(self, text=text, outcome=Outcome.HANDED, citations=())
 
     def answer(self, seq: int) -> StoredMessage:
         """Return the answer as a message with that `seq`."""
@@ -177,7 +185,7 @@ class Finish(ConversationJob, msgspec.Struct, frozen=True):
         )
 
     def message_row(self, message: StoredMessage, session: LockedSession) -> rows.Row:
-        """Return the row of _ANSWER_FIELDS."""
+        """Return the row of ANSWER_FIELDS."""
         citations = msgspec.json.encode(self.citations).decode() if self.citations else None
         return (
             message.id, session.id, message.seq, self.turn.epoch, Role.ASSISTANT.value, self.text, citations, "",

@@ -83,6 +83,7 @@ _SENDERS: dict[Role, Literal["assistant", "owner", "user"]] = {
     Role.USER: "user",
     Role.ASSISTANT: "assistant",
     Role.OPERATOR: "owner",
+    Role.NOTICE: "assistant",
 }
 
 

@@ -166,6 +166,7 @@ class WeChatConsumer(VisitorConsumer):
                 application=self.principal.application,
                 stream=frame.stream,
                 recall=True if frame.use_auto_rag else None,
+                needs_end=True,
             )
         )
 

@@ -153,6 +153,7 @@ class ChatView(WeChatView):
             application=principal.application if principal else None,
             stream=False,
             recall=True if call.use_auto_rag else None,
+            needs_end=True,
         )
         until = asyncio.get_running_loop().time() + ANSWER_PATIENCE
         async with asked(self.parts, question) as following:

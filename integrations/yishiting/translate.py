@@ -53,6 +53,7 @@ def question_of(call: Call, principal: Principal, pipeline: UUID) -> Question:
         client_msg_id=_client_msg_id(call),
         application=principal.application,
         retry_failed=True,
+        needs_end=True,
     )
 
 
