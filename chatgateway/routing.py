@@ -28,6 +28,7 @@ from connections.metrics import Metrics
 from connections.registry import LeaseLimits, Registry
 from conversations import selectors
 from conversations.catalogue import Catalogue
+from conversations.idle import hand_back_untouched
 from conversations.library import Library
 from conversations.outbox import Deliver, Outbox
 from conversations.responders.base import Responder
@@ -231,6 +232,7 @@ class Gateway:
         self._tasks = [
             loop.create_task(self._repeat(FOLLOW, self._follow)),
             loop.create_task(self._repeat(settings.SCAN, self._look_after_workers)),
+            loop.create_task(self._repeat(settings.SCAN, self._hand_back)),
             loop.create_task(self._repeat(LOOK, self.mailroom.look)),
             loop.create_task(self._repeat(PURGE, self.mailroom.purge)),
             loop.create_task(self._repeat(PURGE, self.outbox.purge)),
@@ -255,6 +257,9 @@ class Gateway:
         await self.registry.scan()
         await self.turns.take_over(self.registry.dead_among)
         await self.outbox.take_over(self.registry.dead_among)
+
+    async def _hand_back(self) -> None:
+        await hand_back_untouched(self.store, self.hub.publish)
 
     async def _fill(self, topic: Any, after: int) -> Sequence[Event]:
         if not isinstance(topic, SessionTopic):

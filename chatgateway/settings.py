@@ -347,6 +347,8 @@ if LEASE <= 2 * BEAT:
     raise ImproperlyConfigured("LEASE must be more than twice BEAT, or a worker that is only busy counts as dead.")
 # Answers in flight get this long after SIGTERM (R14).
 DRAIN_TIMEOUT = _seconds("DRAIN_TIMEOUT", 25.0)
+# A conversation that a person holds goes back to the bot when he has said nothing in it for so long.
+HOLD_IDLE = _seconds("HOLD_IDLE", 1800.0)
 # What waits for one client of the hub: letters while it is away and while it is connected, their bytes, and how long.
 MAILBOX_LETTERS = _whole_number("MAILBOX_LETTERS", 1_000, least=1)
 MAILBOX_LETTERS_CONNECTED = _whole_number("MAILBOX_LETTERS_CONNECTED", 10_000, least=1)
