@@ -9,12 +9,12 @@ from hypothesis import strategies as st
 
 from conversations import phrases
 from conversations.answer import RunningTurn
-from conversations.jobs import Accept, Finish, SavePartial
+from conversations.jobs import Accept, Finish, GiveUp, SavePartial
 from conversations.models import ChatSession, Message, Pipeline, Route
 from conversations.models import Turn as TurnRow
 from conversations.store import Refused, StoreClosed, StoreFull
 from conversations.turns import RUNNING_TURNS, PipelineMissing, TurnLimits
-from conversations.types import Citation, MessageStored, Question, Reply, ReplyDelta, Role, Usage, room_key
+from conversations.types import Citation, MessageStored, Outcome, Question, Reply, ReplyDelta, Role, Usage, room_key
 from tests.conversations.conftest import Database
 from tests.conversations.doubles import Audience, Echo, ScriptedResponder, new_session, question, texts
 from tests.conversations.houses import House, OpenHouse
@@ -274,6 +274,21 @@ async def test_a_turn_that_had_begun_is_ended_with_what_was_said(open_house: Ope
     await alive.take_over(dead.worker)
     assert texts(await alive.audience.answers(2)) == [f"Half\n\n{phrases.BROKEN_OFF['en']}", "You said: next"]
     assert (await alive.outcome(turn.id))[0] == "failed"
+
+
+async def test_what_nobody_waits_for_any_more_is_ended_and_not_run_again(open_house: OpenHouse) -> None:
+    dead = await open_house(openai=ScriptedResponder("Half", asyncio.Event()))
+    turn = await dead.ask_for_turn(new_session(dead.pipeline))
+    await dead.audience.until(dead.audience.deltas)
+    await dead.store.write(SavePartial(turn, dead.worker, "Half"))
+    dead.runner.abandon()
+    assert await dead.store.write(GiveUp(turn.session.uuid, turn.id, Outcome.STOPPED))
+    echo = ScriptedResponder("Anew")
+    alive = await open_house(beside=dead, openai=echo)
+    await alive.take_over(dead.worker)
+    assert texts(await alive.audience.answers()) == ["Half"]
+    assert echo.asked == []
+    assert (await alive.outcome(turn.id))[0] == "stopped"
 
 
 async def test_a_worker_that_lives_keeps_its_turns(open_house: OpenHouse) -> None:
