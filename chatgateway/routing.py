@@ -19,7 +19,7 @@ from django.conf import settings
 from django.urls import path
 
 from connections.auth import Authenticator
-from connections.events import ClientEvent
+from connections.events import ClientEvent, ConnectionsTopic, EndConnections
 from connections.hub import Hub, Topic
 from connections.limits import Limiter
 from connections.mail import MailLimits
@@ -58,7 +58,7 @@ log = structlog.get_logger(__name__)
 FOLLOW = 1.0  # seconds between two looks for changed pipelines and documents
 LOOK = 2.0  # seconds between two looks for letters whose wake-up the layer lost
 PURGE = 3600.0  # seconds between two looks for letters and outbox entries that are too old
-AnyEvent = Event | ClientEvent
+AnyEvent = Event | ClientEvent | EndConnections
 REPLAYED = 300  # events that a gap is filled with at most
 
 
@@ -228,6 +228,7 @@ class Gateway:
         await self.registry.start(on_fenced=self.turns.abandon)
         await self.hub.start()
         self.hub.watch(ControlTopic(), self.turns.on_control)
+        self.hub.watch(ConnectionsTopic(), self.registry.on_request)
         loop = asyncio.get_running_loop()
         self._tasks = [
             loop.create_task(self._repeat(FOLLOW, self._follow)),

@@ -1,13 +1,15 @@
 """Staff's pages for who is here."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
 from django.contrib import admin, messages
+from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.db.models import CharField, Count, Exists, F, Model, OuterRef, QuerySet, Subquery, Value
 from django.db.models.functions import Cast, Concat
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
+from django.template.response import TemplateResponse
 from django.urls import reverse
 from django.utils import timezone
 from django.utils.html import format_html
@@ -17,7 +19,7 @@ from unfold.decorators import display
 from connections import services
 from connections.application_admin import AccessTokenAdmin, ApplicationAdmin
 from connections.filters import PipelineFilter, StateFilter, WireFilter, WorkerFilter, uuid_of
-from connections.forms import WIRES
+from connections.forms import WIRES, CloseForm
 from connections.models import AccessToken, Application, Connection, HubClient, Worker
 from connections.staff import STATES, ReadOnlyAdmin, pipeline_name
 
@@ -29,6 +31,7 @@ class ConnectionAdmin(ReadOnlyAdmin):
         "shown_messages", "shown_connected", "shown_active", "shown_worker",
     )  # fmt: skip
     list_fullwidth = True
+    actions = ("close_selected",)
     list_filter = (StateFilter, WireFilter, PipelineFilter, WorkerFilter)
     search_fields = ("address",)
     search_help_text = "A connection's or session's UUID, or an address"
@@ -60,6 +63,34 @@ class ConnectionAdmin(ReadOnlyAdmin):
             return queryset.filter(uuid=uuid) | queryset.filter(session=uuid), False
         found: tuple[QuerySet[Any], bool] = super().get_search_results(request, queryset, search_term)
         return found
+
+    def get_actions(self, request: HttpRequest) -> Any:
+        found = super().get_actions(request)
+        return found if request.user.has_perm("connections.change_connection") else {}
+
+    @admin.action(description="Close the selected connections")
+    def close_selected(self, request: HttpRequest, chosen: QuerySet[Connection]) -> HttpResponse | None:
+        """Ask for the reason, then have the live ones among them closed."""
+        live = list(chosen.filter(ended_at=None).values_list("uuid", flat=True))
+        if not live:
+            messages.warning(request, "None of them is live any more.")
+            return None
+        form = CloseForm(request.POST if "code" in request.POST else None)
+        if not form.is_valid():
+            context = {
+                **self.admin_site.each_context(request),
+                "opts": self.model._meta,
+                "title": f"Close {_count(live, 'connection')}",
+                "form": form,
+                "selected": request.POST.getlist(ACTION_CHECKBOX_NAME),
+            }
+            return TemplateResponse(request, "admin/connections/connection/close.html", context)
+        reason = form.cleaned_data["reason"]
+        services.close_connections(live, form.cleaned_data["code"], reason)
+        for connection in chosen.filter(uuid__in=live):
+            self.log_change(request, connection, f"Closed with {form.cleaned_data['code']}: {reason}")
+        messages.success(request, f"{_count(live, 'connection')} asked to close; each shows its end once it has.")
+        return None
 
     @admin.display(description="connection")
     def shown_uuid(self, connection: Connection) -> str:
@@ -193,3 +224,7 @@ def _time(time: datetime) -> SafeString:
 
 admin.site.register(Application, ApplicationAdmin)
 admin.site.register(AccessToken, AccessTokenAdmin)
+
+
+def _count(found: Sequence[object], what: str) -> str:
+    return f"{len(found)} {what}{'' if len(found) == 1 else 's'}"

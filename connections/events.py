@@ -1,4 +1,4 @@
-"""What named clients tell one another, as events and topics. Pure.
+"""What named clients tell one another, and what staff asks of connections, as events and topics. Pure.
 
 A client's letters lie in its mailbox, in the database; the events only wake whoever reads it. What is not worth
 keeping (a heartbeat, a question to a service) travels in the event itself, to those who are connected.
@@ -68,6 +68,22 @@ class Replied(_Unordered, frozen=True, tag=True):
 
     sender: str
     text: str
+
+
+class ConnectionsTopic(msgspec.Struct, frozen=True):
+    """Requests about connections, to every process."""
+
+    @property
+    def name(self) -> str:
+        return "connections"
+
+
+class EndConnections(_Unordered, frozen=True, tag=True):
+    """Staff wants these connections closed; whichever process has one closes it."""
+
+    connections: tuple[UUID, ...]
+    code: int
+    reason: str
 
 
 ClientEvent = MailWaiting | Passing | Replaced | Probe | StillHere | Replied

@@ -119,6 +119,23 @@ class ApplicationForm(forms.ModelForm):  # type: ignore[type-arg]  # generic to 
         self.fields["pipeline"].choices = choices  # type: ignore[attr-defined]  # a ChoiceField, as above
 
 
+class CloseForm(forms.Form):
+    """How connections are closed by staff."""
+
+    reason = forms.CharField(
+        max_length=100,
+        initial="closed by the operator",
+        widget=UnfoldAdminTextInputWidget,
+        help_text="The client is told so, in the close frame.",
+    )
+    code = forms.TypedChoiceField(
+        label="May it come back?",
+        choices=[("1013", "Yes, in a while (1013)"), ("4003", "No, it is not wanted (4003)")],
+        coerce=int,
+        widget=UnfoldAdminSelectWidget,
+    )
+
+
 class TokenForm(forms.Form):
     """What a new token is for."""
 

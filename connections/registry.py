@@ -21,6 +21,7 @@ import structlog
 from django.db import InterfaceError, OperationalError
 
 from connections import selectors
+from connections.events import EndConnections
 from connections.jobs import Activity, Beat, Close, ConnectionRow, EndWorker, Open, Register, Reopen, Touch
 from connections.writer import Writer
 
@@ -38,13 +39,17 @@ class LeaseLimits(msgspec.Struct, frozen=True):
     scan: float = 2.0
 
 
+End = Callable[[int, str], None]  # closes a socket with a code and a reason
+
+
 class LiveConnection:
-    """A socket of this process, with what it has carried."""
+    """A socket of this process, with what it has carried, and how to `end` it."""
 
-    __slots__ = ("bytes_in", "bytes_out", "dirty", "last_active", "messages_in", "messages_out", "row")
+    __slots__ = ("bytes_in", "bytes_out", "dirty", "end", "last_active", "messages_in", "messages_out", "row")
 
-    def __init__(self, row: ConnectionRow) -> None:
+    def __init__(self, row: ConnectionRow, end: End) -> None:
         self.row = row
+        self.end = end
         self.last_active = time.time()
         self.messages_in = self.messages_out = self.bytes_in = self.bytes_out = 0
         self.dirty = False
@@ -108,9 +113,9 @@ class Registry:
         await self._writer.submit(EndWorker(self.worker, 1012, "server stopped"))
         self._drop_lock()
 
-    async def open(self, row: ConnectionRow) -> LiveConnection:
-        """Store a connection and return it once it is committed."""
-        live = LiveConnection(row)
+    async def open(self, row: ConnectionRow, end: End) -> LiveConnection:
+        """Store a connection, which `end` closes, and return it once it is committed."""
+        live = LiveConnection(row, end)
         self._live[row.uuid] = live
         try:
             await self._writer.submit(Open(row))
@@ -123,6 +128,13 @@ class Registry:
         """Note the end of a connection; stored soon, and until it is."""
         self._live.pop(live.row.uuid, None)
         self._spawn(self._store_end(Close(live.activity(), code, reason)))
+
+    def on_request(self, event: Any) -> None:
+        """Close those connections of this process that staff wants closed."""
+        if isinstance(event, EndConnections):
+            for uuid in event.connections:
+                if (live := self._live.get(uuid)) is not None:
+                    live.end(event.code, event.reason)
 
     async def scan(self) -> None:
         """Look at the other workers' leases and end the dead ones."""

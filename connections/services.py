@@ -12,14 +12,17 @@ from django.db import transaction
 from django.db.models import QuerySet
 from django.utils import timezone
 
+from connections import signals
 from connections.auth import Scope, normal_origin
 from connections.clients import away
+from connections.events import EndConnections
 from connections.models import AccessToken, Application, HubClient
 
 TOKEN_BYTES = 32
 DEFAULT_SCOPES = frozenset({Scope.READ, Scope.WRITE})
 EXCHANGED = "token service"  # the label of tokens that an application fetched with its secret
 EXCHANGED_FOR = timedelta(days=30)
+CLOSED_AT_ONCE = 200  # connections of one request to the processes
 EXCHANGED_TOKENS = 100  # of one application that are good at once; with one more the oldest is revoked
 
 
@@ -101,6 +104,13 @@ def revoke_token(token: AccessToken) -> None:
 def revoke_tokens(ids: Iterable[int]) -> int:
     """Revoke the tokens of those ids that are not yet; return how many."""
     return AccessToken.objects.filter(pk__in=list(ids), revoked_at=None).update(revoked_at=timezone.now())
+
+
+def close_connections(connections: Iterable[UUID], code: int, reason: str) -> None:
+    """Have connections closed with `code` and `reason`, in whichever process; their rows tell when it is done."""
+    wanted = tuple(connections)
+    for start in range(0, len(wanted), CLOSED_AT_ONCE):
+        signals.asked.send(sender=None, event=EndConnections(wanted[start : start + CLOSED_AT_ONCE], code, reason))
 
 
 @transaction.atomic

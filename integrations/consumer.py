@@ -190,10 +190,10 @@ class GatewayConsumer(AsyncWebsocketConsumer):
             connected_at=timezone.now(),
         )
         try:
-            self.live = await self.parts.registry.open(row)
+            self.live = await self.parts.registry.open(row, self.end)
         except (OutcomeUnknown, asyncio.CancelledError):
             # The row may be there, and would count as live until this worker ends.
-            self.parts.registry.close(LiveConnection(row), TRY_LATER, "not opened")
+            self.parts.registry.close(LiveConnection(row, self.end), TRY_LATER, "not opened")
             raise
         self.outbound.on_sent = self.live.sent
 

@@ -14,6 +14,7 @@ from uuid import UUID, uuid4
 import pytest
 from django.utils import timezone
 
+from connections.events import EndConnections
 from connections.jobs import LOST, Beat, Close, ConnectionRow, EndWorker, Open, Register, Reopen, Touch
 from connections.models import Connection, Worker
 from connections.registry import LeaseLimits, Registry
@@ -126,6 +127,10 @@ def connection(worker: UUID) -> ConnectionRow:
     )
 
 
+def never(code: int, reason: str) -> None:
+    raise AssertionError("nobody asked for it")
+
+
 @pytest.fixture
 async def deployment(tmp_path: Path) -> AsyncIterator[Deployment]:
     made = Deployment(tmp_path)
@@ -155,7 +160,7 @@ def other_process(tmp_path: Path) -> Iterator[tuple["subprocess.Popen[str]", UUI
 
 async def test_an_open_connection_is_a_row_once_it_is_told(deployment: Deployment) -> None:
     registry = await deployment.start()
-    live = await registry.open(connection(registry.worker))
+    live = await registry.open(connection(registry.worker), never)
     row = await deployment.row(live.row.uuid)
     assert (row.worker, row.wire, row.pipeline, row.ended_at) == (registry.worker, "langbot", live.row.pipeline, None)
     assert row.connected_at == row.last_active == live.row.connected_at
@@ -165,13 +170,13 @@ async def test_an_open_connection_is_a_row_once_it_is_told(deployment: Deploymen
 async def test_a_connection_that_cannot_be_stored_is_not_live(deployment: Deployment) -> None:
     registry = await deployment.start(Open=1)
     with pytest.raises(StoreUnavailable):
-        await registry.open(connection(registry.worker))
+        await registry.open(connection(registry.worker), never)
     assert registry.live == 0
 
 
 async def test_what_a_connection_carries_is_written_with_the_beats(deployment: Deployment) -> None:
     registry = await deployment.start(QUICK, Touch=1)  # counters that could not be written are written later
-    live = await registry.open(connection(registry.worker))
+    live = await registry.open(connection(registry.worker), never)
     live.received(10)
     live.received(5)
     live.sent(100)
@@ -187,7 +192,7 @@ async def test_what_a_connection_carries_is_written_with_the_beats(deployment: D
 
 async def test_the_end_of_a_connection_is_stored_with_its_last_counters(deployment: Deployment) -> None:
     registry = await deployment.start()
-    live = await registry.open(connection(registry.worker))
+    live = await registry.open(connection(registry.worker), never)
     live.sent(7)
     registry.close(live, 4108, "too slow")
     assert registry.live == 0
@@ -202,7 +207,7 @@ async def test_the_end_of_a_connection_is_stored_with_its_last_counters(deployme
 
 async def test_an_end_that_could_not_be_stored_is_tried_again(deployment: Deployment) -> None:
     registry = await deployment.start(Close=1)
-    live = await registry.open(connection(registry.worker))
+    live = await registry.open(connection(registry.worker), never)
     registry.close(live, 1000, "bye")
 
     async def ended() -> bool:
@@ -215,7 +220,7 @@ async def test_an_end_that_can_never_be_stored_is_given_up(
     deployment: Deployment, caplog: pytest.LogCaptureFixture
 ) -> None:
     registry = await deployment.start()
-    live = await registry.open(connection(registry.worker))
+    live = await registry.open(connection(registry.worker), never)
     registry.close(live, 2**70, "no such code")
     async with asyncio.timeout(PATIENCE):
         await asyncio.gather(*registry._tasks)
@@ -238,7 +243,7 @@ async def test_a_lease_names_its_process_and_beats(deployment: Deployment) -> No
 
 async def test_a_stopped_worker_gives_its_lease_and_its_connections_back(deployment: Deployment) -> None:
     registry = await deployment.start()
-    live = await registry.open(connection(registry.worker))
+    live = await registry.open(connection(registry.worker), never)
     await registry.stop()
     row = await deployment.row(live.row.uuid)
     assert (row.close_code, row.close_reason) == (1012, "server stopped")
@@ -253,7 +258,7 @@ async def test_a_fenced_worker_begins_again_with_its_connections(
     fenced = asyncio.Event()
     registry = await deployment.start(QUICK, fenced.set)
     first = registry.worker
-    live, gone = [await registry.open(connection(first)) for _ in range(2)]
+    live, gone = [await registry.open(connection(first), never) for _ in range(2)]
     registry.close(gone, 1000, "")
     assert isinstance(registry._writer, UnsteadyWriter)
     registry._writer._failures.update(failures)
@@ -370,3 +375,12 @@ def test_kinds_of_jobs_that_a_batch_brings_together_are_written_in_this_order() 
     # A lease before what lives under it; an end after what it ends.
     ranks = [kind.rank for kind in (Register, Open, Reopen, Touch, Close, Beat, EndWorker)]
     assert ranks == sorted(ranks)
+
+
+async def test_who_has_a_connection_that_is_to_be_closed_closes_it(deployment: Deployment) -> None:
+    registry = await deployment.start()
+    ends: list[tuple[int, str]] = []
+    live = await registry.open(connection(registry.worker), lambda code, reason: ends.append((code, reason)))
+    await registry.open(connection(registry.worker), never)
+    registry.on_request(EndConnections((uuid4(), live.row.uuid), 4003, "enough"))
+    assert ends == [(4003, "enough")]

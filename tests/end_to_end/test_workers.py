@@ -1,6 +1,8 @@
 """Two workers, one truth: groups, statistics and leases over PostgreSQL and Valkey."""
 
+import asyncio
 import os
+import re
 import signal
 from collections import Counter
 
@@ -9,6 +11,7 @@ from tests.support.clients import PipelineClient, is_type
 from tests.support.databases import PostgresServer
 from tests.support.rest import acall, below
 from tests.support.server import GatewayProcess
+from tests.support.staff import Staff
 from tests.support.waiting import eventually
 
 SOCKETS = 16
@@ -95,3 +98,25 @@ async def test_an_answer_is_stopped_from_a_socket_on_any_worker(start_gateway: G
     assert (await first.ping())["type"] == "pong"
     for client in [first, *again]:
         await client.close()
+
+
+async def test_staff_closes_connections_of_every_worker(start_gateway: GatewayFactory) -> None:
+    gateway = start_gateway(database="postgres", workers=2)
+    clients = [await PipelineClient.connect(gateway) for _ in range(8)]
+    staff = await asyncio.to_thread(Staff, gateway)
+    page = "/admin/connections/connection/"
+    chosen = re.findall(r'name="_selected_action" value="(\d+)"', await asyncio.to_thread(staff.get, page))
+    assert len(chosen) == 8
+    form = {"action": "close_selected", "_selected_action": chosen}
+    assert "Close 8 connections" in await asyncio.to_thread(staff.post, page, **form)
+    form |= {"code": "4003", "reason": "over and out"}
+    assert "8 connections asked to close" in await asyncio.to_thread(staff.post, page, **form)
+    for client in clients:
+        assert await client.closed() == 4003
+        assert client.socket.close_reason == "over and out"
+    await eventually(lambda: _is_empty(staff, page), timeout=5, what="the rows' ends")
+    staff.close()
+
+
+async def _is_empty(staff: Staff, page: str) -> bool:
+    return "_selected_action" not in await asyncio.to_thread(staff.get, page)

@@ -5,12 +5,10 @@ import sqlite3
 from collections.abc import Iterator
 from typing import Any
 
-import httpx2
 import pytest
 
-from tests.support.server import GatewayProcess, Templates, manage
-
-PASSWORD = "a password for tests"
+from tests.support.server import GatewayProcess, Templates
+from tests.support.staff import Staff
 
 
 @pytest.fixture(scope="module")
@@ -41,33 +39,13 @@ def query(gateway: GatewayProcess, statement: str, *values: str) -> list[Any]:
         return connection.execute(statement, values).fetchall()
 
 
-class Owner:
+class Owner(Staff):
     """The site's owner at the admin of a running gateway."""
-
-    def __init__(self, gateway: GatewayProcess) -> None:
-        manage(
-            "createsuperuser", "--noinput", "--username", "owner", "--email", "owner@blog.example",
-            data_dir=gateway.data_dir, DATABASE_URL=gateway.database_url, DJANGO_SUPERUSER_PASSWORD=PASSWORD,
-        )  # fmt: skip
-        self._client = httpx2.Client(base_url=gateway.url, trust_env=False, timeout=30, follow_redirects=True)
-        self._client.get("/admin/login/")
-        self.post("/admin/login/", username="owner", password=PASSWORD)
-
-    def post(self, path: str, **fields: str) -> str:
-        """Post a form and return the page it leads to."""
-        token = self._client.cookies["csrftoken"]
-        answer = self._client.post(path, data={"csrfmiddlewaretoken": token, **fields})
-        assert answer.status_code == 200, answer.text
-        return answer.text
 
     def reply(self, request: str, text: str) -> None:
         """Reply to a contact request on its page."""
         page = self.post(f"/admin/conversations/contactrequest/{request}/change/", do="reply", text=text)
         assert "Your reply was sent" in page
-
-    def close(self) -> None:
-        """Leave."""
-        self._client.close()
 
 
 @pytest.fixture(scope="module")

@@ -17,7 +17,7 @@ from websockets.asyncio.client import connect
 from connections.auth import EVERYBODY, Principal
 from connections.hub import Hub
 from connections.jobs import ConnectionRow
-from connections.registry import LiveConnection
+from connections.registry import End, LiveConnection
 from conversations import selectors
 from conversations.responders.base import PipelineConfig
 from conversations.store import StoreUnavailable
@@ -144,8 +144,8 @@ class Collaborators:
     async def find(self, uuid: UUID) -> PipelineConfig:
         return PipelineConfig(1, uuid, "", "", True, "", "always", "", False, ())
 
-    async def open(self, row: ConnectionRow) -> LiveConnection:
-        return LiveConnection(row)
+    async def open(self, row: ConnectionRow, end: End) -> LiveConnection:
+        return LiveConnection(row, end)
 
     def close(self, _live: LiveConnection, code: int, _reason: str) -> None:
         self.closed.append(code)
