@@ -90,7 +90,12 @@ class Gateway:
         self.catalogue = Catalogue(self.store)
         self.registry = Registry(
             self.store,
-            limits=LeaseLimits(beat=settings.BEAT, lease=settings.LEASE, scan=settings.SCAN),
+            limits=LeaseLimits(
+                beat=settings.BEAT,
+                lease=settings.LEASE,
+                scan=settings.SCAN,
+                kept_for=timedelta(days=settings.CONNECTION_DAYS),
+            ),
             lock_dir=settings.DATA_DIR / "workers",
         )
         layer: Any = get_channel_layer()
@@ -235,6 +240,7 @@ class Gateway:
             loop.create_task(self._repeat(settings.SCAN, self._look_after_workers)),
             loop.create_task(self._repeat(settings.SCAN, self._hand_back)),
             loop.create_task(self._repeat(LOOK, self.mailroom.look)),
+            loop.create_task(self._repeat(PURGE, self.registry.purge)),
             loop.create_task(self._repeat(PURGE, self.mailroom.purge)),
             loop.create_task(self._repeat(PURGE, self.outbox.purge)),
             loop.create_task(self.outbox.run()),

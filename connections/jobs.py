@@ -7,12 +7,13 @@ from uuid import UUID
 
 import msgspec
 from django.db import connection
-from django.db.models import F
+from django.db.models import Exists, F, OuterRef
 from django.utils import timezone
 
 from connections.clients import ClientJob, Locked
 from connections.models import Connection, HubClient, Worker
 
+PURGED_AT_ONCE = 1000  # connections that are forgotten in one transaction
 LOST = 1006  # the close code of a socket that ended without one
 
 
@@ -164,6 +165,25 @@ class EndWorker(msgspec.Struct, frozen=True):
 # cost about ten times what the database then needs for a row. Names come from the model.
 
 _COUNTERS = ("last_active", "messages_in", "messages_out", "bytes_in", "bytes_out")
+
+
+class PurgeConnections(msgspec.Struct, frozen=True):
+    """Forget connections that ended before `before`, and leases that did and have none left; counts the first."""
+
+    rank: ClassVar[int] = 98
+    before: datetime
+
+    @classmethod
+    def apply(cls, jobs: Sequence["PurgeConnections"]) -> Sequence[int]:
+        before = max(job.before for job in jobs)
+        # By when they began, which an index gives: of what began since, nothing can have ended before.
+        ended = Connection.objects.filter(connected_at__lt=before, ended_at__lt=before).order_by("connected_at")
+        some = list(ended.values_list("pk", flat=True)[:PURGED_AT_ONCE])
+        Connection.objects.filter(pk__in=some).delete()
+        if len(some) < PURGED_AT_ONCE:
+            left = Connection.objects.filter(worker=OuterRef("uuid"))
+            Worker.objects.filter(~Exists(left), ended_at__lt=before).delete()
+        return [len(some)] * len(jobs)
 
 
 def _insert(new: Sequence[ConnectionRow]) -> None:

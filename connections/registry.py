@@ -11,7 +11,7 @@ import os
 import socket
 import time
 from collections.abc import Callable, Coroutine
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import IO, Any
 from uuid import UUID, uuid4
@@ -19,10 +19,23 @@ from uuid import UUID, uuid4
 import msgspec
 import structlog
 from django.db import InterfaceError, OperationalError
+from django.utils import timezone
 
 from connections import selectors
 from connections.events import EndConnections
-from connections.jobs import Activity, Beat, Close, ConnectionRow, EndWorker, Open, Register, Reopen, Touch
+from connections.jobs import (
+    PURGED_AT_ONCE,
+    Activity,
+    Beat,
+    Close,
+    ConnectionRow,
+    EndWorker,
+    Open,
+    PurgeConnections,
+    Register,
+    Reopen,
+    Touch,
+)
 from connections.writer import Writer
 
 log = structlog.get_logger(__name__)
@@ -32,11 +45,15 @@ RETRY_CLOSE = 1.0  # seconds before the end of a connection that could not be st
 
 
 class LeaseLimits(msgspec.Struct, frozen=True):
-    """Seconds between two beats, without a change until a worker counts as dead, and between two looks."""
+    """Seconds between two beats, without a change until a worker counts as dead, and between two looks.
+
+    Connections that have ended are `kept_for` so long.
+    """
 
     beat: float = 5.0
     lease: float = 20.0
     scan: float = 2.0
+    kept_for: timedelta = timedelta(days=30)
 
 
 End = Callable[[int, str], None]  # closes a socket with a code and a reason
@@ -155,6 +172,12 @@ class Registry:
             if process_ended or now - since >= self._limits.lease:
                 log.warning("worker.lost", worker=str(worker), silent_for=round(now - since, 1), ended=process_ended)
                 await self.end_worker(worker)
+
+    async def purge(self) -> None:
+        """Forget connections that ended too long ago."""
+        purged = PURGED_AT_ONCE
+        while purged == PURGED_AT_ONCE:
+            purged = await self._writer.submit(PurgeConnections(timezone.now() - self._limits.kept_for))
 
     async def end_worker(self, worker: UUID) -> None:
         """End a worker's lease and the connections that lived under it."""

@@ -6,7 +6,18 @@ from uuid import UUID, uuid4
 import pytest
 from pytest_django import DjangoAssertNumQueries
 
-from connections.jobs import Activity, Beat, Close, ConnectionRow, EndWorker, Open, Register, Reopen, Touch
+from connections.jobs import (
+    Activity,
+    Beat,
+    Close,
+    ConnectionRow,
+    EndWorker,
+    Open,
+    PurgeConnections,
+    Register,
+    Reopen,
+    Touch,
+)
 from connections.models import Connection, Worker
 
 pytestmark = pytest.mark.django_db
@@ -95,3 +106,18 @@ def test_what_is_still_open_lives_on_under_a_new_lease() -> None:
     row = Connection.objects.get(uuid=kept)
     assert (row.worker, row.ended_at, row.close_code, row.close_reason) == (new, None, None, "")
     assert Connection.objects.get(uuid=lost).ended_at is not None
+
+
+def test_what_ended_long_ago_is_forgotten_and_its_worker_with_the_last_of_it() -> None:
+    now = datetime.now(UTC)
+    workers = {name: uuid4() for name in ("gone", "quiet", "alive")}
+    for worker in workers.values():
+        Register.apply([Register(worker, "here", 1)])
+    old, live = opened(workers["gone"]), opened(workers["alive"])
+    late = opened(workers["quiet"])
+    Close.apply([Close(did(uuid), 1000, "") for uuid in (old, late)])
+    Connection.objects.filter(uuid=old).update(ended_at=LATER)
+    Worker.objects.exclude(uuid=workers["alive"]).update(ended_at=LATER)
+    assert PurgeConnections.apply([PurgeConnections(now - timedelta(days=30))]) == [1]
+    assert set(Connection.objects.values_list("uuid", flat=True)) == {live, late}
+    assert set(Worker.objects.values_list("uuid", flat=True)) == {workers["quiet"], workers["alive"]}
