@@ -78,6 +78,8 @@ class Sparing(logging.Filter):
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Tell whether a record is told; the kinds are as many as the library has texts."""
+        if record.exc_info:
+            return True  # a fault of ours, which may be another one each time
         now, kind = time.monotonic(), str(record.msg).partition("%")[0][:60]
         if now - self._told.get(kind, -REPEATED) < REPEATED:
             return False

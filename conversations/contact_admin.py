@@ -5,6 +5,7 @@ from typing import Any
 from uuid import UUID
 
 from django import forms
+from django.conf import settings
 from django.contrib import admin, messages
 from django.db.models import QuerySet
 from django.http import Http404, HttpRequest, HttpResponse
@@ -126,7 +127,14 @@ class ContactRequestAdmin(StaffAdmin):
         assert request.user.is_authenticated  # the admin lets nobody else in
         name = request.user.get_full_name() or request.user.get_username()
         try:
-            services.reply_as_owner(row.message.session.uuid, form.cleaned_data["text"], name=name, contact=row.uuid)
+            services.reply_as_owner(
+                row.message.session.uuid,
+                form.cleaned_data["text"],
+                name=name,
+                contact=row.uuid,
+                operator=request.user.pk,
+                seconds=settings.HOLD_IDLE,
+            )
         except (Refused, StoreError) as error:
             messages.error(request, str(error))
             return

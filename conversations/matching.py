@@ -4,7 +4,6 @@ Question and pattern are compared without case and in Unicode's NFKC form: `Ａ`
 is `?`.
 """
 
-import math
 import re
 import unicodedata
 
@@ -14,9 +13,10 @@ from conversations.responders.base import RouteConfig
 
 REGEX_SECONDS = 0.05
 REGEX_LOOKS_AT = 1000  # characters of a question that a regular expression sees
-REPETITIONS = 10_000  # that the counts of a regular expression may come to, multiplied: it is compiled to so much
+REPETITIONS = 10_000  # that counts within counts of a regular expression may come to: it is compiled to so much
 LOOKS_AT = 20_000  # characters of a question that words are looked for in
-_COUNT = re.compile(r"\{\s*(\d*)\s*(?:,\s*(\d*)\s*)?\}")
+# A count, and whether it is of a group or of something counted already: then it multiplies what is in it.
+_COUNT = re.compile(r"([)}])?\{\s*(\d*)\s*(?:,\s*(\d*)\s*)?(?=\})")
 _SEPARATORS = re.compile("[,、]")
 # In a regular expression: an escaped ASCII character, or a run of others with the backslash that may precede it.
 _NOT_ASCII = re.compile(r"\\[\x00-\x7f]|\\?[^\x00-\x7f]+")
@@ -66,13 +66,24 @@ def _search(pattern: str, question: str) -> bool:
 
 
 def _compile(pattern: str) -> "regex.Pattern[str]":
-    # Nobody can tell here which of them are nested; what `a{9999}` in another one needs is the machine's memory.
-    if math.prod(max(1, *(int(number or 1) for number in counts)) for counts in _COUNT.findall(pattern)) > REPETITIONS:
-        raise PatternError(f"repeats too much: its counts, multiplied, must be at most {REPETITIONS}")
+    if _repetitions(pattern) > REPETITIONS:
+        raise PatternError(f"repeats too much: counts within counts may come to {REPETITIONS} at most")
     try:
         return regex.compile(_NOT_ASCII.sub(_normalise_run, pattern), regex.IGNORECASE)
     except (regex.error, OverflowError, RecursionError) as error:
         raise PatternError(f"is no regular expression: {error}") from error
+
+
+def _repetitions(pattern: str) -> int:
+    """Return how often a pattern repeats something at most; as if all its groups lay within one another."""
+    most, groups = 1, 1
+    for is_group, *numbers in _COUNT.findall(pattern):
+        count = max(1, *(int(number or 1) for number in numbers))
+        if is_group:
+            groups *= count
+        else:
+            most = max(most, count)
+    return most * groups
 
 
 def _normalise_run(run: "re.Match[str]") -> str:

@@ -46,6 +46,7 @@ class Outbox:
         self._store = store
         self._deliverers = deliverers
         self._worker = worker
+        self._own: set[UUID] = set()  # the leases under which this process has claimed: what it delivers is under way
         self._under_way: Counter[tuple[str, Owner]] = Counter()
         self._woken = asyncio.Event()
 
@@ -68,7 +69,7 @@ class Outbox:
     async def take_over(self, dead: Callable[[set[UUID]], Awaitable[set[UUID]]]) -> None:
         """Free what workers had claimed that `dead` picks out as dead, and look for it."""
         workers = await self._store.read(selectors.workers_with_claims)
-        lost = await dead(workers - {self._worker()}) if workers else set()
+        lost = await dead(workers - self._own) if workers else set()
         if lost:
             freed: int = await self._store.write(FreeClaims(tuple(lost)))
             log.info("outbox.taken_over", entries=freed)
@@ -82,11 +83,12 @@ class Outbox:
 
     async def _claim(self) -> Sequence[Letter]:
         """Take what there is room for; the next round tries again where the database is away."""
+        self._own.add(worker := self._worker())
         room = dict.fromkeys(self._deliverers, AT_ONCE)
         for (kind, _), count in self._under_way.items():
             room[kind] -= count
         try:
-            letters: Sequence[Letter] = await self._store.write(ClaimOutbox(self._worker(), room, +self._under_way))
+            letters: Sequence[Letter] = await self._store.write(ClaimOutbox(worker, room, +self._under_way))
         except StoreError as error:
             log.warning("outbox.round_failed", reason=str(error))
             return ()

@@ -245,13 +245,11 @@ class TurnRunner:
 
     async def _answer(self, turn: Turn, answer: Answer, running: RunningTurn) -> Outcome:
         """Let the pipeline's routes fill `answer`; return how it ended."""
-        if (unwanted := self._unwanted.pop(turn.id, None)) is not None:
-            if unwanted is Outcome.CUT:
-                answer.end_with(phrases.CUT[turn.language])
-            return unwanted
-        if turn.ends_as is not None:
+        if (ends_as := self._unwanted.pop(turn.id, turn.ends_as)) is not None:
             answer.text = turn.partial
-            return turn.ends_as
+            if ends_as is Outcome.CUT:
+                answer.end_with(phrases.CUT[turn.language])
+            return ends_as
         if turn.begun:
             answer.add(turn.partial)
             answer.end_with(phrases.BROKEN_OFF[turn.language])

@@ -52,6 +52,7 @@ class OperatorSays(ConversationJob, msgspec.Struct, frozen=True):
         ids = iter(rows.reserve_message_ids(len(jobs)))
         results: list[StoredMessage | Refused] = []
         messages: list[rows.Row] = []
+        replied: list[UUID] = []
         for job in jobs:
             session = locked.get(job.session)
             if session is None:
@@ -80,6 +81,8 @@ class OperatorSays(ConversationJob, msgspec.Struct, frozen=True):
                 time,
             ))  # fmt: skip
             results.append(message)
+            if job.contact is not None:
+                replied.append(job.contact)
         rows.insert(Message, _FIELDS, messages)
-        contacts.mark_replied([job.contact for job in jobs if job.contact is not None])
+        contacts.mark_replied(replied)
         return results

@@ -12,7 +12,7 @@ from django.utils import timezone
 from conversations import services, signals
 from conversations.idle import hand_back_untouched
 from conversations.jobs import HeldByAnother
-from conversations.models import ChatSession, OutboxEntry
+from conversations.models import ChatSession, ContactRequest, OutboxEntry
 from conversations.phrases import HANDED, HELD, JOINED, LEFT
 from conversations.selectors import messages_after
 from conversations.store import Refused
@@ -193,6 +193,18 @@ async def test_who_does_not_hold_it_can_neither_speak_nor_hand_back(open_house: 
     with pytest.raises(HeldByAnother):
         await desk.hand_back(session, "Bob")
     assert [role for role, _ in await desk.transcript(session)] == ["user", "assistant", "notice"]
+
+
+async def test_a_refused_reply_leaves_the_contact_request_open(open_house: OpenHouse) -> None:
+    house = await open_house(openai=Echo())
+    desk, session, request = Desk(house), new_session(house.pipeline), uuid4()
+    await house.ask(session, contact=request)
+    await house.audience.answers()
+    await desk.take_over(session, "Ann")
+    with pytest.raises(HeldByAnother):
+        await house.store.read(services.reply_as_owner, session.uuid, "Hello", name="Bob", contact=request)
+    row = await house.store.read(ContactRequest.objects.get, uuid=request)
+    assert row.state == ContactRequest.State.RECEIVED
 
 
 @pytest.mark.parametrize("act", [services.take_over, services.hand_back])

@@ -1,5 +1,7 @@
 """The outbox's rows: whose turn it is to be claimed, and when they are forgotten."""
 
+import asyncio
+from contextlib import suppress
 from datetime import timedelta
 from uuid import UUID, uuid4
 
@@ -47,6 +49,31 @@ async def test_what_a_dead_worker_had_claimed_is_free_at_once(
 
     await Outbox(store, {}, uuid4).take_over(judge)
     assert ids(await claim(store, kind)) == [message]
+
+
+async def test_what_this_process_delivers_is_its_own_under_a_new_lease_too(
+    store: WatchedStore, pipeline: Pipeline, kind: str
+) -> None:
+    leases = [uuid4(), uuid4()]
+    begun = asyncio.Event()
+
+    async def deliver(_letter: Letter) -> None:
+        begun.set()
+        await asyncio.Event().wait()
+
+    async def judge(workers: set[UUID]) -> set[UUID]:
+        return workers & set(leases)
+
+    await answer(store, pipeline, kind)
+    outbox = Outbox(store, {kind: deliver}, lambda: leases[-1])
+    running = asyncio.create_task(outbox.run())
+    await begun.wait()
+    leases.append(uuid4())
+    await outbox.take_over(judge)
+    assert await claim(store, kind) == []
+    running.cancel()
+    with suppress(asyncio.CancelledError):
+        await running
 
 
 async def test_an_entry_is_claimed_by_one_worker(store: WatchedStore, pipeline: Pipeline, kind: str) -> None:
