@@ -66,6 +66,9 @@ async def test_what_was_stopped_by_leaving_is_asked_again(answering: GatewayProc
     body = question()
     async with Stream(answering, body) as stream:
         await stream.until(b"tok00")
+    # Who comes before that joins the answer that is still in progress.
+    await asyncio.to_thread(model.calls[-1].wait, LEFT)
+    assert model.calls[-1].left_early
     model.mode = Mode.OK
     async with caller(answering) as client:
         answer = await ask(client, body)
