@@ -123,17 +123,7 @@ class Gateway:
             ),
             limiter=Limiter(enabled=settings.RATE_LIMITS, redis_url=settings.REDIS_URL),
             metrics=self.metrics,
-            options=WireOptions(
-                open_access=settings.ACCESS_MODE == "open",
-                proxied_open_access=settings.ALLOW_OPEN_ACCESS,
-                allowed_hosts=tuple(settings.ALLOWED_HOSTS),
-                allowed_origins=settings.ALLOWED_ORIGINS,
-                trusted_proxies=settings.TRUSTED_PROXIES,
-                authenticate_timeout=settings.AUTHENTICATE_TIMEOUT,
-                small_frame_bytes=settings.MAX_SMALL_FRAME_BYTES,
-                outbound_bytes=settings.MAX_OUTBOUND_BYTES,
-                connections=settings.MAX_CONNECTIONS,
-            ),
+            options=_wire_options(),
             ready=self.ready,
         )
         self._deliverers |= self._make_deliverers()
@@ -278,6 +268,21 @@ class Gateway:
         sessions = [topic.session for topic in topics if isinstance(topic, SessionTopic)]
         latest = await self.store.read(selectors.last_seqs, sessions)
         return {SessionTopic(session): seq for session, seq in latest.items()}
+
+
+def _wire_options() -> WireOptions:
+    """Return what the settings say of the wires."""
+    return WireOptions(
+        open_access=settings.ACCESS_MODE == "open",
+        proxied_open_access=settings.ALLOW_OPEN_ACCESS,
+        allowed_hosts=tuple(settings.ALLOWED_HOSTS),
+        allowed_origins=settings.ALLOWED_ORIGINS,
+        trusted_proxies=settings.TRUSTED_PROXIES,
+        authenticate_timeout=settings.AUTHENTICATE_TIMEOUT,
+        small_frame_bytes=settings.MAX_SMALL_FRAME_BYTES,
+        outbound_bytes=settings.MAX_OUTBOUND_BYTES,
+        connections=settings.MAX_CONNECTIONS,
+    )
 
 
 def _mail_limits() -> MailLimits:

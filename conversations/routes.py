@@ -47,9 +47,7 @@ class Routes:
             answer.lead(phrases.FALLBACK[turn.language] if model_failed and route.kind == "knowledge" else "")
             try:
                 reply = await self._ask_responder(turn, answer, responder, pipeline, route, deadline)
-            except ResponderError as error:
-                log.warning("turn.responder_failed", turn=turn.id, responder=route.kind, reason=str(error))
-            except StoreError as error:
+            except (ResponderError, StoreError) as error:
                 log.warning("turn.responder_failed", turn=turn.id, responder=route.kind, reason=str(error))
             except Exception:
                 log.exception("turn.responder_broken", turn=turn.id, responder=route.kind)

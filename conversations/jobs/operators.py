@@ -10,7 +10,7 @@ from django.utils import timezone
 
 from conversations import contacts, rows
 from conversations.jobs import sessions
-from conversations.jobs.handover import HeldByAnother
+from conversations.jobs.handover import NAME, HeldByAnother
 from conversations.jobs.sessions import ConversationJob, Locked
 from conversations.models import ChatSession, Message
 from conversations.store import Refused
@@ -20,7 +20,6 @@ _FIELDS = (
     "id", "session", "seq", "epoch", "role", "text", "connection_id", "reply_to", "sender_name", "outcome",
     "created_at",
 )  # fmt: skip
-SENDER_NAME = 100  # characters
 
 
 class OperatorSays(ConversationJob, msgspec.Struct, frozen=True):
@@ -65,7 +64,7 @@ class OperatorSays(ConversationJob, msgspec.Struct, frozen=True):
                     continue
                 until = now + timedelta(seconds=job.seconds)
                 ChatSession.objects.filter(pk=row.pk).update(held_until=until)
-            name = job.name[:SENDER_NAME]
+            name = job.name[:NAME]
             message = StoredMessage(
                 id=next(ids),
                 session=session.uuid,
