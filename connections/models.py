@@ -92,6 +92,8 @@ class Connection(models.Model):
     session = models.UUIDField(null=True, blank=True)
     session_type = models.CharField(max_length=8, blank=True, default="")
     application = models.UUIDField(null=True, blank=True)
+    # Who is at the other end, as his wire names him: a client ID, a room, a visitor's name.
+    client = models.CharField(max_length=300, blank=True, default="", db_default="")
     address = models.CharField(max_length=64, blank=True, default="")
     user_agent = models.CharField(max_length=300, blank=True, default="")
     messages_in = models.PositiveBigIntegerField(default=0)
@@ -164,3 +166,44 @@ class MailboxLetter(models.Model):
 
     def __str__(self) -> str:
         return f"letter {self.seq} for {self.client_id}"
+
+
+class Minute(models.Model):
+    """What one worker did in one minute; written again and again while it lasts."""
+
+    at = models.DateTimeField(help_text="The minute's beginning.")
+    worker = models.UUIDField()
+    connections = models.PositiveIntegerField(default=0, help_text="Live at its end, or now.")
+    messages = models.PositiveIntegerField(default=0, help_text="Stored, in and out.")
+    answers = models.PositiveIntegerField(default=0, help_text="Turns that ended, however.")
+    errors = models.PositiveIntegerField(default=0, help_text="Turns that failed or were cut, and faults of our own.")
+    # How many answers took how long, by the buckets of `metrics.BOUNDS`: until the first words, and until the end.
+    first_words = models.JSONField(default=list)
+    whole_answers = models.JSONField(default=list)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["at", "worker"], name="minute_of_worker")]
+        ordering = ["at"]
+
+    def __str__(self) -> str:
+        return f"{self.at:%H:%M}"
+
+
+class AuditEntry(models.Model):
+    """Something that somebody did and that must be found again: who, what, to what. Never changed."""
+
+    at = models.DateTimeField(db_index=True)
+    action = models.CharField(max_length=32)
+    # A user of the admin, an application, or the gateway itself, by name as it was then.
+    actor = models.CharField(max_length=200)
+    user = models.PositiveBigIntegerField(null=True, blank=True)
+    subject = models.CharField(max_length=300, blank=True, default="", help_text="What it was done to.")
+    details = models.CharField(max_length=500, blank=True, default="")
+
+    class Meta:
+        verbose_name = "audit entry"
+        verbose_name_plural = "audit trail"
+        ordering = ["-at", "-id"]
+
+    def __str__(self) -> str:
+        return f"{self.actor}: {self.action}"

@@ -132,6 +132,10 @@ class ChatSession(models.Model):
     held_by = models.CharField(max_length=100, blank=True, default="", db_default="")
     held_since = models.DateTimeField(null=True, blank=True)
     held_until = models.DateTimeField(null=True, blank=True)
+    # Since when a person is needed, or expected by the visitor of a session that one holds; null while nobody is.
+    waiting_since = models.DateTimeField(null=True, blank=True)
+    # When an operator was through with it; null again once more is said.
+    done_at = models.DateTimeField(null=True, blank=True)
     created_at = models.DateTimeField()
     last_message_at = models.DateTimeField()
 
@@ -141,7 +145,11 @@ class ChatSession(models.Model):
             models.Index(fields=["pipeline", "session_type", "-last_message_at"], name="session_recent"),
             models.Index(fields=["-last_message_at"], name="session_latest"),
             models.Index(fields=["held_until"], condition=Q(held_until__isnull=False), name="session_held"),
+            models.Index(
+                fields=["waiting_since"], condition=Q(waiting_since__isnull=False), name="session_waiting"
+            ),
         ]
+        permissions = [("answer_session", "Can answer at the desk")]
 
     def __str__(self) -> str:
         return self.name or str(self.uuid)
@@ -234,6 +242,37 @@ class Turn(models.Model):
 
     def __str__(self) -> str:
         return f"turn {self.pk} ({self.state})"
+
+
+class Note(models.Model):
+    """What operators tell one another about a session; no visitor sees it, so it has no place in his `seq`."""
+
+    session = models.ForeignKey(ChatSession, on_delete=models.CASCADE, related_name="notes")
+    author = models.CharField(max_length=100)
+    text = models.TextField()
+    created_at = models.DateTimeField()
+
+    class Meta:
+        ordering = ["created_at", "id"]
+
+    def __str__(self) -> str:
+        return f"note {self.pk}"
+
+
+class CannedReply(models.Model):
+    """A reply that operators give often."""
+
+    title = models.CharField(max_length=100, unique=True, help_text="What operators pick it by.")
+    text = models.TextField()
+    created_at = models.DateTimeField(auto_now_add=True)
+    updated_at = models.DateTimeField(auto_now=True)
+
+    class Meta:
+        verbose_name_plural = "canned replies"
+        ordering = ["title"]
+
+    def __str__(self) -> str:
+        return self.title
 
 
 class Document(models.Model):
