@@ -83,9 +83,10 @@ faults: .venv/dev.stamp ## Break things for real, at length: FAULT_ROUNDS rounds
 	@FAULT_ROUNDS=$${FAULT_ROUNDS:-100} $(BIN)/python -m pytest --timeout 3600 tests/faults $(ARGS)
 
 .PHONY: bench
-bench: .venv/dev.stamp ## Measure the store and the wire; prints one JSON object a run and a table
+bench: .venv/dev.stamp ## Measure the store, the wire and staff's pages; prints one JSON object a run and a table
 	@$(BIN)/python -m tests.benchmarks.store
 	@$(BIN)/python -m tests.benchmarks.wire
+	@$(BIN)/python -m tests.benchmarks.admin
 
 # --- Checks ------------------------------------------------------------------------------------
 

@@ -6,10 +6,15 @@ class ChatGatewayConfig(AppConfig):
     verbose_name = "Chat gateway"
 
     def ready(self) -> None:
-        """Have what the admin says told to its session's sockets, and what it asks of connections to all processes."""
-        from chatgateway.announcing import announce  # noqa: PLC0415  Django is ready now
+        """Have what the admin does told to sockets and processes, counted, and the audit trail written."""
+        from chatgateway.announcing import announce, announce_change  # noqa: PLC0415  Django is ready now
+        from chatgateway.dashboard.tally import count_said  # noqa: PLC0415
+        from connections.audit import record_sent  # noqa: PLC0415
         from connections.signals import asked  # noqa: PLC0415
-        from conversations.signals import said  # noqa: PLC0415
+        from conversations.signals import changed, recorded, said  # noqa: PLC0415
 
         said.connect(announce, dispatch_uid="chatgateway.announce")
+        said.connect(count_said, dispatch_uid="chatgateway.count")
+        changed.connect(announce_change, dispatch_uid="chatgateway.announce")
         asked.connect(announce, dispatch_uid="chatgateway.announce")
+        recorded.connect(record_sent, dispatch_uid="chatgateway.record")

@@ -67,7 +67,7 @@ def needs_database(argv: Sequence[str]) -> bool:
     return argv[1:2] in _ON_DATABASE and not {"-h", "--help"} & set(argv)
 
 
-_ON_DATABASE = (["bootstrap"], ["create_application"], ["load_documents"])
+_ON_DATABASE = (["bootstrap"], ["create_application"], ["gateway_status"], ["load_documents"])
 
 
 def make_data_dir(folder: Path) -> None:

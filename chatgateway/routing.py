@@ -4,6 +4,7 @@ Everything starts at first use, once, in the loop that uses it: Daphne has no li
 """
 
 import asyncio
+import logging
 import random
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
@@ -18,6 +19,10 @@ from channels.routing import URLRouter
 from django.conf import settings
 from django.urls import path
 
+from chatgateway.dashboard.tally import FAULTY, Faults, Tally
+from chatgateway.live import routing as live
+from chatgateway.live.events import Changed
+from chatgateway.live.wakes import Wakes
 from connections.auth import Authenticator
 from connections.events import ClientEvent, ConnectionsTopic, EndConnections
 from connections.hub import Hub, Topic
@@ -25,6 +30,7 @@ from connections.limits import Limiter
 from connections.mail import MailLimits
 from connections.mailroom import Mailroom
 from connections.metrics import Metrics
+from connections.minutes import Minutes
 from connections.registry import LeaseLimits, Registry
 from conversations import selectors
 from conversations.catalogue import Catalogue
@@ -58,7 +64,7 @@ log = structlog.get_logger(__name__)
 FOLLOW = 1.0  # seconds between two looks for changed pipelines and documents
 LOOK = 2.0  # seconds between two looks for letters whose wake-up the layer lost
 PURGE = 3600.0  # seconds between two looks for letters and outbox entries that are too old
-AnyEvent = Event | ClientEvent | EndConnections
+AnyEvent = Event | ClientEvent | EndConnections | Changed
 REPLAYED = 300  # events that a gap is filled with at most
 
 
@@ -85,6 +91,7 @@ class Gateway:
         self._client: httpx2.AsyncClient | None = None
         self._webhook_client = open_client(allow_private=settings.ALLOW_PRIVATE_UPSTREAMS)
         self.metrics = Metrics()
+        self.tally = Tally(self.metrics)
         self.store = Store()
         self.library = Library()
         self.catalogue = Catalogue(self.store)
@@ -97,9 +104,17 @@ class Gateway:
                 kept_for=timedelta(days=settings.CONNECTION_DAYS),
             ),
             lock_dir=settings.DATA_DIR / "workers",
+            on_change=lambda: self.wakes.note("connections"),
+        )
+        self.minutes = Minutes(
+            self.store,
+            self.metrics,
+            worker=lambda: self.registry.worker,
+            connections=lambda: self.registry.live,
         )
         layer: Any = get_channel_layer()
         self.hub = Hub(layer, EventCodec(), shared=bool(settings.REDIS_URL), fill=self._fill, latest=self._latest)
+        self.wakes = Wakes(self.hub.publish)
         self.mailroom = Mailroom(self.store, self.hub, _mail_limits(), shared=bool(settings.REDIS_URL))
         self._deliverers: dict[str, Deliver] = {}  # filled below, once there is what they deliver with
         self.outbox = Outbox(self.store, self._deliverers, lambda: self.registry.worker)
@@ -107,10 +122,11 @@ class Gateway:
             store=self.store,
             catalogue=self.catalogue,
             responders=self._responders(),
-            publish=self.hub.publish,
+            publish=self._publish,
             worker=lambda: self.registry.worker,
             limits=TurnLimits(deadline=settings.TURN_DEADLINE, delta_interval=settings.DELTA_INTERVAL),
             wake_outbox=self.outbox.wake,
+            on_end=self.tally.on_end,
         )
         self.parts = Parts(
             hub=self.hub,
@@ -150,6 +166,8 @@ class Gateway:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        with suppress(Exception):
+            await self.minutes.flush()
         with suppress(Exception):
             await self.registry.stop()
         await self.hub.stop()
@@ -233,8 +251,12 @@ class Gateway:
             loop.create_task(self._repeat(PURGE, self.registry.purge)),
             loop.create_task(self._repeat(PURGE, self.mailroom.purge)),
             loop.create_task(self._repeat(PURGE, self.outbox.purge)),
+            loop.create_task(self._repeat(PURGE, self.minutes.purge)),
             loop.create_task(self.outbox.run()),
+            loop.create_task(self.minutes.run()),
         ]
+        for name in FAULTY:
+            logging.getLogger(name).addHandler(Faults(self.metrics))
         log.info("gateway.started", worker=str(self.registry.worker), pipelines=len(self.catalogue.all()))
 
     async def _repeat(self, seconds: float, work: Callable[[], Awaitable[None]]) -> None:
@@ -256,7 +278,14 @@ class Gateway:
         await self.outbox.take_over(self.registry.dead_among)
 
     async def _hand_back(self) -> None:
-        await hand_back_untouched(self.store, self.hub.publish)
+        await hand_back_untouched(self.store, self._publish)
+
+    def _publish(self, topic: SessionTopic | ControlTopic, event: Event) -> None:
+        """Publish what happens in a conversation, count it, and wake staff's pages."""
+        self.hub.publish(topic, event)
+        self.tally.on_event(event)
+        if isinstance(event, MessageStored):
+            self.wakes.note("conversations")
 
     async def _fill(self, topic: Any, after: int) -> Sequence[Event]:
         if not isinstance(topic, SessionTopic):
@@ -313,6 +342,7 @@ async def _not_found(scope: Any, receive: Any, send: Any) -> None:
 # Channels routes sockets by Django's `path`, whose types know views only.
 _refuse: Any = _not_found
 _wires: list[Any] = [
+    *live.urlpatterns(gateway.parts),
     *contact.urlpatterns(gateway.parts),
     *langbot.urlpatterns(gateway.parts),
     *postoffice.urlpatterns(gateway.parts, gateway.mailroom),

@@ -351,6 +351,8 @@ CONNECTION_DAYS = _whole_number("CONNECTION_DAYS", 30, least=1, most=36_500)
 DRAIN_TIMEOUT = _seconds("DRAIN_TIMEOUT", 25.0)
 # A conversation that a person holds goes back to the bot when he has said nothing in it for so long.
 HOLD_IDLE = _seconds("HOLD_IDLE", 1800.0)
+# Wires on which nothing listens to a session: there a person's words go out of the outbox, as the wire's answers do.
+OUTBOX_WIRES = frozenset({"postoffice"})
 # What waits for one client of the hub: letters while it is away and while it is connected, their bytes, and how long.
 MAILBOX_LETTERS = _whole_number("MAILBOX_LETTERS", 1_000, least=1)
 MAILBOX_LETTERS_CONNECTED = _whole_number("MAILBOX_LETTERS_CONNECTED", 10_000, least=1)

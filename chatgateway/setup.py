@@ -11,6 +11,7 @@ from django.conf import settings
 from django.contrib.auth.models import User
 from django.db import transaction
 
+from chatgateway.roles import ensure_roles
 from conversations.defaults import ensure_default_pipeline, spaces_of
 from conversations.services import load_folder
 
@@ -34,12 +35,13 @@ class Bootstrapped:
 
 
 def bootstrap() -> Bootstrapped:
-    """Make what is missing of the default pipeline, its documents and the first superuser, all or nothing."""
+    """Make what is missing of the default pipeline, its documents, the roles and the first superuser, or nothing."""
     pipeline = UUID(settings.DEFAULT_PIPELINE)
     with transaction.atomic():
         made = ensure_default_pipeline(
             pipeline, name=NAME, description=DESCRIPTION, with_model=bool(settings.OPENAI_BASE_URL)
         )
+        ensure_roles()
         # A space that the operator emptied stays empty; one that is there follows the release.
         wanted = set(SPACES) if made else spaces_of(pipeline) & set(SPACES)
         documents = {

@@ -46,13 +46,22 @@ UNFOLD: dict[str, Any] = {
     "SHOW_VIEW_ON_SITE": False,
     "COLORS": {"primary": PRIMARY},
     "LOGIN": {"form": "chatgateway.login.LoginForm"},
+    "DASHBOARD_CALLBACK": "chatgateway.dashboard.views.dashboard_callback",
     "SIDEBAR": {
         "navigation": [
+            {"items": [{"title": "Dashboard", "icon": "monitoring", "link": reverse_lazy("admin:index")}]},
             {
                 "title": "Conversations",
                 "items": [
+                    {
+                        "title": "Desk",
+                        "icon": "support_agent",
+                        "link": reverse_lazy("desk:desk"),
+                        "permission": lambda request: request.user.has_perm("conversations.answer_session"),
+                    },
                     _page("Sessions", "forum", "conversations", "chatsession"),
                     _page("Contact requests", "contact_mail", "conversations", "contactrequest"),
+                    _page("Canned replies", "quickreply", "conversations", "cannedreply"),
                     _page("Pipelines", "account_tree", "conversations", "pipeline"),
                 ],
             },
@@ -68,6 +77,12 @@ UNFOLD: dict[str, Any] = {
                     _page("Connections", "sensors", "connections", "connection"),
                     _page("Hub clients", "hub", "connections", "hubclient"),
                     _page("Workers", "memory", "connections", "worker"),
+                    {
+                        "title": "Broadcast",
+                        "icon": "campaign",
+                        "link": reverse_lazy("broadcast"),
+                        "permission": lambda request: request.user.has_perm("connections.broadcast_message"),
+                    },
                 ],
             },
             {
@@ -78,6 +93,7 @@ UNFOLD: dict[str, Any] = {
                     _page("Tokens", "key", "connections", "accesstoken"),
                     _page("Users", "person", "auth", "user"),
                     _page("Groups", "group", "auth", "group"),
+                    _page("Audit trail", "history", "connections", "auditentry"),
                 ],
             },
         ],

@@ -3,12 +3,14 @@
 from django.contrib import admin
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
-from django.urls import path
+from django.urls import include, path
 from django.views import defaults
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
 
 from chatgateway import health
 from chatgateway.api import urls as api
+from chatgateway.broadcast.views import broadcast
+from chatgateway.dashboard import views as dashboard
 from chatgateway.routing import gateway
 from integrations.langbot import urls as langbot
 from integrations.postoffice import urls as postoffice
@@ -17,6 +19,9 @@ from integrations.wechat import views as wechat_views
 from integrations.yishiting import urls as yishiting
 
 urlpatterns = [
+    path("admin/broadcast/", broadcast, name="broadcast"),
+    path("admin/desk/", include("chatgateway.desk.urls")),
+    path("admin/dashboard/", dashboard.view, name="dashboard"),
     path("admin/", admin.site.urls),
     path("healthz", health.healthz),
     path("readyz", health.readyz),

@@ -6,15 +6,17 @@ from typing import Any
 from django.contrib import admin, messages
 from django.db.models import Model, QuerySet
 from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import redirect
 from django.template.response import TemplateResponse
 from django.utils import timezone
 from unfold.admin import TabularInline
 from unfold.decorators import action, display
 
 from connections import services
+from connections.closing import close_connections_of
 from connections.forms import ApplicationForm, TokenForm
 from connections.models import AccessToken, Application
-from connections.staff import STATES, StaffAdmin, pipeline_name
+from connections.staff import STATES, StaffAdmin, actor, pipeline_name
 
 
 def token_state(token: AccessToken) -> str:
@@ -58,7 +60,8 @@ class ApplicationAdmin(StaffAdmin):
     list_filter = ("enabled",)
     search_fields = ("name", "appid")
     readonly_fields = ("appid", "uuid", "created_at")
-    actions_detail = ("issue_token",)
+    actions = ("close_connections_of",)
+    actions_detail = ("issue_token", "close_its_connections")
     fieldsets = (
         (None, {"fields": (("name", "pipeline"), "enabled", "origins")}),
         ("Where its tokens work", {"fields": ("wires", "client_prefixes")}),
@@ -82,10 +85,16 @@ class ApplicationAdmin(StaffAdmin):
 
     def save_model(self, request: HttpRequest, obj: Application, form: Any, change: bool) -> None:
         if change:
-            super().save_model(request, obj, form, change)
+            services.change_application(obj, form.changed_data, by=actor(request))
         else:
             # Shown by response_add, in this same request; it goes nowhere else.
-            vars(request)["plain_secret"] = services.register(obj)
+            vars(request)["plain_secret"] = services.register(obj, by=actor(request))
+
+    def delete_model(self, request: HttpRequest, obj: Application) -> None:
+        services.delete_applications([obj.pk], by=actor(request))
+
+    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Application]) -> None:
+        services.delete_applications(queryset.values_list("pk", flat=True), by=actor(request))
 
     def response_add(
         self, request: HttpRequest, obj: Application, post_url_continue: str | None = None
@@ -101,7 +110,7 @@ class ApplicationAdmin(StaffAdmin):
         form = TokenForm(request.POST or None)
         if request.method == "POST" and form.is_valid():
             token, plain = services.issue_token(
-                application, form.chosen_scopes(), label=form.cleaned_data["label"], ttl=form.ttl()
+                application, form.chosen_scopes(), label=form.cleaned_data["label"], ttl=form.ttl(), by=actor(request)
             )
             self.log_change(request, application, f"Issued token {token.pk}.")
             return self._shown_once(request, application, "Token issued", [("token", plain)])
@@ -110,6 +119,23 @@ class ApplicationAdmin(StaffAdmin):
 
     def has_issue_token_permission(self, request: HttpRequest, object_id: str | None = None) -> bool:
         return request.user.has_perm("connections.add_accesstoken")
+
+    @admin.action(description="Close all connections of the selected applications", permissions=["close_connections"])
+    def close_connections_of(self, request: HttpRequest, chosen: QuerySet[Application]) -> HttpResponse | None:
+        return close_connections_of(self, request, chosen)
+
+    @action(  # type: ignore[untyped-decorator]
+        description="Close its connections", icon="link_off", permissions=["close_connections"], url_path="close"
+    )
+    def close_its_connections(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        application = self.get_object(request, object_id)
+        if not isinstance(application, Application):
+            raise Http404
+        page = close_connections_of(self, request, [application])
+        return page or redirect("admin:connections_application_change", application.pk)
+
+    def has_close_connections_permission(self, request: HttpRequest, object_id: str | None = None) -> bool:
+        return request.user.has_perm("connections.change_connection")
 
     def _shown_once(
         self, request: HttpRequest, application: Application, title: str, secrets: list[tuple[str, str]]
@@ -148,13 +174,19 @@ class AccessTokenAdmin(StaffAdmin):
 
     @admin.action(description="Revoke the selected tokens", permissions=["change"])
     def revoke_selected(self, request: HttpRequest, queryset: QuerySet[AccessToken]) -> None:
-        revoked = services.revoke_tokens(queryset.values_list("pk", flat=True))
+        revoked = services.revoke_tokens(queryset.values_list("pk", flat=True), by=actor(request))
         messages.success(request, f"{revoked} token{'' if revoked == 1 else 's'} revoked.")
 
     @action(description="Revoke", permissions=["change"])  # type: ignore[untyped-decorator]
     def revoke(self, request: HttpRequest, token: AccessToken) -> None:
-        services.revoke_token(token)
+        services.revoke_token(token, by=actor(request))
         messages.success(request, "The token is revoked; open sockets that use it close within seconds.")
+
+    def delete_model(self, request: HttpRequest, obj: AccessToken) -> None:
+        services.delete_tokens([obj.pk], by=actor(request))
+
+    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[AccessToken]) -> None:
+        services.delete_tokens(queryset.values_list("pk", flat=True), by=actor(request))
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False

@@ -16,9 +16,10 @@ class StateFilter(admin.SimpleListFilter):
 
     title = "state"
     parameter_name = "state"
+    ENDED = "ended"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return [("ended", "Ended"), ("all", "All, live first")]
+        return [(self.ENDED, "Ended"), ("all", "All, live first")]
 
     def choices(self, changelist: Any) -> Any:
         live, *others = super().choices(changelist)
@@ -27,7 +28,7 @@ class StateFilter(admin.SimpleListFilter):
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         match self.value():
-            case "ended":
+            case self.ENDED:
                 return queryset.filter(ended_at__isnull=False)
             case "all":
                 return queryset

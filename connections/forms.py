@@ -23,6 +23,7 @@ WIRES = {
     "yishiting": "易事厅",
     "wechat": "WeChat",
 }
+LONGEST_REASON = 123  # bytes of a close frame's reason
 LIFETIMES = {"30": "30 days", "90": "90 days", "365": "1 year", "": "No end"}
 SCOPE_LABELS = {
     Scope.READ: "read: history and connections",
@@ -123,10 +124,9 @@ class CloseForm(forms.Form):
     """How connections are closed by staff."""
 
     reason = forms.CharField(
-        max_length=100,
         initial="closed by the operator",
-        widget=UnfoldAdminTextInputWidget,
-        help_text="The client is told so, in the close frame.",
+        widget=UnfoldAdminTextInputWidget(attrs={"maxlength": LONGEST_REASON}),
+        help_text="The client is told so: in the close frame, or as the last words of an answer that is streamed.",
     )
     code = forms.TypedChoiceField(
         label="May it come back?",
@@ -134,6 +134,14 @@ class CloseForm(forms.Form):
         coerce=int,
         widget=UnfoldAdminSelectWidget,
     )
+
+
+    def clean_reason(self) -> str:
+        """Return the reason; one that a close frame cannot carry is refused."""
+        reason: str = self.cleaned_data["reason"]
+        if len(reason.encode()) > LONGEST_REASON:
+            raise forms.ValidationError(f"At most {LONGEST_REASON} bytes, which are {LONGEST_REASON // 3} in Chinese.")
+        return reason
 
 
 class TokenForm(forms.Form):

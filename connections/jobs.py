@@ -30,6 +30,7 @@ class ConnectionRow(msgspec.Struct, frozen=True):
     address: str
     user_agent: str
     connected_at: datetime
+    client: str = ""
 
 
 class Activity(msgspec.Struct, frozen=True):
@@ -52,6 +53,20 @@ class Open(msgspec.Struct, frozen=True):
     @classmethod
     def apply(cls, jobs: Sequence["Open"]) -> Sequence[None]:
         _insert([job.row for job in jobs])
+        return [None] * len(jobs)
+
+
+class Rename(msgspec.Struct, frozen=True):
+    """Note who turned out to be at the other end of a connection, and in which session."""
+
+    rank: ClassVar[int] = 60
+    uuid: UUID
+    client: str
+    session: UUID
+
+    @classmethod
+    def apply(cls, jobs: Sequence["Rename"]) -> Sequence[None]:
+        _update(("client", "session"), [(job.client, _uuid(job.session), _uuid(job.uuid)) for job in jobs])
         return [None] * len(jobs)
 
 
@@ -191,7 +206,7 @@ def _insert(new: Sequence[ConnectionRow]) -> None:
     rows = [
         (
             _uuid(row.uuid), _uuid(row.worker), row.wire, _uuid(row.pipeline), _uuid(row.session), row.session_type,
-            _uuid(row.application), row.address, row.user_agent, time, time, 0, 0, 0, 0, "",
+            _uuid(row.application), row.address, row.user_agent, time, row.client, time, 0, 0, 0, 0, "",
         )
         for row in new
         for time in (_time(row.connected_at),)

@@ -116,6 +116,7 @@ class Connection(models.Model):
             models.Index(fields=["worker"], condition=models.Q(ended_at__isnull=True), name="connection_worker"),
             models.Index(fields=["-connected_at"], name="connection_latest"),
         ]
+        permissions = [("broadcast_message", "Can broadcast to connections")]
 
     def __str__(self) -> str:
         return f"{self.wire} {self.uuid}"
@@ -202,7 +203,7 @@ class AuditEntry(models.Model):
 
     class Meta:
         verbose_name = "audit entry"
-        verbose_name_plural = "audit trail"
+        verbose_name_plural = "audit entries"
         ordering = ["-at", "-id"]
 
     def __str__(self) -> str:

@@ -33,6 +33,7 @@ from connections.jobs import (
     Open,
     PurgeConnections,
     Register,
+    Rename,
     Reopen,
     Touch,
 )
@@ -96,11 +97,19 @@ class LiveConnection:
 class Registry:
     """This process's lease, its connections, and its view of the other workers."""
 
-    def __init__(self, writer: Writer, *, limits: LeaseLimits, lock_dir: Path) -> None:
+    def __init__(
+        self,
+        writer: Writer,
+        *,
+        limits: LeaseLimits,
+        lock_dir: Path,
+        on_change: Callable[[], None] = lambda: None,
+    ) -> None:
         self.worker = uuid4()
         self._writer = writer
         self._limits = limits
         self._lock_dir = lock_dir
+        self._on_change = on_change  # of what the list of connections shows, once it is committed
         self._lock: IO[str] | None = None
         self._live: dict[UUID, LiveConnection] = {}
         self._scanned = 0.0
@@ -139,7 +148,19 @@ class Registry:
         except BaseException:
             del self._live[row.uuid]
             raise
+        self._on_change()
         return live
+
+    def open_soon(self, row: ConnectionRow, end: End) -> LiveConnection:
+        """Return a connection that is stored soon: for a peer who waits for words, not for his row."""
+        live = LiveConnection(row, end)
+        self._live[row.uuid] = live
+        self._spawn(self._store_once(Open(row)))
+        return live
+
+    def rename(self, live: LiveConnection, client: str, session: UUID) -> None:
+        """Note who turned out to be at the other end, and in which session; stored soon."""
+        self._spawn(self._store_once(Rename(live.row.uuid, client, session)))
 
     def close(self, live: LiveConnection, code: int, reason: str) -> None:
         """Note the end of a connection; stored soon, and until it is."""
@@ -183,6 +204,7 @@ class Registry:
         """End a worker's lease and the connections that lived under it."""
         await self._writer.submit(EndWorker(worker))
         self._lock_path(worker).unlink(missing_ok=True)
+        self._on_change()
 
     async def dead_among(self, workers: set[UUID]) -> set[UUID]:
         """Return those of `workers` whose lease has ended or never was."""
@@ -215,6 +237,7 @@ class Registry:
         await self._register()
         await self._writer.submit(Reopen(self.worker, tuple(self._live)))
         self._fenced = False
+        self._on_change()
 
     async def _flush(self) -> None:
         dirty = [live for live in self._live.values() if live.dirty]
@@ -225,6 +248,15 @@ class Registry:
                 for live in dirty:
                     live.dirty = True
                 raise
+
+    async def _store_once(self, job: Open | Rename) -> None:
+        """Store what only staff's list would miss. It is not tried again: that could come after the end."""
+        try:
+            await self._writer.submit(job)
+        except Exception as error:  # noqa: BLE001  the database is away: the connection itself goes on
+            log.warning("connection.not_listed", job=type(job).__name__, reason=str(error))
+        else:
+            self._on_change()
 
     async def _store_end(self, close: Close) -> None:
         while True:
@@ -238,6 +270,7 @@ class Registry:
                 log.warning("connection.end_not_stored", reason=str(error))
                 await asyncio.sleep(RETRY_CLOSE)
             else:
+                self._on_change()
                 return
 
     # --- The lock that tells of a process's end --------------------------------------------------

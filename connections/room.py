@@ -1,7 +1,8 @@
 """One topic in this process: its members, and the order in which they are told.
 
 Events of a session carry a gap-free `seq` from the database. A room delivers in that order: an event that comes early
-waits for those before it, and what does not come in GAP_PATIENCE is read from the database.
+waits for those before it, and what does not come in GAP_PATIENCE is read from the database. What has no `seq`, because
+it grows still, is over once an event was delivered that `ends` it: what comes of it late is dropped.
 
 Bounds: a room holds HELD early events; beyond them an event is dropped, counted, and read from the database. A paused
 member is kept as many; beyond them it is told that it lost something, and is kept nothing more.
@@ -23,7 +24,11 @@ FILL_RETRY = 0.5
 
 
 class Event(Protocol):
-    """Something that happened; `seq` is its place in its topic's order, or None where it has none."""
+    """Something that happened; `seq` is its place in its topic's order, or None where it has none.
+
+    It may have two ids more: `part_of`, of what grows and this is a passing state of, and `ends`, up to which nothing
+    grows any more once this is told.
+    """
 
     @property
     def seq(self) -> int | None: ...
@@ -110,13 +115,16 @@ class Membership:
 class Room:
     """A topic with members in this process."""
 
-    __slots__ = ("_early", "_fill", "_filling", "_newest", "_task", "_timer", "counts", "last", "members", "topic")
+    __slots__ = (
+        "_early", "_ended", "_fill", "_filling", "_newest", "_task", "_timer", "counts", "last", "members", "topic",
+    )  # fmt: skip
 
     def __init__(self, topic: Topic, fill: Fill, counts: Counts) -> None:
         self.topic = topic
         self.counts = counts
         self.members: dict[Encoder, dict[Membership, None]] = {}
         self.last: int | None = None  # the `seq` delivered last; None until a member says where it stands
+        self._ended = 0  # nothing of a lower or equal id grows any more
         self._newest = 0  # the highest `seq` known to be in the database, while it is beyond `last`
         self._early: dict[int, Event] = {}
         self._fill = fill
@@ -134,7 +142,7 @@ class Room:
         seq = event.seq
         if seq is None:
             # Without a place in the order: a delta. It is cumulative, so in a gap it may be left out.
-            if not self.has_gap:
+            if not self.has_gap and not 0 < getattr(event, "part_of", 0) <= self._ended:
                 self._hand_out(event, None)
             return
         if self.last is not None and seq <= self.last:
@@ -225,6 +233,7 @@ class Room:
             self._release()
 
     def _hand_out(self, event: Event, seq: int | None) -> None:
+        self._ended = max(self._ended, getattr(event, "ends", 0))
         for encode, members in self.members.items():
             frame = encode(event)
             if frame is None:

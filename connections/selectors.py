@@ -5,12 +5,14 @@ from datetime import UTC, datetime
 from uuid import UUID
 
 import msgspec
-from django.db.models import Count, QuerySet
+from django.db.models import Count, Q, QuerySet
 from django.db.models.functions import Length
 
 from connections.models import Application, Connection, HubClient, MailboxLetter, Worker
 
 PIPELINE_WIRE = "langbot"
+HUB = "postoffice"
+PRESENT = 20  # connections of one session that are shown
 
 
 class Statistics(msgspec.Struct, frozen=True):
@@ -29,6 +31,15 @@ class ListedConnection(msgspec.Struct, frozen=True):
     session_type: str
     created_at: datetime
     last_active: datetime
+
+
+class Present(msgspec.Struct, frozen=True):
+    """Somebody who is connected to a session."""
+
+    client: str
+    address: str
+    user_agent: str
+    connected_at: datetime
 
 
 def live_statistics() -> Statistics:
@@ -57,12 +68,17 @@ def live_connections(pipeline: UUID) -> list[ListedConnection]:
     ]
 
 
-def live_count(pipeline: UUID, session_type: str | None = None) -> int:
-    """Return how many sockets of a pipeline are live, of one session type or of both."""
-    found = _live().filter(pipeline=pipeline)
-    if session_type is not None:
-        found = found.filter(session_type=session_type)
-    return found.count()
+def present_in(session: UUID, wire: str, client: str) -> list[Present]:
+    """Return who is connected to a session, on the hub to its client; the first PRESENT of them."""
+    here = Q(wire=HUB, client=client) if wire == HUB else Q(session=session)
+    found = Connection.objects.filter(here, ended_at=None).order_by("connected_at")
+    return [Present(*row) for row in found.values_list("client", "address", "user_agent", "connected_at")[:PRESENT]]
+
+
+def live_count(pipelines: Collection[UUID], session_types: Collection[str], wires: Collection[str]) -> int:
+    """Return how many connections are live that are of one of each."""
+    found = Connection.objects.filter(ended_at=None, pipeline__in=pipelines, session_type__in=session_types)
+    return found.filter(wire__in=wires).count()
 
 
 def live_workers() -> dict[UUID, int]:

@@ -1,8 +1,11 @@
-"""Writes of who may be: applications and their tokens. Synchronous. Plain secrets leave here once and are not kept."""
+"""Writes of who may be: applications and their tokens. Synchronous. Plain secrets leave here once and are not kept.
+
+Each is recorded in the audit trail, in its own transaction, as done `by` somebody.
+"""
 
 import hashlib
 import secrets
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from datetime import timedelta
 from functools import cache
 from uuid import UUID
@@ -13,6 +16,7 @@ from django.db.models import QuerySet
 from django.utils import timezone
 
 from connections import signals
+from connections.audit import COMMAND_LINE, GATEWAY, Action, Actor, name_of, record, record_each
 from connections.auth import Scope, normal_origin
 from connections.clients import away
 from connections.events import EndConnections
@@ -34,32 +38,67 @@ def create_application(
     callback_url: str = "",
     client_prefixes: Iterable[str] = (),
     enabled: bool = True,
+    by: Actor = COMMAND_LINE,
 ) -> tuple[Application, str]:
     """Return a new application and its plain secret; ValueError or ValidationError for what it cannot have."""
     application = Application(name=name, pipeline=pipeline, callback_url=callback_url, enabled=enabled)
     application.origins = normal_origins(origins)
     application.client_prefixes = sorted(set(client_prefixes))
     application.clean_fields(exclude={"appid", "secret_hash"})
-    return application, register(application)
+    return application, register(application, by=by)
 
 
-def register(application: Application) -> str:
+@transaction.atomic
+def register(application: Application, *, by: Actor) -> str:
     """Save a new application under a random appid; return its plain secret, of which only a hash is kept."""
     secret = secrets.token_urlsafe(TOKEN_BYTES)
     application.appid = f"app_{secrets.token_hex(12)}"
     application.secret_hash = make_password(secret)
     application.save(force_insert=True)
+    record(Action.APPLICATION_CREATED, actor=by.name, user=by.user, subject=name_of(application))
     return secret
 
 
+@transaction.atomic
+def change_application(application: Application, fields: Collection[str], *, by: Actor) -> None:
+    """Save an application of which `fields` were changed."""
+    application.save()
+    others = sorted(set(fields) - {"enabled"})
+    if "enabled" in fields:
+        action = Action.APPLICATION_ENABLED if application.enabled else Action.APPLICATION_DISABLED
+        record(action, actor=by.name, user=by.user, subject=name_of(application))
+    if others:
+        subject, details = name_of(application), ", ".join(others)
+        record(Action.APPLICATION_CHANGED, actor=by.name, user=by.user, subject=subject, details=details)
+
+
+@transaction.atomic
+def delete_applications(ids: Iterable[int], *, by: Actor) -> None:
+    """Delete the applications of those ids, and their tokens."""
+    found = Application.objects.filter(pk__in=list(ids))
+    names = [name_of(application) for application in found.only("name", "appid")]
+    found.delete()
+    record_each(Action.APPLICATION_DELETED, names, actor=by.name, user=by.user)
+
+
+@transaction.atomic
 def issue_token(
     application: Application,
     scopes: Iterable[Scope] = DEFAULT_SCOPES,
     *,
     label: str = "",
     ttl: timedelta | None = None,
+    by: Actor = COMMAND_LINE,
 ) -> tuple[AccessToken, str]:
     """Return a new token and its plain form: 256 random bits, URL-safe. Without `ttl` it does not expire."""
+    token, plain = _new_token(application, scopes, label, ttl)
+    record(Action.TOKEN_ISSUED, actor=by.name, user=by.user, subject=_title(token), details=", ".join(token.scopes))
+    return token, plain
+
+
+def _new_token(
+    application: Application, scopes: Iterable[Scope], label: str, ttl: timedelta | None
+) -> tuple[AccessToken, str]:
     plain = secrets.token_urlsafe(TOKEN_BYTES)
     token = AccessToken.objects.create(
         application=application,
@@ -83,9 +122,10 @@ def exchange_secret(appid: str, secret: str) -> tuple[AccessToken, str] | None:
     if application is None or not known or not right:
         return None
     with transaction.atomic():
-        token, plain = issue_token(application, label=EXCHANGED, ttl=EXCHANGED_FOR)
+        token, plain = _new_token(application, DEFAULT_SCOPES, EXCHANGED, EXCHANGED_FOR)
+        record(Action.TOKEN_EXCHANGED, actor=name_of(application), subject=_title(token))
         good = application.tokens.filter(label=EXCHANGED, revoked_at=None, expires_at__gt=timezone.now())
-        revoke_tokens(good.order_by("-created_at", "-id").values_list("id", flat=True)[EXCHANGED_TOKENS:])
+        revoke_tokens(good.order_by("-created_at", "-id").values_list("id", flat=True)[EXCHANGED_TOKENS:], by=GATEWAY)
     return token, plain
 
 
@@ -95,35 +135,72 @@ def _dummy_hash() -> str:
     return make_password(secrets.token_urlsafe(TOKEN_BYTES))
 
 
-def revoke_token(token: AccessToken) -> None:
+def revoke_token(token: AccessToken, *, by: Actor) -> None:
     """Make a token worthless from now on; the first revocation's time stays."""
-    revoke_tokens([token.pk])
+    revoke_tokens([token.pk], by=by)
     token.refresh_from_db(fields=["revoked_at"])
 
 
-def revoke_tokens(ids: Iterable[int]) -> int:
+@transaction.atomic
+def revoke_tokens(ids: Iterable[int], *, by: Actor) -> int:
     """Revoke the tokens of those ids that are not yet; return how many."""
-    return AccessToken.objects.filter(pk__in=list(ids), revoked_at=None).update(revoked_at=timezone.now())
+    # Locked: of two who revoke at the same time one does it.
+    good = AccessToken.objects.select_for_update(of=("self",)).filter(pk__in=list(ids), revoked_at=None)
+    tokens = list(good.select_related("application").defer("digest", "application__secret_hash").order_by("pk"))
+    AccessToken.objects.filter(pk__in=[token.pk for token in tokens]).update(revoked_at=timezone.now())
+    record_each(Action.TOKEN_REVOKED, map(_title, tokens), actor=by.name, user=by.user)
+    return len(tokens)
 
 
-def close_connections(connections: Iterable[UUID], code: int, reason: str) -> None:
-    """Have connections closed with `code` and `reason`, in whichever process; their rows tell when it is done."""
+@transaction.atomic
+def delete_tokens(ids: Iterable[int], *, by: Actor) -> None:
+    """Revoke the tokens of those ids, and forget them."""
+    ids = list(ids)
+    revoke_tokens(ids, by=by)
+    AccessToken.objects.filter(pk__in=ids).delete()
+
+
+def _title(token: AccessToken) -> str:
+    """Return what a token is called in the trail."""
+    label = f" “{token.label}”" if token.label else ""
+    return f"token {token.pk}{label} of {name_of(token.application)}"
+
+
+def close_connections(
+    connections: Iterable[UUID], code: int, reason: str, *, by: Actor, application: Application | None = None
+) -> None:
+    """Have connections closed with `code` and `reason`, in whichever process; their rows tell when it is done.
+
+    The audit trail says whose they are, where they are those of an application.
+    """
     wanted = tuple(connections)
+    if not wanted:
+        return
+    subject = f"connection {wanted[0]}" if len(wanted) == 1 else f"{len(wanted)} connections"
+    if application is not None:
+        subject += f" of {name_of(application)}"
+    record(Action.CLOSE, actor=by.name, user=by.user, subject=subject, details=f"{code}: {reason}")
     for start in range(0, len(wanted), CLOSED_AT_ONCE):
         signals.asked.send(sender=None, event=EndConnections(wanted[start : start + CLOSED_AT_ONCE], code, reason))
 
 
 @transaction.atomic
-def give_names_free(clients: Iterable[int]) -> int:
+def give_names_free(clients: Iterable[int], *, by: Actor) -> int:
     """Let the next application that connects under a hub client's name have it, mailbox and all; return how many."""
-    return _locked(clients).exclude(application=None).update(application=None)
+    owned = _locked(clients).exclude(application=None)
+    names = list(owned.values_list("client_id", flat=True))
+    freed = owned.update(application=None)
+    record_each(Action.NAME_FREED, names, actor=by.name, user=by.user)
+    return freed
 
 
 @transaction.atomic
-def forget_clients(clients: Iterable[int]) -> int:
+def forget_clients(clients: Iterable[int], *, by: Actor) -> int:
     """Forget those hub clients that are away, and their letters; return how many."""
-    _, forgotten = _locked(clients).filter(away()).delete()
-    return forgotten.get(HubClient._meta.label, 0)
+    gone = dict(_locked(clients).filter(away()).values_list("pk", "client_id"))
+    HubClient.objects.filter(pk__in=gone).delete()
+    record_each(Action.NAME_FORGOTTEN, gone.values(), actor=by.name, user=by.user)
+    return len(gone)
 
 
 def _locked(clients: Iterable[int]) -> QuerySet[HubClient]:

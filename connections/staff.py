@@ -7,6 +7,7 @@ from django.db.models import Model, OuterRef, QuerySet, Subquery
 from django.http import HttpRequest
 from unfold.admin import ModelAdmin
 
+from connections.audit import Actor
 from connections.filters import uuid_of
 
 STATES = {
@@ -43,6 +44,11 @@ class ReadOnlyAdmin(StaffAdmin):
 
     def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
         return False
+
+
+def actor(request: HttpRequest) -> Actor:
+    """Return whoever asks, as the audit trail names him."""
+    return Actor(request.user.get_username(), request.user.pk)
 
 
 def pipeline_name() -> Subquery:

@@ -20,8 +20,8 @@ from conversations import services
 from conversations.contact_admin import ContactRequestAdmin
 from conversations.filters import WIRES, LanguageFilter, WireFilter
 from conversations.forms import DocumentForm, PipelineForm, RouteForm
-from conversations.models import ChatSession, ContactRequest, Document, Message, Pipeline, Route
-from conversations.staff import StaffAdmin, link, moment
+from conversations.models import CannedReply, ChatSession, ContactRequest, Document, Message, Pipeline, Route
+from conversations.staff import StaffAdmin, link, may_read, moment
 from conversations.transcript import read_transcript
 
 EXCERPT = 90  # characters
@@ -200,6 +200,9 @@ class ChatSessionAdmin(StaffAdmin):
     search_help_text = "A session's UUID, or a part of a room's name"
     ordering = ("-last_message_at",)
 
+    def get_list_display(self, request: HttpRequest) -> Any:
+        return [name for name in self.list_display if name != "shown_last" or may_read(request)]
+
     def get_queryset(self, request: HttpRequest) -> QuerySet[ChatSession]:
         last = Message.objects.filter(session=OuterRef("pk"), seq=OuterRef("last_seq")).annotate(
             start=Left("text", EXCERPT + 1)
@@ -255,9 +258,25 @@ class ChatSessionAdmin(StaffAdmin):
         assert obj is not None  # sessions are not added here
         before = request.GET.get("before", "")
         page = int(before) if before.isdecimal() and len(before) <= SEQ_DIGITS else None
-        context |= {"session": obj, "wire": self.shown_wire(obj), "transcript": read_transcript(obj, page)}
+        transcript = read_transcript(obj, page) if may_read(request) else None
+        context |= {"session": obj, "wire": self.shown_wire(obj), "transcript": transcript}
         response: HttpResponse = super().render_change_form(request, context, *args, obj=obj, **kwargs)
         return response
+
+
+@admin.register(CannedReply)
+class CannedReplyAdmin(StaffAdmin):
+    list_display = ("title", "shown_text", "shown_time")
+    search_fields = ("title", "text")
+    fields = ("title", "text")
+
+    @admin.display(description="text")
+    def shown_text(self, reply: CannedReply) -> str:
+        return Truncator(reply.text).chars(EXCERPT)
+
+    @admin.display(description="changed", ordering="updated_at")
+    def shown_time(self, reply: CannedReply) -> SafeString:
+        return moment(reply.updated_at)
 
 
 def _route(route: Route) -> str:

@@ -30,6 +30,11 @@ class Answer:
         self._timer: asyncio.TimerHandle | None = None
         self._closed = False
 
+    @property
+    def seconds(self) -> float:
+        """How long it has taken so far."""
+        return self._loop.time() - self._began
+
     def lead(self, text: str) -> None:
         """Put `text` before whatever is added first."""
         self._lead = text

@@ -20,7 +20,7 @@ from unfold.widgets import UnfoldAdminTextareaWidget
 from conversations import contacts, services
 from conversations.filters import WIRES
 from conversations.models import ContactRequest
-from conversations.staff import StaffAdmin, moment
+from conversations.staff import StaffAdmin, may_read, moment
 from conversations.store import Refused, StoreError
 
 EXCERPT = 90  # characters
@@ -53,6 +53,20 @@ class ContactRequestAdmin(StaffAdmin):
     search_fields = ("message__text",)
     search_help_text = "A request's UUID, or words of its message"
     actions = ("mark_replied", "close")
+
+    # Who may not read what was said cannot search for words either: that would tell him by and by.
+
+    def get_list_display(self, request: HttpRequest) -> Any:
+        return [name for name in self.list_display if name != "shown_message" or may_read(request)]
+
+    def get_search_fields(self, request: HttpRequest) -> Any:
+        return self.search_fields if may_read(request) else ("uuid",)
+
+    def get_changelist_instance(self, request: HttpRequest) -> Any:
+        found = super().get_changelist_instance(request)
+        if not may_read(request):
+            found.search_help_text = "A request's UUID"
+        return found
 
     @admin.display(description="message")
     def shown_message(self, request: ContactRequest) -> SafeString:
@@ -155,6 +169,7 @@ class ContactRequestAdmin(StaffAdmin):
             "session": obj.message.session,
             "origin": self.shown_origin(obj),
             "may_reply": self.has_change_permission(request, obj) and obj.state != ContactRequest.State.CLOSED,
+            "may_read": may_read(request),
             "reply": ReplyForm(),
             "unvalidated": {"formnovalidate": True},
         }

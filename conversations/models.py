@@ -148,6 +148,7 @@ class ChatSession(models.Model):
             models.Index(
                 fields=["waiting_since"], condition=Q(waiting_since__isnull=False), name="session_waiting"
             ),
+            models.Index(fields=["-done_at"], condition=Q(done_at__isnull=False), name="session_done"),
         ]
         permissions = [("answer_session", "Can answer at the desk")]
 

@@ -9,12 +9,14 @@ from uuid import UUID
 
 import msgspec
 from django.db import transaction
+from django.utils import timezone
 
 from conversations import signals
-from conversations.jobs import Handed, Hold, OperatorSays, Release
+from conversations.jobs import Handed, Hold, MarkDone, OperatorSays, Release
+from conversations.jobs.handover import NAME
 from conversations.knowledge import passages
-from conversations.models import Document, Pipeline
-from conversations.store import commit, unhurried
+from conversations.models import ChatSession, Document, Note, OutboxEntry, Pipeline
+from conversations.store import Refused, commit, unhurried
 from conversations.types import MessageStored, Outcome, StopRequested, StoredMessage
 
 DOCUMENT_ENDINGS = (".md", ".markdown", ".txt")
@@ -85,7 +87,7 @@ def take_over(session: UUID, operator: int, name: str, *, seconds: float) -> Non
     Raises HeldByAnother, whose text names who has it, Refused where there is no such session, or a StoreError.
     """
     handed = _hand(Hold(session, operator, name, seconds))
-    for turn in handed.open_turns:  # first: what a turn says after the notice comes from one that did not hear of it
+    for turn in handed.running:  # first: what a turn says after the notice comes from one that did not hear of it
         signals.said.send(sender=None, event=StopRequested(session, turn, Outcome.HANDED))
     _tell(handed)
 
@@ -98,7 +100,35 @@ def hand_back(session: UUID, operator: int | None = None) -> None:
     _tell(_hand(Release(session, operator)))
 
 
-def _hand(job: Hold | Release) -> Handed:
+def mark_done(session: UUID, operator: int) -> None:
+    """Note that an operator is through with a session, and give it back to the bot where he holds it.
+
+    Raises as `take_over` does.
+    """
+    _tell(_hand(MarkDone(session, operator)))
+    signals.changed.send(sender=None)
+
+
+def add_note(session: UUID, author: str, text: str) -> None:
+    """Keep a note about a session for operators; Refused where there is no such session."""
+    row = ChatSession.objects.filter(uuid=session).first()
+    if row is None:
+        raise Refused("There is no such session.")
+    Note.objects.create(session=row, author=author[:NAME], text=text, created_at=timezone.now())
+    signals.changed.send(sender=None)
+
+
+def retry_delivery(entry: int, session: UUID) -> bool:
+    """Have an outbox entry of a session tried again now; False where it is settled, or not that session's."""
+    found = OutboxEntry.objects.filter(pk=entry, message__session__uuid=session)
+    due = found.exclude(state=OutboxEntry.State.SENT)
+    if not due.update(state=OutboxEntry.State.WAITING, due_at=timezone.now(), ended_at=None):
+        return False
+    signals.changed.send(sender=None)
+    return True
+
+
+def _hand(job: Hold | Release | MarkDone) -> Handed:
     (result,) = commit([job])
     if isinstance(result, Exception):
         raise result

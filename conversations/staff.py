@@ -39,6 +39,11 @@ class StaffAdmin(ModelAdmin):  # type: ignore[misc]  # unfold ships no types
         return found
 
 
+def may_read(request: HttpRequest) -> bool:
+    """Tell whether whoever asks may read what is said; who may not sees that and when, not what."""
+    return request.user.has_perm("conversations.view_message")
+
+
 def moment(time: datetime) -> SafeString:
     """Return a time as lists show it."""
     return format_html('<span class="whitespace-nowrap">{}</span>', localtime(time).strftime("%Y-%m-%d %H:%M"))

@@ -1,5 +1,7 @@
 """A session's transcript as staff read it: every epoch, how each answer ended, and the answer that is under way."""
 
+from collections import deque
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import date, datetime
 from itertools import pairwise
@@ -9,16 +11,20 @@ import msgspec
 from django.db.models.functions import Left
 from django.utils import timezone
 
-from conversations.models import ChatSession, Message, Turn
+from conversations.models import ChatSession, Message, Note, Turn
 from conversations.types import Citation, Outcome
 
 PAGE = 500  # messages
+NOTE = "note"  # the role of a line that operators read only
 SHOWN_CHARACTERS = 20_000  # of one message; the rest of a giant one helps no reader
 
 
 @dataclass(frozen=True)
 class Line:
-    """One bubble. `note` says what is unusual about it; `new_day` and `after_reset` ask for a separator before it."""
+    """One bubble. `note` says what is unusual about it; `new_day` and `after_reset` ask for a separator before it.
+
+    `turn` is set on an answer that is not finished.
+    """
 
     role: str
     text: str
@@ -29,9 +35,13 @@ class Line:
     outcome: str = ""
     note: str = ""
     details: str = ""
+    turn: int | None = None
     shortened: bool = False
     new_day: bool = False
     after_reset: bool = False
+
+
+Entry = tuple[Line, int]  # a line and the epoch that it belongs to
 
 
 @dataclass(frozen=True)
@@ -53,8 +63,13 @@ NOTES = {
 }
 
 
-def read_transcript(session: ChatSession, before: int | None = None) -> Transcript:
-    """Return the newest PAGE messages of a session, or the newest before the `seq` given."""
+def read_transcript(
+    session: ChatSession, before: int | None = None, *, page: int = PAGE, with_notes: bool = False
+) -> Transcript:
+    """Return the newest `page` messages of a session, or the newest before the `seq` given; the notes among them too.
+
+    A note lies with the messages that are no older than it, so that it is on one page only.
+    """
     found = Message.objects.filter(session=session)
     if before is not None:
         found = found.filter(seq__lt=before)
@@ -62,25 +77,50 @@ def read_transcript(session: ChatSession, before: int | None = None) -> Transcri
         found.order_by("-seq")
         .annotate(shown=Left("text", SHOWN_CHARACTERS + 1))
         .values_list("pk", "seq", "epoch", "role", "shown", "citations", "sender_name", "created_at", named=True)[
-            : PAGE + 1
+            : page + 1
         ]
     )
-    older = rows[PAGE - 1].seq if len(rows) > PAGE else None
-    rows = rows[:PAGE][::-1]
+    older = rows[page - 1].seq if len(rows) > page else None
+    rows = rows[:page][::-1]
     turns = _turns(session, [row.pk for row in rows if row.role == Message.Role.ASSISTANT])
     is_newest = before is None
-    lines = [_line(row, turns.get(row.pk)) for row in rows]
-    epochs = [row.epoch for row in rows]
+    lines = [(_line(row, turns.get(row.pk)), row.epoch) for row in rows]
     if is_newest:
-        for turn in Turn.objects.filter(session=session).exclude(state=Turn.State.ENDED).order_by("id"):
-            lines.append(_unfinished(turn))
-            epochs.append(turn.epoch)
+        unfinished = Turn.objects.filter(session=session).exclude(state=Turn.State.ENDED).order_by("id")
+        lines += [(_unfinished(turn), turn.epoch) for turn in unfinished]
+    newest_epoch = max((epoch for _, epoch in lines), default=session.epoch)
+    if with_notes:
+        since = None if older is None else rows[0].created_at
+        lines = list(_with_notes(lines, _notes(session, since, before)))
     return Transcript(
-        lines=tuple(_separated(lines, epochs)),
+        lines=tuple(_separated(lines)),
         older=older,
         is_newest=is_newest,
-        reset_at_end=is_newest and bool(epochs) and session.epoch > max(epochs),
+        reset_at_end=is_newest and session.epoch > newest_epoch,
     )
+
+
+def _notes(session: ChatSession, since: datetime | None, before: int | None) -> list[Line]:
+    """Return the notes from a time on, and older than the message of that `seq`; None: without a bound."""
+    found = Note.objects.filter(session=session)
+    if since is not None:
+        found = found.filter(created_at__gte=since)
+    if before is not None:
+        message = Message.objects.filter(session=session, seq=before).values("created_at")
+        found = found.filter(created_at__lt=message[:1])
+    return [Line(NOTE, row.text, row.created_at, sender=row.author) for row in found.order_by("created_at", "id")]
+
+
+def _with_notes(lines: list[Entry], notes: list[Line]) -> Iterator[Entry]:
+    """Yield lines and notes, each note before the first line that is later; it belongs to the epoch before it."""
+    waiting = deque(notes)
+    epoch = lines[0][1] if lines else 0
+    for line, epoch_of_line in lines:
+        while waiting and waiting[0].at < line.at:
+            yield waiting.popleft(), epoch
+        epoch = epoch_of_line
+        yield line, epoch
+    yield from ((note, epoch) for note in waiting)
 
 
 def _turns(session: ChatSession, answers: list[int]) -> dict[int, Turn]:
@@ -121,16 +161,16 @@ def _details(turn: Turn) -> str:
 
 def _unfinished(turn: Turn) -> Line:
     note = "Being answered" if turn.state == Turn.State.RUNNING else "Waiting for the answer before it"
-    return Line(Message.Role.ASSISTANT, turn.partial, turn.created_at, outcome="open", note=note)
+    return Line(Message.Role.ASSISTANT, turn.partial, turn.created_at, outcome="open", note=note, turn=turn.pk)
 
 
-def _separated(lines: list[Line], epochs: list[int]) -> list[Line]:
+def _separated(lines: list[Entry]) -> list[Line]:
     """Return the lines with their separators; an answer that ended after a reset belongs to the epoch before it."""
     if not lines:
         return []
-    separated = [replace(lines[0], new_day=True)]
-    newest = epochs[0]
-    for (before, line), epoch in zip(pairwise(lines), epochs[1:], strict=True):
+    first, newest = lines[0]
+    separated = [replace(first, new_day=True)]
+    for (before, _), (line, epoch) in pairwise(lines):
         separated.append(replace(line, new_day=_day(line.at) != _day(before.at), after_reset=epoch > newest))
         newest = max(newest, epoch)
     return separated

@@ -16,6 +16,7 @@ import structlog
 from conversations import phrases, selectors
 from conversations.answer import Answer, Publish, RunningTurn
 from conversations.catalogue import Catalogue
+from conversations.escalation import asks_for_owner
 from conversations.jobs import Accept, Finish, Finished, GiveUp, SavePartial, TakeOver
 from conversations.responders.base import PipelineConfig, Responder
 from conversations.routes import Routes
@@ -29,6 +30,7 @@ from conversations.types import (
     Question,
     SessionTopic,
     StopRequested,
+    StoredMessage,
     Turn,
 )
 
@@ -64,8 +66,10 @@ class TurnRunner:
         worker: Callable[[], UUID],
         limits: TurnLimits,
         wake_outbox: Callable[[], None] = lambda: None,
+        on_end: Callable[[Turn, Answer, StoredMessage], None] = lambda _turn, _answer, _message: None,
     ) -> None:
         self._wake_outbox = wake_outbox
+        self._on_end = on_end
         self._store = store
         self._catalogue = catalogue
         self._routes = Routes(store=store, catalogue=catalogue, responders=responders, worker=worker)
@@ -102,7 +106,8 @@ class TurnRunner:
             raise StoreClosed("The server is restarting, please send it again.")
         if question.wants_answer and len(self._running) >= RUNNING_TURNS:
             raise StoreFull("The server is busy, please try again in a moment.")
-        stored = self._store.submit(Accept(question, pipeline.id, self._worker()))
+        wants_person = question.wants_answer and asks_for_owner(question.prompt or question.text)
+        stored = self._store.submit(Accept(question, pipeline.id, self._worker(), wants_person))
         task = asyncio.get_running_loop().create_task(self._accept(question, stored))
         self._accepting.add(task)
         task.add_done_callback(self._accepting.discard)
@@ -237,6 +242,7 @@ class TurnRunner:
         if finished is None:
             return
         self._publish(SessionTopic(turn.session.uuid), MessageStored(finished.message))
+        self._on_end(turn, answer, finished.message)
         if finished.in_outbox:
             self._wake_outbox()
         # While closing, the next turn stays claimed under a lease that ends now: another worker takes it over.

@@ -194,6 +194,11 @@ class MessageStored(msgspec.Struct, frozen=True, tag=True):
     def seq(self) -> int | None:
         return self.message.seq
 
+    @property
+    def ends(self) -> int:
+        """The id up to which no answer grows any more: with an answer's end, and when somebody joins or leaves."""
+        return self.message.id if self.message.role in (Role.ASSISTANT, Role.NOTICE) else 0
+
 
 class ReplyDelta(msgspec.Struct, frozen=True, tag=True):
     """The answer so far. `text` is cumulative, so a receiver may miss any of these."""
@@ -209,12 +214,22 @@ class ReplyDelta(msgspec.Struct, frozen=True, tag=True):
     def seq(self) -> int | None:
         return None
 
+    @property
+    def part_of(self) -> int:
+        """The id of the answer that grows."""
+        return self.id
+
 
 class Broadcast(msgspec.Struct, frozen=True, tag=True):
-    """Words to every socket of a pipeline; `message` is any JSON."""
+    """Words to every socket of a pipeline, or to those of one `wire`; `message` is any JSON."""
 
     message: msgspec.Raw
     timestamp: datetime
+    wire: str = ""
+
+    def is_for(self, wire: str) -> bool:
+        """Tell whether the sockets of a wire are meant."""
+        return self.wire in ("", wire)
 
     @property
     def seq(self) -> int | None:

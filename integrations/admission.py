@@ -7,7 +7,7 @@ from django.http.request import split_domain_port, validate_host
 
 from connections.auth import AccessMode, origin_allowed
 from integrations.errors import POLICY, Fault
-from integrations.parts import Parts
+from integrations.parts import Parts, WireOptions
 from integrations.peers import Peer
 
 log = structlog.get_logger(__name__)
@@ -45,12 +45,19 @@ async def refuse(scope: Any, send: Any, fault: Fault) -> None:
     await send({"type": "websocket.http.response.body", "body": fault.message.encode()})
 
 
+def own_host(options: WireOptions, peer: Peer) -> str:
+    """Return the host that was asked for where it is ours, else nothing.
+
+    A name that an attacker points at us must not pass as our own origin.
+    """
+    return peer.host if validate_host(split_domain_port(peer.host)[0], options.allowed_hosts) else ""
+
+
 async def _origin_allowed(parts: Parts, peer: Peer) -> bool:
     """Tell whether the page's origin may connect: on the allow-list, or on its application's."""
     options = parts.options
     mode: AccessMode = "open" if options.open_access else "token"
-    # A name that an attacker points at us must not pass as our own origin.
-    host = peer.host if validate_host(split_domain_port(peer.host)[0], options.allowed_hosts) else ""
+    host = own_host(options, peer)
     if origin_allowed(peer.origin, host=host, scheme=peer.scheme, mode=mode, allowed=options.allowed_origins):
         return True
     principal = await parts.authenticator.identify(peer.token) if peer.token else None

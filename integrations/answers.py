@@ -40,6 +40,7 @@ class Following:
         self._news = asyncio.Event()
         self._told = ""
         self._waits = False  # counted among those who wait for the answer
+        self._broken_off: Exception | None = None
 
     @property
     def answer_id(self) -> int:
@@ -62,10 +63,15 @@ class Following:
     def lost(self) -> None:
         """Events were left out: the next look at the database brings the end."""
 
+    def break_off(self, error: Exception) -> None:
+        """Raise `error` to whoever reads the answer, in the midst of it."""
+        self._broken_off = error
+        self._news.set()
+
     async def texts(self, until: float) -> AsyncIterator[str]:
         """Yield the answer in increments; at `until`, on the loop's clock, it is cut.
 
-        With the last increment `is_over` is true.
+        With the last increment `is_over` is true. Raises what it was broken off with.
         """
         loop = asyncio.get_running_loop()
         while not self.is_over():
@@ -79,6 +85,8 @@ class Following:
             if not self._news.is_set():
                 await self._look()
             self._news.clear()
+            if self._broken_off is not None:
+                raise self._broken_off
             if not self.is_over() and (increment := added(self._told, self._text)):
                 self._told = self._text
                 yield increment

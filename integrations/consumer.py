@@ -51,6 +51,7 @@ LIMITED = 10  # so many times over a limit within LIMITED_WITHIN seconds close i
 LIMITED_WITHIN = 60.0
 CLOSE_PATIENCE = 5.0  # seconds that a close frame may take to get through; then the transport is aborted
 RECHECK = 2.0  # seconds between two looks at a credential; with what is cached, a change takes hold within 5 (S4)
+LONGEST_REASON = 123  # bytes of a close frame's reason (RFC 6455, 5.5)
 TOO_MANY_STATUS = 429  # of an error that tells that something is over a limit
 TASKS = 64  # long works that one connection may have going at once
 TASKS_RETRY = 1  # seconds after which one that was refused may be tried again
@@ -125,7 +126,7 @@ class GatewayConsumer(AsyncWebsocketConsumer):
     def end(self, code: int, reason: str = "") -> None:
         """Close the connection after what was pushed; the first call decides code and reason."""
         if self._closed is None:
-            self._note_end(code, reason[:100])
+            self._note_end(code, reason.encode()[:LONGEST_REASON].decode(errors="ignore"))
             self._closing = asyncio.get_running_loop().create_task(self._close())
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> None:
@@ -174,9 +175,15 @@ class GatewayConsumer(AsyncWebsocketConsumer):
         self._memberships.remove(membership)
 
     async def register(
-        self, *, principal: Principal, pipeline: UUID | None, session: UUID | None, session_type: str
+        self,
+        *,
+        principal: Principal,
+        pipeline: UUID | None,
+        session: UUID | None,
+        session_type: str,
+        client: str = "",
     ) -> None:
-        """Store this connection among the live ones."""
+        """Store this connection among the live ones; `client` is who it is, as staff is told."""
         row = ConnectionRow(
             uuid=UUID(self.connection_id),
             worker=self.parts.registry.worker,
@@ -188,6 +195,7 @@ class GatewayConsumer(AsyncWebsocketConsumer):
             address=self.peer.address,
             user_agent=self.peer.user_agent,
             connected_at=timezone.now(),
+            client=client,
         )
         try:
             self.live = await self.parts.registry.open(row, self.end)
@@ -196,6 +204,11 @@ class GatewayConsumer(AsyncWebsocketConsumer):
             self.parts.registry.close(LiveConnection(row, self.end), TRY_LATER, "not opened")
             raise
         self.outbound.on_sent = self.live.sent
+
+    def rename(self, client: str, session: UUID) -> None:
+        """Tell staff who it turned out to be, and in which session."""
+        if self.live is not None:
+            self.parts.registry.rename(self.live, client, session)
 
     async def next_message(self) -> str | bytes:
         """Wait for the client's next message; raise Disconnected when it is gone."""

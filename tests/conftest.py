@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,10 @@ import pytest
 
 from tests.support.databases import PostgresServer, ValkeyServer
 from tests.support.environment import MEASURED
-from tests.support.server import DatabaseKind, GatewayProcess, Templates
+from tests.support.server import DatabaseKind, GatewayProcess, Templates, model_settings
 
 GatewayFactory = Callable[..., GatewayProcess]
+Serve = Callable[..., AbstractContextManager[GatewayProcess]]
 
 # A machine that is busy is no fault of the code.
 hypothesis.settings.register_profile("suite", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
@@ -24,7 +26,7 @@ _MEASURED = os.environ.get(MEASURED, "")
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Measure the coverage of servers for the wires' own tests only: it costs a third of a server's start."""
+    """Measure the coverage of servers for the wires' own tests only, of those that they share: see `start_gateway`."""
     if _MEASURED:
         os.environ[MEASURED] = _MEASURED if "integrations" in item.path.parts else ""
 
@@ -55,8 +57,31 @@ def valkey() -> Iterator[ValkeyServer]:
 
 @pytest.fixture(scope="session")
 def templates(tmp_path_factory: pytest.TempPathFactory) -> Templates:
-    """Migrated and bootstrapped databases, made on first use."""
-    return Templates(tmp_path_factory.mktemp("templates"))
+    """Migrated and bootstrapped databases, made on first use; those on SQLite once for all processes of the suite."""
+    base = tmp_path_factory.getbasetemp()
+    return Templates((base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "templates")
+
+
+@pytest.fixture(scope="session")
+def serve(templates: Templates, tmp_path_factory: pytest.TempPathFactory) -> Serve:
+    """A function that runs a gateway on SQLite which several tests share: `with serve(SETTING="value") as gateway`.
+
+    With a `model`, its base URL, it asks that model first.
+    """
+
+    @contextmanager
+    def serve(*, model: str = "", **settings: str) -> Iterator[GatewayProcess]:
+        data_dir = tmp_path_factory.mktemp("gateway")
+        environment = {**settings, **(model_settings(model) if model else {})}
+        database_url = templates.copy_sqlite(data_dir, with_model=bool(model))
+        gateway = GatewayProcess(data_dir, database_url, environment=environment)
+        try:
+            gateway.start()
+            yield gateway
+        finally:
+            gateway.close()
+
+    return serve
 
 
 @pytest.fixture
@@ -64,22 +89,27 @@ def start_gateway(templates: Templates, tmp_path: Path, request: pytest.FixtureR
     """A function that starts a real gateway on a database of its own; its processes end with the test.
 
     `start_gateway(database="sqlite" | "postgres", **fields of GatewayProcess)`; `start=False` leaves it to the test.
-    More than one worker gets the shared Valkey, unless `redis_url` says otherwise.
+    With a `model`, its base URL, it asks that model first (on SQLite). More than one worker gets the shared Valkey,
+    unless `redis_url` says otherwise.
     """
     gateways: list[GatewayProcess] = []
 
-    def start(*, database: DatabaseKind = "sqlite", start: bool = True, **fields: Any) -> GatewayProcess:
+    def start(
+        *, database: DatabaseKind = "sqlite", model: str = "", start: bool = True, **fields: Any
+    ) -> GatewayProcess:
         data_dir = tmp_path / f"gateway-{len(gateways)}"
         data_dir.mkdir()
+        # Measuring coverage costs a third of a start; it is for servers that many tests share.
+        environment = {MEASURED: "", **fields.pop("environment", {}), **(model_settings(model) if model else {})}
         if "database_url" not in fields:
             fields["database_url"] = (
-                templates.copy_sqlite(data_dir)
+                templates.copy_sqlite(data_dir, with_model=bool(model))
                 if database == "sqlite"
                 else templates.copy_postgres(request.getfixturevalue("postgres"))
             )
         if fields.get("workers", 1) > 1:
             fields.setdefault("redis_url", request.getfixturevalue("valkey").url)
-        gateway = GatewayProcess(data_dir=data_dir, **fields)
+        gateway = GatewayProcess(data_dir=data_dir, environment=environment, **fields)
         gateways.append(gateway)
         if start:
             gateway.start()

@@ -23,9 +23,13 @@ class Migration(migrations.Migration):
             ],
             options={
                 'verbose_name': 'audit entry',
-                'verbose_name_plural': 'audit trail',
+                'verbose_name_plural': 'audit entries',
                 'ordering': ['-at', '-id'],
             },
+        ),
+        migrations.AlterModelOptions(
+            name='connection',
+            options={'permissions': [('broadcast_message', 'Can broadcast to connections')]},
         ),
         migrations.AddField(
             model_name='connection',

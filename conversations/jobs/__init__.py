@@ -4,7 +4,7 @@ Locks are taken in one order: all sessions of a transaction by id, then turns, w
 lock only. Under it `seq` and ids only grow.
 """
 
-from conversations.jobs.handover import Handed, HeldByAnother, Hold, Release
+from conversations.jobs.handover import Handed, HeldByAnother, Hold, MarkDone, Release
 from conversations.jobs.operators import OperatorSays
 from conversations.jobs.outbox import ClaimOutbox, Letter, SettleOutbox
 from conversations.jobs.questions import IDEMPOTENT_FOR, OPEN_TURNS, Accept, IdReused, QueueFull
@@ -25,6 +25,7 @@ __all__ = [
     "Hold",
     "IdReused",
     "Letter",
+    "MarkDone",
     "OperatorSays",
     "QueueFull",
     "Release",

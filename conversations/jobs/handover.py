@@ -1,10 +1,11 @@
-"""A person takes a conversation over from the bot, and gives it back: one at a time, under the session's lock.
+"""A person takes a conversation over from the bot, gives it back, is through: one at a time, under the session's lock.
 
 Whoever else writes in the session sees it there: no turn is opened (`Accept`), and what the bot still says is not
-stored (`Finish`).
+stored (`Finish`). A turn that was running then ends handed, also where the bot has the conversation again by its end;
+one that waited behind it ends as the conversation stands when its turn comes.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import timedelta
 from typing import ClassVar
 from uuid import UUID
@@ -12,16 +13,16 @@ from uuid import UUID
 import msgspec
 from django.utils import timezone
 
-from conversations import phrases, rows
+from conversations import phrases, rows, signals
 from conversations.jobs import sessions
 from conversations.jobs.sessions import ConversationJob, Locked, LockedSession
-from conversations.models import ChatSession, Message
+from conversations.jobs.unasked import say
+from conversations.models import ChatSession
 from conversations.models import Turn as TurnRow
 from conversations.store import Refused
-from conversations.types import Language, Role, Sender, StoredMessage
+from conversations.types import Outcome, Role, StoredMessage
 
 NAME = 100  # characters of a person's name
-_FIELDS = ("id", "session", "seq", "epoch", "role", "text", "connection_id", "reply_to", "sender_name", "created_at")
 
 
 class HeldByAnother(Refused):
@@ -29,13 +30,13 @@ class HeldByAnother(Refused):
 
 
 class Handed(msgspec.Struct, frozen=True):
-    """A conversation has changed hands: the notice that tells so, and the turns that were open then.
+    """A conversation has changed hands: the notice that tells so, and the turns that were running then.
 
     `notice` is None where nothing changed.
     """
 
     notice: StoredMessage | None
-    open_turns: tuple[int, ...] = ()
+    running: tuple[int, ...] = ()
 
 
 class Hold(ConversationJob, msgspec.Struct, frozen=True):
@@ -74,10 +75,13 @@ class Hold(ConversationJob, msgspec.Struct, frozen=True):
             return Handed(None)
         row.holder_id, row.held_by, row.held_since = self.holder, self.name[:NAME], now
         row.save(update_fields=["holder", "held_by", "held_since", "held_until"])
+        _record("take-over", row.held_by, self.holder, session)
         session.is_held = True
-        turns = TurnRow.objects.filter(session_id=session.id).exclude(state=TurnRow.State.ENDED).order_by("id")
-        notice = _notice(session, row, phrases.JOINED, row.held_by)
-        return Handed(notice, tuple(turns.values_list("id", flat=True)))
+        turns = TurnRow.objects.filter(session_id=session.id, state=TurnRow.State.RUNNING).order_by("id")
+        running = tuple(turns.values_list("id", flat=True))
+        turns.update(outcome=Outcome.HANDED.value)
+        text = phrases.JOINED[session.language].format(name=row.held_by)
+        return Handed(say(session, row, Role.NOTICE, text, row.held_by), running)
 
 
 class Release(ConversationJob, msgspec.Struct, frozen=True):
@@ -110,30 +114,52 @@ class Release(ConversationJob, msgspec.Struct, frozen=True):
             return Handed(None)
         if self.holder is not None and row.holder_id != self.holder:
             return HeldByAnother(f"{row.held_by} has this conversation.")
-        name = row.held_by
-        row.holder_id, row.held_by, row.held_since, row.held_until = None, "", None, None
-        row.save(update_fields=["holder", "held_by", "held_since", "held_until"])
-        session.is_held = False
-        return Handed(_notice(session, row, phrases.LEFT, name))
+        if self.holder is not None:
+            session.wait_no_more()
+        return Handed(_give_back(session, row, self.holder))
 
 
-def _notice(session: LockedSession, row: ChatSession, words: Mapping[Language, str], name: str) -> StoredMessage:
-    """Store a notice about the person of that name and return it."""
-    (id_,) = rows.reserve_message_ids(1)
-    text, now = words[session.language].format(name=name), timezone.now()
-    notice = StoredMessage(
-        id=id_,
-        session=session.uuid,
-        session_type="group" if row.session_type == ChatSession.Kind.GROUP else "person",
-        seq=session.next_seq(),
-        role=Role.NOTICE,
-        text=text,
-        timestamp=now,
-        sender=Sender("notice", name),
-    )
-    values = (
-        notice.id, session.id, notice.seq, session.epoch, notice.role.value, text, "", "", name,
-        rows.adapt_time(now),
-    )  # fmt: skip
-    rows.insert(Message, _FIELDS, [values])
-    return notice
+class MarkDone(ConversationJob, msgspec.Struct, frozen=True):
+    """Note that an operator is through with a session, and give it back where he holds it; the result is a Handed.
+
+    Refused as HeldByAnother, or where there is no such session.
+    """
+
+    rank: ClassVar[int] = 34
+    session: UUID
+    operator: int
+
+    @classmethod
+    def sessions(cls, jobs: Sequence["MarkDone"]) -> Iterable[int]:
+        """Return the ids of the sessions."""
+        return sessions.find({job.session for job in jobs}).values()
+
+    @classmethod
+    def write(cls, jobs: Sequence["MarkDone"], locked: Locked) -> Sequence[Handed | Refused]:
+        """Mark each that nobody else holds."""
+        return [job.mark(locked.get(job.session)) for job in jobs]
+
+    def mark(self, session: LockedSession | None) -> Handed | Refused:
+        """Mark the session, and tell in it where it goes back to the bot."""
+        if session is None:
+            return Refused("There is no such session.")
+        row = ChatSession.objects.get(pk=session.id)
+        if row.held_since is not None and row.holder_id != self.operator:
+            return HeldByAnother(f"{row.held_by} has this conversation.")
+        session.mark_done(rows.adapt_time(timezone.now()))
+        return Handed(None if row.held_since is None else _give_back(session, row, self.operator))
+
+
+def _give_back(session: LockedSession, row: ChatSession, operator: int | None) -> StoredMessage:
+    """Give a held session back to the bot and return the notice that tells so; without an operator the gateway does."""
+    name = row.held_by
+    _record("hand-back", signals.GATEWAY if operator is None else name, operator, session)
+    row.holder_id, row.held_by, row.held_since, row.held_until = None, "", None, None
+    row.save(update_fields=["holder", "held_by", "held_since", "held_until"])
+    session.is_held = False
+    return say(session, row, Role.NOTICE, phrases.LEFT[session.language].format(name=name), name)
+
+
+def _record(action: str, actor: str, user: int | None, session: LockedSession) -> None:
+    subject = f"session {session.uuid}"
+    signals.recorded.send(sender=None, action=action, actor=actor, user=user, subject=subject)

@@ -55,13 +55,15 @@ class QueueFull(Refused):
 class Accept(ConversationJob, msgspec.Struct, frozen=True):
     """Store a question and, where it wants an answer, open its turn; the result is an Accepted.
 
-    Refused as IdReused or QueueFull.
+    Refused as IdReused or QueueFull. `wants_person` has the session wait for one, as do a contact request and whatever
+    is said to a person who holds it.
     """
 
     rank: ClassVar[int] = 10
     question: Question
     pipeline_id: int
     worker: UUID
+    wants_person: bool = False
 
     @classmethod
     def sessions(cls, jobs: Sequence["Accept"]) -> Iterable[int]:
@@ -123,6 +125,9 @@ class _Batch:
         if question.wants_answer and session.open_turns >= OPEN_TURNS:
             return QueueFull("Too many questions are waiting for an answer, please wait for the next one.")
         message = self._add_message(question, session)
+        session.reopen()
+        if job.wants_person or question.contact is not None or session.is_held:
+            session.wait(self._time)
         accepted = Accepted(message)
         if question.wants_answer and not session.is_held:
             id_, turn = self._add_turn(job, session, message)
@@ -287,7 +292,7 @@ def _may_retry(question: Question, same: Accepted) -> bool:
     if not question.retry_failed or same.answer_id is None:
         return False
     if same.answer is None:
-        return TurnRow.objects.filter(pk=same.answer_id).exclude(outcome="").exists()
+        return TurnRow.objects.filter(pk=same.answer_id).exclude(outcome__in=("", Outcome.HANDED)).exists()
     return same.answer.outcome not in COMPLETE
 
 

@@ -15,7 +15,7 @@ from conversations.types import Language
 
 
 class LockedSession(msgspec.Struct):
-    """A session's counters while its row is locked; `is_held`: a person has taken it over from the bot."""
+    """A session while its row is locked; `is_held`: a person has taken it over from the bot. Times as the driver's."""
 
     id: int
     uuid: UUID
@@ -24,7 +24,10 @@ class LockedSession(msgspec.Struct):
     open_turns: int
     language: Language
     is_held: bool
+    waiting_since: Any = None
+    done_at: Any = None
     changed: bool = False
+    moved: bool = False  # in the desk's queue
 
     def next_seq(self) -> int:
         """Count `seq` up and return it."""
@@ -32,8 +35,28 @@ class LockedSession(msgspec.Struct):
         self.last_seq += 1
         return self.last_seq
 
+    def wait(self, time: Any) -> None:
+        """Note that a person is needed, since then unless one was before."""
+        if self.waiting_since is None:
+            self.waiting_since, self.moved = time, True
 
-_FIELDS = ("id", "uuid", "epoch", "last_seq", "open_turns", "language", "held_since")
+    def wait_no_more(self) -> None:
+        """Note that nobody is needed any more."""
+        if self.waiting_since is not None:
+            self.waiting_since, self.moved = None, True
+
+    def mark_done(self, time: Any) -> None:
+        """Note that an operator is through with it."""
+        self.wait_no_more()
+        self.done_at, self.moved = time, True
+
+    def reopen(self) -> None:
+        """Note that more is said."""
+        if self.done_at is not None:
+            self.done_at, self.moved = None, True
+
+
+_FIELDS = ("id", "uuid", "epoch", "last_seq", "open_turns", "language", "held_since", "waiting_since", "done_at")
 
 
 Locked = Mapping[UUID, LockedSession]
@@ -54,7 +77,8 @@ class ConversationJob(Job):
         ]
         locked = _lock(id_ for kind, group in kinds for id_ in kind.sessions(group))
         results = [result for kind, group in kinds for result in kind.write(group, locked)]
-        _save(session for session in locked.values() if session.changed)
+        _save([session for session in locked.values() if session.changed])
+        _move([session for session in locked.values() if session.moved])
         return results
 
     @classmethod
@@ -77,8 +101,8 @@ def find(uuids: Iterable[UUID]) -> dict[UUID, int]:
 def _lock(ids: Iterable[int]) -> Locked:
     found = rows.select(ChatSession, _FIELDS, where="id", values=list(dict.fromkeys(ids)), lock=True)
     locked = (
-        LockedSession(id_, _uuid(uuid), epoch, seq, turns, _language(language), held_since is not None)
-        for id_, uuid, epoch, seq, turns, language, held_since in found
+        LockedSession(id_, _uuid(uuid), epoch, seq, turns, _language(language), held_since is not None, *times)
+        for id_, uuid, epoch, seq, turns, language, held_since, *times in found
     )
     return {session.uuid: session for session in locked}
 
@@ -91,7 +115,7 @@ def _language(text: str) -> Language:
     return "en" if text == "en" else "zh-hans"
 
 
-def _save(sessions: Iterable[LockedSession]) -> None:
+def _save(sessions: Sequence[LockedSession]) -> None:
     time = rows.adapt_time(timezone.now())
     rows.update(
         ChatSession,
@@ -99,3 +123,8 @@ def _save(sessions: Iterable[LockedSession]) -> None:
         [(session.last_seq, session.open_turns, time, session.id) for session in sessions],
         where=("id",),
     )
+
+
+def _move(sessions: Sequence[LockedSession]) -> None:
+    values = [(session.waiting_since, session.done_at, session.id) for session in sessions]
+    rows.update(ChatSession, ("waiting_since", "done_at"), values, where=("id",))

@@ -61,9 +61,10 @@ class SavePartial(ConversationJob, msgspec.Struct, frozen=True):
 
     @classmethod
     def write(cls, jobs: Sequence["SavePartial"], locked: Locked) -> Sequence[None]:
-        """Set the text, where the turn is still this worker's."""
-        values = [(job.text, job.turn.id, rows.adapt_uuid(job.worker), TurnRow.State.RUNNING.value) for job in jobs]
-        rows.update(TurnRow, ("partial",), values, where=("id", "worker", "state"))
+        """Set the text, where the turn is still this worker's and nobody has ended it: what comes then is not shown."""
+        state = TurnRow.State.RUNNING.value
+        values = [(job.text, job.turn.id, rows.adapt_uuid(job.worker), state, "") for job in jobs]
+        rows.update(TurnRow, ("partial",), values, where=("id", "worker", "state", "outcome"))
         return [None] * len(jobs)
 
 
@@ -92,7 +93,8 @@ class GiveUp(ConversationJob, msgspec.Struct, frozen=True):
         """Count one less; note the end of an open turn that nobody waits for any more."""
         turn = TurnRow.objects.filter(pk=self.turn).exclude(state=TurnRow.State.ENDED)
         turn.update(waiting=F("waiting") - 1)
-        return bool(turn.filter(waiting__lte=0).update(outcome=self.outcome.value))
+        unwanted = turn.filter(waiting__lte=0).exclude(outcome=Outcome.HANDED)  # that one ends as it is
+        return bool(unwanted.update(outcome=self.outcome.value))
 
 
 class Finished(msgspec.Struct, frozen=True):
@@ -107,7 +109,7 @@ class Finish(ConversationJob, msgspec.Struct, frozen=True):
     """Store a turn's answer and end the turn, once; the result is a Finished.
 
     Refused: the turn is not this worker's any more. Asked again after an unknown outcome, it returns the stored answer.
-    Where a person holds the conversation, only what was `shown` of the answer is stored.
+    Where a person holds the conversation, or has taken it over meanwhile, only what was `shown` is stored.
     """
 
     rank: ClassVar[int] = 30
@@ -136,8 +138,8 @@ class Finish(ConversationJob, msgspec.Struct, frozen=True):
         turns: list[rows.Row] = []
         outbox: list[rows.Row] = []
         for sent in jobs:
-            job = sent.handed(locked)
-            state, worker, notify = states.get(job.turn.id, ("", None, ""))
+            state, worker, notify, ends_as = states.get(sent.turn.id, ("", None, "", ""))
+            job = sent.handed(locked) if sent.is_handed(locked, ends_as) else sent
             if worker != job.worker:
                 results.append(Refused("The turn was taken over by another worker."))
             elif state == TurnRow.State.ENDED:
@@ -157,12 +159,14 @@ class Finish(ConversationJob, msgspec.Struct, frozen=True):
         rows.insert(OutboxEntry, OUTBOX_FIELDS, outbox)
         return results
 
-    def handed(self, locked: Locked) -> "Finish":
-        """Return this end, or that of an answer which a person has taken over."""
+    def is_handed(self, locked: Locked, ends_as: str) -> bool:
+        """Tell whether a person has taken the answer over; `ends_as` is what the turn's row says of its end."""
         session = locked.get(self.turn.session.uuid)
-        if session is None or not (session.is_held or self.outcome is Outcome.HANDED):
-            return self
-        notice = phrases.HANDED[session.language]
+        return session is not None and (session.is_held or Outcome.HANDED in (self.outcome, ends_as))
+
+    def handed(self, locked: Locked) -> "Finish":
+        """Return the end of an answer that a person has taken over."""
+        notice = phrases.HANDED[locked[self.turn.session.uuid].language]
         text = f"{self.shown}\n\n{notice}" if self.shown else notice
         return msgspec.structs.replace(self, text=text, outcome=Outcome.HANDED, citations=())
 
@@ -227,10 +231,10 @@ class TakeOver(ConversationJob, msgspec.Struct, frozen=True):
         return [turn_value(row) for row in found]
 
 
-def _lock_turns(jobs: Sequence[Finish]) -> dict[int, tuple[str, UUID | None, str]]:
+def _lock_turns(jobs: Sequence[Finish]) -> dict[int, tuple[str, UUID | None, str, str]]:
     found = TurnRow.objects.select_for_update().filter(id__in=[job.turn.id for job in jobs]).order_by("id")
-    fields = found.values_list("id", "state", "worker", "notify")
-    return {id_: (state, worker, notify) for id_, state, worker, notify in fields}
+    fields = found.values_list("id", "state", "worker", "notify", "outcome")
+    return {id_: (state, worker, notify, outcome) for id_, state, worker, notify, outcome in fields}
 
 
 def _claim_next(session: LockedSession, worker: UUID) -> Turn | None:

@@ -57,6 +57,10 @@ class Migration(migrations.Migration):
             model_name='chatsession',
             index=models.Index(condition=models.Q(('waiting_since__isnull', False)), fields=['waiting_since'], name='session_waiting'),
         ),
+        migrations.AddIndex(
+            model_name='chatsession',
+            index=models.Index(condition=models.Q(('done_at__isnull', False)), fields=['-done_at'], name='session_done'),
+        ),
         migrations.AddField(
             model_name='note',
             name='session',

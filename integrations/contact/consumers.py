@@ -75,7 +75,11 @@ class ContactConsumer(VisitorConsumer):
         membership = self.enter(key)
         everybody = self.join(PipelineTopic(self.pipeline.uuid, "person"), self.tell)
         await self.register(
-            principal=self.principal, pipeline=self.pipeline.uuid, session=key.uuid, session_type="person"
+            principal=self.principal,
+            pipeline=self.pipeline.uuid,
+            session=key.uuid,
+            session_type="person",
+            client=_visitor(key),
         )
         last_seq = await self.last_seq() if known else 0
         self._send(Established(GREETING, str(key.uuid), _now(), resume.issue(key)))
@@ -174,6 +178,7 @@ class ContactConsumer(VisitorConsumer):
             raise WireError(NO_SUCH_SESSION)
         if await self.go_into(key):
             self.receiver = Receiver(key.uuid, stream=self.receiver.stream)
+            self.rename(_visitor(key), key.uuid)
         self.receiver.resumed = True
         await self.replay(frame.last_seq)
 
@@ -192,7 +197,7 @@ class ContactConsumer(VisitorConsumer):
                 increment = self.receiver.increment(event)
                 return _frame(increment) if increment else None
             case Broadcast():
-                return _frame(Announcement(event.message, stamp(event.timestamp)))
+                return _frame(Announcement(event.message, stamp(event.timestamp))) if event.is_for(self.wire) else None
             case StopRequested():
                 return None
             case _:
@@ -223,6 +228,11 @@ class ContactConsumer(VisitorConsumer):
 
     def _send(self, frame: ServerFrame) -> None:
         self.push(_frame(frame))
+
+
+def _visitor(session: SessionKey) -> str:
+    """Return what staff calls the visitor of a session, whose client ID is its UUID."""
+    return f"visitor {str(session.uuid)[:8]}"
 
 
 def _frame(frame: ServerFrame) -> Frame:

@@ -40,7 +40,7 @@ from integrations.langbot.protocol import (
     serialise,
     stamp,
 )
-from integrations.langbot.translate import encode, prompt
+from integrations.langbot.translate import WIRE, encode, prompt
 from integrations.outbound import Frame
 from integrations.sessions import SessionConsumer
 from integrations.strict import ProtocolError
@@ -54,7 +54,7 @@ NO_SUCH_SESSION = "Session not found"
 class PipelineConsumer(SessionConsumer):
     """One client of one pipeline."""
 
-    wire = "langbot"
+    wire = WIRE
     credential: str | None = None
     stopped_at = -math.inf
     stopping = False  # a stop is on its way
@@ -75,6 +75,7 @@ class PipelineConsumer(SessionConsumer):
             pipeline=self.pipeline.uuid,
             session=self.session.uuid,
             session_type=session_type,
+            client=session.name,
         )
         last_seq = await self.last_seq() if known else 0
         self.push(

@@ -21,6 +21,8 @@ from integrations.langbot.protocol import (
 )
 from integrations.outbound import Frame
 
+WIRE = "langbot"
+
 
 def encode(event: Event) -> Frame | None:
     """Return the frame that tells of an event, or None where this wire does not tell it."""
@@ -42,7 +44,7 @@ def encode(event: Event) -> Frame | None:
                 connection_id="",
             )
             return Frame(serialise(Response(event.session_type, data)), key=event.id)
-        case Broadcast():
+        case Broadcast() if event.is_for(WIRE):
             return Frame(serialise(Announcement(event.message, stamp(event.timestamp))))
         case _:
             return None

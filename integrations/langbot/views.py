@@ -4,7 +4,6 @@ from typing import Any
 from uuid import UUID
 
 import msgspec
-from django.utils import timezone
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter
 from rest_framework import serializers as drf
@@ -12,13 +11,15 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from connections import selectors as connection_selectors
+from connections.audit import Action, record
 from connections.auth import Principal, Scope, may, visitor_of
 from conversations import selectors
 from conversations.jobs import Reset
 from conversations.responders.base import PipelineConfig
 from conversations.turns import PipelineMissing
-from conversations.types import Broadcast, PipelineTopic, SessionKey, SessionType, room_key
+from conversations.types import SessionKey, SessionType, room_key
 from integrations import resume
+from integrations.broadcasting import SESSION_TYPES, Audience
 from integrations.errors import WireError
 from integrations.langbot import serializers
 from integrations.langbot.consumers import BAD_SESSION_TYPE, NO_SUCH_SESSION
@@ -30,6 +31,7 @@ from integrations.rest import PIPELINE_UUID, WireView, operation, success
 SESSION_TYPE = OpenApiParameter(
     "session_type", OpenApiTypes.STR, OpenApiParameter.PATH, enum=list(serializers.SESSION_TYPES)
 )
+OPEN_ACCESS = "anybody, by open access"  # whom the audit trail names where there is no application
 
 
 class PipelineView(WireView):
@@ -140,7 +142,8 @@ class ResetView(PipelineView):
         body = request.data if isinstance(request.data, dict) else {}
         query = _checked(serializers.ResetQuery, {**body, **request.query_params.dict()})
         session = await self.session_for(principal, pipeline, kind, query)
-        await self.parts.store.write(Reset(pipeline.id, kind, session.uuid if session else None))
+        actor = principal.application or OPEN_ACCESS
+        await self.parts.store.write(Reset(pipeline.id, kind, session.uuid if session else None, actor))
         return success({"message": "Session reset successfully"})
 
 
@@ -186,17 +189,24 @@ class BroadcastView(PipelineView):
     )
     async def post(self, request: Request, pipeline_uuid: str) -> Response:
         """Send a message to every socket of the pipeline, in every process."""
-        _, pipeline = await self.pipeline_for(request, pipeline_uuid, Scope.BROADCAST)
+        principal, pipeline = await self.pipeline_for(request, pipeline_uuid, Scope.BROADCAST)
         body = request.data if isinstance(request.data, dict) else {}
         if body.get("message") in (None, "", [], {}):
             raise WireError("message is required")
-        kinds = [_session_type(body["session_type"])] if "session_type" in body else _BOTH
-        event = Broadcast(msgspec.Raw(msgspec.json.encode(body["message"])), timezone.now())
-        recipients = await self.parts.store.read(
-            connection_selectors.live_count, pipeline.uuid, kinds[0] if len(kinds) == 1 else None
+        kinds = (_session_type(body["session_type"]),) if "session_type" in body else SESSION_TYPES
+        audience = Audience((pipeline.uuid,), kinds)
+        recipients = await self.parts.store.read(audience.count)
+        # Recorded first: what cannot be recorded is not done.
+        await self.parts.store.read(
+            record,
+            Action.BROADCAST,
+            actor=principal.application or OPEN_ACCESS,
+            subject=f"{pipeline.name}; {' and '.join(kinds)} sessions",
+            details=f"to {recipients} live connections",
         )
-        for kind in kinds:
-            self.parts.hub.publish(PipelineTopic(pipeline.uuid, kind), event)
+        words = audience.words(body["message"])
+        for topic in audience.topics:
+            self.parts.hub.publish(topic, words)
         return success({"message": "Broadcast sent successfully", "recipients": recipients})
 
 
@@ -218,9 +228,6 @@ class PipelinesView(WireView):
             if principal.pipeline in (None, pipeline.uuid)
         ]
         return success({"pipelines": rows})
-
-
-_BOTH: list[SessionType] = ["person", "group"]
 
 
 def _session_type(text: object) -> SessionType:

@@ -133,7 +133,9 @@ class HubConsumer(GatewayConsumer):
 
     async def opened(self) -> None:
         """Begin to read the mailbox; there is no greeting."""
-        await self.register(principal=self.principal, pipeline=None, session=None, session_type="")
+        await self.register(
+            principal=self.principal, pipeline=None, session=None, session_type="", client=self.client_id
+        )
         await self.parts.hub.ready()
         if self.is_replaced:  # while it was opening
             raise WireError(REPLACED_WORDS, close_code=REPLACED)

@@ -53,13 +53,13 @@ def ask(
 
 
 class AnswerPost:
-    """Delivers the bot's answers out of the outbox, like any other letter."""
+    """Delivers what the bot answers, and what a person says in its place, out of the outbox, like any other letter."""
 
     def __init__(self, mailroom: Mailroom) -> None:
         self._mailroom = mailroom
 
     async def deliver(self, due: Due) -> None:
-        """Put an answer into the mailbox of who asked."""
+        """Put what was said into the mailbox of who asked."""
         if due.question is None:
             raise Undeliverable("no question")
         try:

@@ -12,6 +12,7 @@ from integrations.wechat.api import Account, WeChatAPI
 log = structlog.get_logger(__name__)
 
 WIRE = "wechat"
+SIMULATED = "dev-"  # what the openids of simulated logins begin with
 NOT_CONFIGURED = "微信小程序配置未完成，请联系管理员"
 
 
@@ -39,7 +40,7 @@ class Accounts:
         if not self._warned:
             self._warned = True
             log.warning("wechat.login_simulated", means="any code logs in; set WECHAT_APPID and WECHAT_APP_SECRET")
-        return Account(f"dev-{hashlib.sha256(code.encode()).hexdigest()[:24]}")
+        return Account(f"{SIMULATED}{hashlib.sha256(code.encode()).hexdigest()[:24]}")
 
     async def check(self, text: str, openid: str) -> None:
         """Raise WireError where the text may not be said, or where nobody can tell."""
@@ -53,6 +54,11 @@ class Accounts:
             raise WireError("内容安全检测暂时不可用，请稍后再试", status=503, retry_after=5) from error
         if risky:
             raise WireError("内容含有违规信息，请修改后重试", status=400)
+
+
+def shown_name(openid: str) -> str:
+    """Return what staff calls a user who has logged in, which is not his whole openid."""
+    return f"{'unverified' if openid.startswith(SIMULATED) else 'verified'} user {openid[-4:]}"
 
 
 def session_of(pipeline: UUID, account: Account) -> SessionKey:

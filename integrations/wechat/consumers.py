@@ -22,7 +22,7 @@ from integrations.errors import NOT_AUTHENTICATED, Fault, WireError
 from integrations.outbound import Frame
 from integrations.parts import Parts
 from integrations.visitors import VisitorConsumer
-from integrations.wechat.accounts import WIRE, Accounts, session_of
+from integrations.wechat.accounts import WIRE, Accounts, session_of, shown_name
 from integrations.wechat.protocol import (
     Account,
     Chat,
@@ -152,6 +152,7 @@ class WeChatConsumer(VisitorConsumer):
 
     def _is_entered_by(self, openid: str) -> None:
         self.openid = openid
+        self.rename(shown_name(openid), self.session.uuid)
         self.entered.set()
 
     async def _chat(self, frame: Chat) -> None:

@@ -22,8 +22,10 @@ from conversations import selectors
 from conversations.types import Question
 from integrations.access import pipeline_of
 from integrations.answers import Following, asked
+from integrations.calls import LiveCall, listed
 from integrations.errors import WireError, fault_of
 from integrations.limiting import admit
+from integrations.peers import Peer
 from integrations.rest import BodyTooLarge, WireView
 from integrations.yishiting import protocol, serializers
 from integrations.yishiting.trace import answer_of, trace_of
@@ -133,8 +135,12 @@ class ChatView(CallView):
         question = await self.question(request, principal, protocol.STREAMED)
         held = AsyncExitStack()
         following = await held.enter_async_context(asked(self.parts, question))
+        peer = Peer(request.scope, self.parts.options.trusted_proxies)  # type: ignore[attr-defined]  # Django's own
+        live = held.enter_context(
+            listed(self.parts.registry, peer, question, size=len(request.data), break_off=following.break_off)
+        )
         trace = trace_of(following.answer_id, caller_of(principal))
-        return AnswerStream(_events(following, until), held, str(trace))
+        return AnswerStream(_events(following, live, until), held, str(trace))
 
 
 class SyncView(CallView):
@@ -208,25 +214,32 @@ def reply(frame: protocol.Answer | protocol.Pending | protocol.Failed, *, status
     return HttpResponse(protocol.serialise(frame), content_type="application/json", status=status)
 
 
-async def _events(following: Following, until: float) -> AsyncIterator[bytes]:
+async def _events(following: Following, live: LiveCall, until: float) -> AsyncIterator[bytes]:
     """Yield the answer's events; the last one is finished, whatever happens."""
+    async for delta in _deltas(following, until):
+        if delta.finished:
+            live.finish()
+        yield live.tell(protocol.serialise(delta))
+
+
+async def _deltas(following: Following, until: float) -> AsyncIterator[protocol.Delta]:
     rest = ""
     try:
         async for text in following.texts(until):
             if following.is_over():
                 rest = text
             else:
-                yield protocol.serialise(protocol.Delta(text))
+                yield protocol.Delta(text)
     except Exception as error:
         fault = fault_of(error)
         if not fault.expected:
             log.exception("request.error", view="ChatView")
-        yield protocol.serialise(last_delta(fault.message_zh, None))
+        yield last_delta(fault.message_zh, None)
     else:
         if rest and not is_fault(following.answer):
-            yield protocol.serialise(protocol.Delta(rest))
+            yield protocol.Delta(rest)
             rest = ""
-        yield protocol.serialise(last_delta(rest, following.answer))
+        yield last_delta(rest, following.answer)
 
 
 def _deadline() -> float:

@@ -2,13 +2,14 @@
 
 import http.client
 import json
+from collections.abc import Iterator
 from typing import Any
 
 import psycopg
 import pytest
 from psycopg import sql
 
-from tests.conftest import GatewayFactory
+from tests.conftest import GatewayFactory, Serve
 from tests.support.databases import PostgresServer
 from tests.support.server import GatewayProcess
 from tests.support.waiting import wait_until
@@ -39,8 +40,14 @@ def allow_connections(url: str, allowed: bool) -> None:
             connection.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", [name])
 
 
-def test_a_gateway_that_runs(start_gateway: GatewayFactory) -> None:
-    gateway = start_gateway()
+@pytest.fixture(scope="module")
+def gateway(serve: Serve) -> Iterator[GatewayProcess]:
+    """A gateway that everybody on this machine may use."""
+    with serve() as gateway:
+        yield gateway
+
+
+def test_a_gateway_that_runs(gateway: GatewayProcess) -> None:
     assert get(gateway, "/healthz") == (200, {"status": "ok"})
     assert get(gateway, "/readyz") == (200, {"status": "ok", "database": "ok"})
     assert get(gateway, "/readyz", "HEAD") == (200, b"")
@@ -63,8 +70,7 @@ def test_a_database_that_is_away_and_comes_back(start_gateway: GatewayFactory, p
 
 
 @pytest.mark.parametrize("header", ["Forwarded", "X-Forwarded-For"])
-def test_open_access_is_not_served_through_a_proxy(start_gateway: GatewayFactory, header: str) -> None:
-    gateway = start_gateway()
+def test_open_access_is_not_served_through_a_proxy(gateway: GatewayProcess, header: str) -> None:
     connection = http.client.HTTPConnection("127.0.0.1", gateway.port, timeout=10)
     connection.request("GET", "/api/v1/pipelines", headers={header: "10.0.0.1"})
     assert connection.getresponse().status == 403

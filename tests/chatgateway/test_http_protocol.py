@@ -12,11 +12,11 @@ import pytest
 from websockets.exceptions import InvalidStatus
 
 from chatgateway.http_protocol import HEAD_BYTES, PIPELINED
-from tests.conftest import GatewayFactory
+from tests.conftest import GatewayFactory, Serve
 from tests.faults.model import model_in_thread
 from tests.support.clients import DEFAULT_PIPELINE, PipelineClient
 from tests.support.rest import acall
-from tests.support.server import GatewayProcess, Templates, manage
+from tests.support.server import GatewayProcess
 from tests.support.waiting import eventually
 from tests.support.yishiting import question
 
@@ -36,14 +36,10 @@ Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
 @pytest.fixture(scope="module")
-def gateway(templates: Templates, tmp_path_factory: pytest.TempPathFactory) -> Iterator[GatewayProcess]:
+def gateway(serve: Serve) -> Iterator[GatewayProcess]:
     """One gateway with little patience; its log must have no traceback at the end."""
-    folder = tmp_path_factory.mktemp("gateway")
-    environment = {"REQUEST_TIMEOUT": str(LIMIT)}
-    process = GatewayProcess(folder, templates.copy_sqlite(folder), environment=environment)
-    process.start()
-    yield process
-    process.close()
+    with serve(REQUEST_TIMEOUT=str(LIMIT)) as gateway:
+        yield gateway
 
 
 @asynccontextmanager
@@ -102,12 +98,12 @@ async def test_a_request_that_does_not_end_is_dropped_in_time(gateway: GatewayPr
 
 async def test_a_large_body_may_take_longer_while_it_comes(gateway: GatewayProcess) -> None:
     piece = b'{"message":"' + b"x" * 20_000
-    head = POST + b"Content-Length: %d\r\nConnection: close\r\n\r\n" % (5 * len(piece))
+    head = POST + b"Content-Length: %d\r\nConnection: close\r\n\r\n" % (7 * len(piece))
     async with dial(gateway, head) as (reader, writer):
         answer = asyncio.create_task(rest_of(reader, 15))
-        for _ in range(4):
+        for _ in range(6):
             writer.write(piece)
-            assert not (await asyncio.wait([answer], timeout=LIMIT / 2))[0]
+            assert not (await asyncio.wait([answer], timeout=LIMIT / 4))[0]
         writer.write(piece)
         assert (await answer).startswith(b"HTTP/1.1 400")
 
@@ -134,17 +130,12 @@ SEGMENT = 536  # makes the sender's buffer small too; on the loopback it is 3 MB
 
 
 @pytest.fixture(scope="module")
-def talkative(templates: Templates, tmp_path_factory: pytest.TempPathFactory) -> Iterator[GatewayProcess]:
+def talkative(serve: Serve) -> Iterator[GatewayProcess]:
     """A gateway with little patience in front of a model with much to say."""
-    folder = tmp_path_factory.mktemp("talkative")
     with model_in_thread() as model:
         model.words = (ANSWER,)
-        environment = {"REQUEST_TIMEOUT": str(LIMIT), "OPENAI_BASE_URL": model.base_url(), "OPENAI_MODEL": "stub"}
-        gateway = GatewayProcess(folder, templates.copy_sqlite(folder), environment=environment)
-        manage("bootstrap", data_dir=folder, DATABASE_URL=gateway.database_url, **environment)
-        gateway.start()
-        yield gateway
-        gateway.close()
+        with serve(model=model.base_url(), REQUEST_TIMEOUT=str(LIMIT)) as gateway:
+            yield gateway
 
 
 @asynccontextmanager

@@ -15,10 +15,10 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import InvalidStatus
 
 from chatgateway.server import GatewayProtocol
-from tests.conftest import GatewayFactory
+from tests.conftest import GatewayFactory, Serve
 from tests.support.clients import DEFAULT_PIPELINE, PipelineClient, is_type
 from tests.support.databases import ValkeyServer
-from tests.support.server import GatewayProcess, Templates
+from tests.support.server import GatewayProcess
 from tests.support.waiting import wait_until
 
 CONNECT = f"/api/v1/pipelines/{DEFAULT_PIPELINE}/ws/connect"
@@ -26,16 +26,10 @@ FRAME_BYTES = 4096
 
 
 @pytest.fixture(scope="module")
-def gateway(templates: Templates, tmp_path_factory: pytest.TempPathFactory) -> Iterator[GatewayProcess]:
+def gateway(serve: Serve) -> Iterator[GatewayProcess]:
     """One gateway for the tests that leave it as it was; its log must have no traceback at the end."""
-    data_dir = tmp_path_factory.mktemp("gateway")
-    url = templates.copy_sqlite(data_dir)
-    process = GatewayProcess(
-        data_dir=data_dir, database_url=url, environment={"MAX_FRAME_BYTES": str(FRAME_BYTES), "LOG_FORMAT": "json"}
-    )
-    process.start()
-    yield process
-    process.close()
+    with serve(MAX_FRAME_BYTES=str(FRAME_BYTES), LOG_FORMAT="json") as gateway:
+        yield gateway
 
 
 async def refusal(gateway: GatewayProcess, path: str, **headers: str) -> Any:

@@ -19,6 +19,8 @@ class Said(msgspec.Struct, frozen=True):
 
     seq: int | None
     text: str = ""
+    part_of: int = 0
+    ends: int = 0
 
 
 class Talk(msgspec.Struct, frozen=True):

@@ -16,7 +16,7 @@ from pytest_django import DjangoAssertNumQueries
 from chatgateway.login import ATTEMPTS, LoginForm
 from connections import services
 from connections.models import Application, Connection, Worker
-from conversations.models import Pipeline
+from conversations.models import ChatSession, Pipeline
 
 pytestmark = pytest.mark.django_db
 
@@ -61,13 +61,15 @@ def test_lists_take_few_queries_however_long(
 def test_connections_show_the_live_ones_first(admin_client: Client, pipeline: Pipeline) -> None:
     worker = Worker.objects.create(uuid=uuid4(), host="here", pid=77, started_at=timezone.now())
     old = timezone.now() - timedelta(hours=1)
-    live = connect(worker.uuid, pipeline=pipeline.uuid, address="192.0.2.1", connected_at=old)
+    said = {"created_at": old, "last_message_at": old}
+    session = ChatSession.objects.create(uuid=uuid4(), pipeline=pipeline, session_type="person", **said)
+    connect(worker.uuid, pipeline=pipeline.uuid, address="192.0.2.1", connected_at=old, session=session.uuid)
     connect(worker.uuid, address="192.0.2.2", ended_at=timezone.now())
     html = admin_client.get(path("connection_changelist")).content.decode()
     assert "192.0.2.1" in html
     assert "192.0.2.2" not in html
     assert "here:77" in html
-    assert reverse("admin:conversations_chatsession_change", args=[live.session]) in html
+    assert reverse("admin:conversations_chatsession_change", args=[session.uuid]) in html
     ended = admin_client.get(path("connection_changelist"), {"state": "ended"}).content.decode()
     assert "192.0.2.1" not in ended
     both = admin_client.get(path("connection_changelist"), {"state": "all"}).content.decode()
@@ -88,6 +90,33 @@ def test_connections_are_found_by_filter_and_uuid(admin_client: Client, pipeline
         html = admin_client.get(path("connection_changelist"), query).content.decode()
         assert "192.0.2.1" in html
         assert "192.0.2.2" not in html
+
+
+def test_a_session_in_which_nothing_was_said_has_no_transcript_to_open(admin_client: Client) -> None:
+    row = connect(uuid4(), session=uuid4())
+    html = admin_client.get(path("connection_changelist")).content.decode()
+    assert str(row.session) in html
+    assert reverse("admin:conversations_chatsession_change", args=[row.session]) not in html
+
+
+def test_a_row_tells_who_it_is_what_it_carried_and_how_it_ended(admin_client: Client, application: Application) -> None:
+    connect(uuid4(), client="/service/weather", wire="postoffice", messages_in=1234, bytes_out=12_345)
+    connect(uuid4(), application=application.uuid, ended_at=timezone.now(), close_code=4003, close_reason="enough")
+    html = admin_client.get(path("connection_changelist")).content.decode()
+    for words in ("/service/weather", "1,234 / 0", "0 B / 12 kB", "?q=%2Fservice%2Fweather"):
+        assert words in html
+    assert "shop" not in html, "it has ended"
+    html = admin_client.get(path("connection_changelist"), {"state": "ended"}).content.decode()
+    assert "4003 enough" in html
+    assert "shop" in html, "one that has no name of its own goes by its application's"
+
+
+def test_what_ended_is_listed_by_its_beginning(admin_client: Client) -> None:
+    now = timezone.now()
+    connect(uuid4(), address="192.0.2.1", connected_at=now - timedelta(hours=2), ended_at=now)
+    connect(uuid4(), address="192.0.2.2", connected_at=now - timedelta(hours=1), ended_at=now - timedelta(minutes=50))
+    html = admin_client.get(path("connection_changelist"), {"state": "ended"}).content.decode()
+    assert html.index("192.0.2.2") < html.index("192.0.2.1")
 
 
 def test_connections_and_workers_are_read_only(admin_client: Client) -> None:

@@ -8,6 +8,7 @@ from uuid import uuid4
 import pytest
 
 from connections import services
+from connections.audit import COMMAND_LINE
 from connections.auth import LONGEST_TTL, Authenticator, Principal, Scope, may, may_be, normal_origin, origin_allowed
 from connections.models import AccessToken, Application
 
@@ -76,7 +77,7 @@ def test_token_mode_refuses_what_is_no_token(token: str | None, read: CountingRe
 
 def test_a_token_that_ended_is_worth_nothing(read: CountingRead, application: Application) -> None:
     revoked, plain_revoked = services.issue_token(application)
-    services.revoke_token(revoked)
+    services.revoke_token(revoked, by=COMMAND_LINE)
     _, plain_expired = services.issue_token(application, ttl=timedelta(seconds=-1))
     authenticator = Authenticator("token", read)
     assert identify(authenticator, plain_revoked) is None
@@ -105,7 +106,7 @@ def test_answers_are_believed_for_a_while_and_then_asked_again(read: CountingRea
         assert identify(authenticator, plain) is not None
         assert identify(authenticator, "unknown") is None
     assert read.calls == 2
-    services.revoke_token(token)
+    services.revoke_token(token, by=COMMAND_LINE)
     now += LONGEST_TTL  # whatever was asked for, a revocation holds by now
     assert identify(authenticator, plain) is None
     assert read.calls == 3

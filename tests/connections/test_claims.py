@@ -7,6 +7,7 @@ import msgspec
 import pytest
 
 from connections import selectors
+from connections.audit import COMMAND_LINE
 from connections.claims import ClaimClient, Claimed, Denied, HeldBy, ReleaseClient
 from connections.jobs import EndWorker, Reopen
 from connections.models import HubClient
@@ -107,7 +108,7 @@ def test_a_name_that_was_given_free_goes_to_the_next_application_with_its_letter
     assert isinstance(result, Claimed)
     ReleaseClient.apply([ReleaseClient("a", connection)])
     deliver("waits", "a")
-    assert give_names_free([result.client, result.client + 1]) == 1
+    assert give_names_free([result.client, result.client + 1], by=COMMAND_LINE) == 1
     _, again = claim("a", worker, application=second)
     assert isinstance(again, Claimed)
     assert selectors.letters_after(again.client, again.delivered_seq, 10, 10) == [(1, "waits")]

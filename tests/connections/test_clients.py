@@ -11,6 +11,7 @@ import pytest
 
 from connections import jobs as connection_jobs
 from connections import mail
+from connections.audit import COMMAND_LINE
 from connections.claims import ClaimClient, Claimed, ReleaseClient
 from connections.clients import ClientJob
 from connections.jobs import Register, Reopen
@@ -139,7 +140,7 @@ def test_staff_forget_clients_while_letters_are_handed_over(both: tuple[Known, K
             locked(other, both[1:])
             handed_over = threads.submit(at_once, lambda: commit(batch))
             wait_until(lambda: lock_waiters(watching) == 1, timeout=10, what="who hands over, with the other client")
-            forgotten = threads.submit(at_once, lambda: forget_clients(reversed(ids)))
+            forgotten = threads.submit(at_once, lambda: forget_clients(reversed(ids), by=COMMAND_LINE))
             wait_until(lambda: lock_waiters(watching) == 2, timeout=10, what="staff")
         assert handed_over.result(10) == [[None, None, None]]
         assert forgotten.result(10) == [2]

@@ -15,6 +15,7 @@ from connections.jobs import (
     Open,
     PurgeConnections,
     Register,
+    Rename,
     Reopen,
     Touch,
 )
@@ -39,14 +40,23 @@ def did(uuid: UUID, messages: int = 1) -> Activity:
 
 def test_many_connections_are_opened_in_one_statement(django_assert_num_queries: DjangoAssertNumQueries) -> None:
     jobs = [
-        Open(ConnectionRow(uuid4(), uuid4(), "langbot", uuid4(), uuid4(), "group", None, "::1", "x" * 300, NOON))
+        Open(ConnectionRow(uuid4(), uuid4(), "langbot", uuid4(), uuid4(), "group", None, "::1", "x" * 300, NOON, "b"))
         for _ in range(50)
     ]
     with django_assert_num_queries(1):
         assert Open.apply(jobs) == [None] * 50
     row = Connection.objects.get(uuid=jobs[7].row.uuid)
     assert (row.pipeline, row.session, row.session_type) == (jobs[7].row.pipeline, jobs[7].row.session, "group")
-    assert (row.last_active, row.ended_at) == (NOON, None)
+    assert (row.client, row.last_active, row.ended_at) == ("b", NOON, None)
+
+
+def test_the_latest_name_of_a_batch_stays(django_assert_num_queries: DjangoAssertNumQueries) -> None:
+    one, other, session = opened(), opened(), uuid4()
+    with django_assert_num_queries(1):
+        assert Rename.apply([Rename(one, "a", uuid4()), Rename(one, "b", session)]) == [None, None]
+    row = Connection.objects.get(uuid=one)
+    assert (row.client, row.session) == ("b", session)
+    assert Connection.objects.get(uuid=other).client == ""
 
 
 def test_the_latest_counters_of_a_batch_stay(django_assert_num_queries: DjangoAssertNumQueries) -> None:

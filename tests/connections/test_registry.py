@@ -174,6 +174,26 @@ async def test_a_connection_that_cannot_be_stored_is_not_live(deployment: Deploy
     assert registry.live == 0
 
 
+async def test_one_that_is_stored_soon_is_live_at_once_and_ends_after_it_began(deployment: Deployment) -> None:
+    registry = await deployment.start()
+    live = registry.open_soon(connection(registry.worker), never)
+    assert registry.live == 1
+    registry.close(live, 1000, "")
+
+    async def ended() -> bool:
+        return await deployment.store.read(lambda: Connection.objects.filter(close_code=1000).exists())
+
+    await eventually(ended)
+
+
+async def test_one_that_was_to_be_stored_soon_and_cannot_be_goes_on_unlisted(deployment: Deployment) -> None:
+    registry = await deployment.start(Open=1)
+    live = registry.open_soon(connection(registry.worker), never)
+    registry.close(live, 1000, "")
+    await registry.stop()  # which waits for what is still to be stored
+    assert not await deployment.store.read(lambda: Connection.objects.exists())
+
+
 async def test_what_a_connection_carries_is_written_with_the_beats(deployment: Deployment) -> None:
     registry = await deployment.start(QUICK, Touch=1)  # counters that could not be written are written later
     live = await registry.open(connection(registry.worker), never)
@@ -384,3 +404,30 @@ async def test_who_has_a_connection_that_is_to_be_closed_closes_it(deployment: D
     await registry.open(connection(registry.worker), never)
     registry.on_request(EndConnections((uuid4(), live.row.uuid), 4003, "enough"))
     assert ends == [(4003, "enough")]
+
+
+# --- Who shows the connections hears of changes ------------------------------------------------
+
+
+async def test_what_the_list_shows_is_told_once_it_is_committed(deployment: Deployment) -> None:
+    changes: asyncio.Queue[None] = asyncio.Queue()
+    registry = Registry(
+        deployment.store, limits=NEVER, lock_dir=deployment.lock_dir, on_change=lambda: changes.put_nowait(None)
+    )
+    row = connection(registry.worker)
+    live = await registry.open(row, never)
+    assert changes.qsize() == 1
+
+    registry.rename(live, "visitor", uuid4())
+    async with asyncio.timeout(PATIENCE):
+        await changes.get()
+        await changes.get()
+    assert (await deployment.row(row.uuid)).client == "visitor"
+
+    registry.close(live, 1000, "")
+    async with asyncio.timeout(PATIENCE):
+        await changes.get()
+    assert (await deployment.row(row.uuid)).ended_at is not None
+
+    await registry.end_worker(await deployment.silent_worker())
+    assert changes.qsize() == 1

@@ -58,6 +58,19 @@ async def test_two_processes_publish_into_one_order(start: Start, new_layer: Any
     await far.until(*range(1, 101))
 
 
+async def test_what_is_over_here_does_not_grow_on_from_another_process(start: Start, new_layer: Any) -> None:
+    here, there = await start(new_layer(), shared=True), await start(new_layer(), shared=True)
+    member = Recorder()
+    enter(here, member)
+    await here.ready()
+    there.publish(Talk(), Said(None, "seven grows", part_of=7))
+    await member.until("seven grows")
+    here.publish(Talk(), Said(1, "it is over", ends=8))
+    there.publish(Talk(), Said(None, "seven is late", part_of=7))
+    there.publish(Talk(), Said(None, "nine grows", part_of=9))
+    await member.until("seven grows", "it is over", "nine grows")
+
+
 async def test_group_send_from_ordinary_code_reaches_every_member(start: Start, new_layer: Any) -> None:
     here, there = await start(new_layer(), shared=True), await start(new_layer(), shared=True)
     near, far = Recorder(), Recorder()

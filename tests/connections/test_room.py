@@ -53,6 +53,17 @@ async def test_deltas_are_told_at_once_but_left_out_in_a_gap(start: Start) -> No
     await member.until("before", 1, 2, "after")
 
 
+async def test_what_is_over_does_not_grow_any_more(start: Start) -> None:
+    hub, member = await start(), Recorder()
+    enter(hub, member)
+    hub.publish(Talk(), Said(None, "seven grows", part_of=7))
+    hub.publish(Talk(), Said(1, "it is over", ends=8))
+    hub.publish(Talk(), Said(None, "seven is late", part_of=7))
+    hub.publish(Talk(), Said(None, "nine grows", part_of=9))
+    hub.publish(Talk(), Said(None, "part of nothing"))
+    assert member.told == ["seven grows", "it is over", "nine grows", "part of nothing"]
+
+
 async def test_a_topic_without_order_tells_everything(start: Start) -> None:
     hub, member = await start(), Recorder()
     enter(hub, member, after=None)

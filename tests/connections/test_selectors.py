@@ -41,9 +41,21 @@ def test_live_sockets_of_the_pipeline_wire_are_counted(django_assert_num_queries
     assert statistics.pipelines == 2
     assert statistics.connections_by_pipeline == {ONE: 3, OTHER: 1}
     assert statistics.connections_by_session_type == {"person": 3, "group": 1}
-    assert live_count(ONE) == 3
-    assert live_count(ONE, "group") == 1
-    assert live_count(uuid4()) == 0
+
+
+def test_live_connections_are_counted_by_pipeline_session_type_and_wire() -> None:
+    connect()
+    connect(session_type="group")
+    connect(OTHER)
+    connect(ended_at=NOON)
+    connect(wire="contact")
+    connect(wire="wechat")
+    both, wires = ("person", "group"), ("langbot", "contact")
+    assert live_count([ONE], both, wires) == 3
+    assert live_count([ONE, OTHER], both, wires) == 4
+    assert live_count([ONE], ("group",), wires) == 1
+    assert live_count([ONE], both, ("contact",)) == 1
+    assert live_count([uuid4()], both, wires) == 0
 
 
 def test_a_pipelines_sockets_are_listed_oldest_first() -> None:

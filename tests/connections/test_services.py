@@ -10,6 +10,7 @@ from django.contrib.auth.hashers import check_password
 from django.utils import timezone
 
 from connections import services
+from connections.audit import COMMAND_LINE
 from connections.auth import Scope
 from connections.models import AccessToken, Application
 
@@ -64,9 +65,9 @@ def test_a_token_without_a_lifetime_does_not_expire() -> None:
 def test_a_revocation_keeps_its_first_time() -> None:
     application, _ = services.create_application("shop")
     token, _ = services.issue_token(application)
-    services.revoke_token(token)
+    services.revoke_token(token, by=COMMAND_LINE)
     first = token.revoked_at
-    services.revoke_token(token)
+    services.revoke_token(token, by=COMMAND_LINE)
     assert first is not None
     assert token.revoked_at == first
 

@@ -150,17 +150,16 @@ def test_a_session_opens_by_its_uuid_and_changes_nowhere(admin_client: Client, p
     assert Message.objects.filter(pk=said.pk).exists()
 
 
-def test_a_long_transcript_has_pages(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(transcript, "PAGE", 4)
+def test_a_long_transcript_has_pages(pipeline: Pipeline) -> None:
     talk = Talk(pipeline)
     for number in range(10):
         talk.say("user", f"message {number + 1}")
-    newest = read_transcript(talk.session)
+    newest = read_transcript(talk.session, page=4)
     assert [line.seq for line in newest.lines] == [7, 8, 9, 10]
     assert (newest.older, newest.is_newest) == (7, True)
-    middle = read_transcript(talk.session, newest.older)
+    middle = read_transcript(talk.session, newest.older, page=4)
     assert [line.seq for line in middle.lines] == [3, 4, 5, 6]
-    oldest = read_transcript(talk.session, middle.older)
+    oldest = read_transcript(talk.session, middle.older, page=4)
     assert [line.seq for line in oldest.lines] == [1, 2]
     assert (oldest.older, oldest.is_newest) == (None, False)
 

@@ -231,7 +231,10 @@ async def test_what_nobody_touches_goes_back_to_the_bot(open_house: OpenHouse) -
     assert await house.store.read(_held, touched.uuid) is True
 
 
-async def test_what_a_dead_worker_left_in_a_held_session_ends_with_what_was_shown(open_house: OpenHouse) -> None:
+@pytest.mark.parametrize("given_back", [False, True])
+async def test_what_a_dead_worker_left_when_it_was_taken_over_ends_with_what_was_shown(
+    open_house: OpenHouse, given_back: bool
+) -> None:
     first = await open_house(openai=Talker("word ", pace=0.05))
     desk, session = Desk(first), new_session(first.pipeline)
     turn = await first.ask_for_turn(session)
@@ -239,6 +242,8 @@ async def test_what_a_dead_worker_left_in_a_held_session_ends_with_what_was_show
     await first.store.read(lambda: None)
     first.runner.abandon()
     await desk.take_over(session, "Ann")
+    if given_back:
+        await desk.hand_back(session, "Ann")
     second = await open_house(beside=first, openai=Echo())
     await second.take_over(first.worker)
     (answer,) = await first.audience.answers()

@@ -113,7 +113,7 @@ def test_a_regular_expression_that_never_ends_is_stopped() -> None:
     began = time.monotonic()
     with pytest.raises(PatternError, match="took longer"):
         is_for("regex", "(a+)+b", "a" * REGEX_LOOKS_AT)
-    assert time.monotonic() - began < 1
+    assert time.monotonic() - began < 5
 
 
 def test_a_very_long_question_is_looked_at_from_its_beginning() -> None:

@@ -4,14 +4,12 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.support.server import GatewayProcess, Templates
+from tests.conftest import Serve
+from tests.support.server import GatewayProcess
 
 
 @pytest.fixture(scope="session")
-def gateway(templates: Templates, tmp_path_factory: pytest.TempPathFactory) -> Iterator[GatewayProcess]:
+def gateway(serve: Serve) -> Iterator[GatewayProcess]:
     """A gateway that everybody on this machine may use."""
-    folder = tmp_path_factory.mktemp("documents")
-    gateway = GatewayProcess(folder, templates.copy_sqlite(folder))
-    gateway.start()
-    yield gateway
-    gateway.close()
+    with serve() as gateway:
+        yield gateway

@@ -7,13 +7,14 @@ from typing import Any
 
 import pytest
 
+from tests.conftest import Serve
 from tests.documents.people import asked, chat_events, opened, received, send
-from tests.faults.model import Call, FakeModel, Mode, model_in_thread
+from tests.faults.model import FakeModel, Mode, model_in_thread
 from tests.support.clients import PipelineClient, answer
 from tests.support.nginx import nginx_before
 from tests.support.node import node
 from tests.support.programs import Program, tool
-from tests.support.server import GatewayProcess, Templates, manage
+from tests.support.server import GatewayProcess
 
 WORDS = "".join(f"tok{number:02d} " for number in range(20)).strip()
 
@@ -23,22 +24,15 @@ def model() -> Iterator[FakeModel]:
     """A model that takes its time over each word."""
     with model_in_thread() as model:
         model.mode = Mode.SLOW
-        model.delay = 0.05
+        model.delay = 0.1
         yield model
 
 
 @pytest.fixture(scope="module")
-def gateway(
-    templates: Templates, tmp_path_factory: pytest.TempPathFactory, model: FakeModel
-) -> Iterator[GatewayProcess]:
+def gateway(model: FakeModel, serve: Serve) -> Iterator[GatewayProcess]:
     """A gateway with that model, which may be proxied."""
-    folder = tmp_path_factory.mktemp("streams")
-    environment = {"OPENAI_BASE_URL": model.base_url(), "OPENAI_MODEL": "stub", "ALLOW_OPEN_ACCESS": "true"}
-    gateway = GatewayProcess(folder, templates.copy_sqlite(folder), environment=environment)
-    manage("bootstrap", data_dir=folder, DATABASE_URL=gateway.database_url, **environment)
-    gateway.start()
-    yield gateway
-    gateway.close()
+    with serve(model=model.base_url(), ALLOW_OPEN_ACCESS="true") as gateway:
+        yield gateway
 
 
 @pytest.fixture(scope="module")
@@ -56,15 +50,6 @@ def host(request: pytest.FixtureRequest, gateway: GatewayProcess) -> str:
     return f"127.0.0.1:{gateway.port}"
 
 
-def is_over(call: Call) -> bool:
-    """Tell whether a model has said all that it had to say."""
-    try:
-        call.wait(0)
-    except TimeoutError:
-        return False
-    return True
-
-
 def check(events: list[dict[str, Any]]) -> None:
     """Check a whole stream: increments, and one end."""
     assert len(events) > 5, "streamed"
@@ -77,7 +62,7 @@ def test_curl_reads_the_first_event_before_the_model_has_finished(host: str, mod
     command = ["--no-buffer", "--no-progress-meter", "--json", json.dumps(asked("say it")), f"http://{host}/chat"]
     with Program(tool("curl"), *command, folder=tmp_path) as curl:
         curl.until("event:delta\n", "\n\n")
-        assert not is_over(model.calls[-1])
+        assert not model.calls[-1].is_over
         lines = curl.finished().splitlines()
     check([json.loads(line.removeprefix("data:")) for line in lines if line.startswith("data:")])
 
@@ -86,7 +71,7 @@ async def test_httpx_sse_reads_the_first_event_before_the_model_has_finished(hos
     events: list[dict[str, Any]] = []
     async for event in chat_events(f"http://{host}/chat", "say it"):
         if not events:
-            assert not is_over(model.calls[-1])
+            assert not model.calls[-1].is_over
         events.append(event)
     check(events)
 
@@ -96,7 +81,7 @@ def test_fetch_event_source_reads_the_first_event_before_the_model_has_finished(
 ) -> None:
     with node("events.js", f"http://{host}/chat", json.dumps(asked("say it")), folder=tmp_path) as reader:
         reader.until("delta {")
-        assert not is_over(model.calls[-1])
+        assert not model.calls[-1].is_over
         lines = reader.finished().splitlines()
     check([json.loads(line.removeprefix("delta ")) for line in lines])
 

@@ -8,7 +8,7 @@ from tests.conftest import GatewayFactory
 from tests.faults.model import Mode, model_in_thread
 from tests.support.clients import PipelineClient, answer
 from tests.support.rest import history
-from tests.support.server import DatabaseKind, GatewayProcess, ServerKind, manage
+from tests.support.server import DatabaseKind, ServerKind
 
 QUESTIONS = [
     ("服务重启以后，聊天记录还在吗？", "来源"),
@@ -45,15 +45,6 @@ async def test_questions_are_answered_streamed_and_still_there_after_a_kill(
     assert all(message["citations"] for message in messages[1::2])
 
 
-def start_with_model(start_gateway: GatewayFactory, base_url: str, **more: str) -> GatewayProcess:
-    """Start a gateway whose bootstrap found a model in the environment."""
-    environment = {"OPENAI_BASE_URL": base_url, "OPENAI_MODEL": "stub", **more}
-    gateway = start_gateway(environment=environment, start=False)
-    manage("bootstrap", data_dir=gateway.data_dir, DATABASE_URL=gateway.database_url, **environment)
-    gateway.start()
-    return gateway
-
-
 async def test_a_question_nothing_matches_gets_an_honest_answer(start_gateway: GatewayFactory) -> None:
     gateway = start_gateway()
     async with await PipelineClient.connect(gateway) as client:
@@ -64,7 +55,7 @@ async def test_a_question_nothing_matches_gets_an_honest_answer(start_gateway: G
 
 async def test_a_model_streams_cumulative_frames_and_one_final(start_gateway: GatewayFactory) -> None:
     with model_in_thread() as model:
-        gateway = start_with_model(start_gateway, model.base_url(Mode.SLOW), DELTA_INTERVAL="0.001")
+        gateway = start_gateway(model=model.base_url(Mode.SLOW), environment={"DELTA_INTERVAL": "0.001"})
         async with await PipelineClient.connect(gateway) as client:
             frames = await client.ask("say it")
             texts = [frame["data"]["content"] for frame in frames if frame["type"] == "response"]
@@ -79,7 +70,7 @@ async def test_a_model_that_is_away_is_replaced_by_the_documents_and_the_answer_
     start_gateway: GatewayFactory,
 ) -> None:
     with model_in_thread() as model:
-        gateway = start_with_model(start_gateway, model.base_url(Mode.UNAUTHORIZED))
+        gateway = start_gateway(model=model.base_url(Mode.UNAUTHORIZED))
         async with await PipelineClient.connect(gateway) as client:
             frames = await client.ask("服务重启以后，聊天记录还在吗？")
             assert answer(frames).startswith("（语言模型暂时不可用")

@@ -66,7 +66,9 @@ async def receiver() -> AsyncIterator[Receiver]:
 
 def start(start_gateway: GatewayFactory, receiver: Receiver, workers: int) -> GatewayProcess:
     """Start a gateway whose pipelines tell the receiver of contact requests."""
-    gateway = start_gateway(database="postgres", workers=workers, environment={"RATE_LIMITS": "off"}, start=False)
+    # What hangs at the end is not waited for.
+    environment = {"RATE_LIMITS": "off", "DRAIN_TIMEOUT": "1"}
+    gateway = start_gateway(database="postgres", workers=workers, environment=environment, start=False)
     with psycopg.connect(gateway.database_url, autocommit=True) as connection:
         connection.execute("UPDATE conversations_pipeline SET webhook_url = %s", (receiver.url,))
     gateway.start()

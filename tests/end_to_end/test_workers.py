@@ -114,7 +114,7 @@ async def test_staff_closes_connections_of_every_worker(start_gateway: GatewayFa
     for client in clients:
         assert await client.closed() == 4003
         assert client.socket.close_reason == "over and out"
-    await eventually(lambda: _is_empty(staff, page), timeout=5, what="the rows' ends")
+    await eventually(lambda: _is_empty(staff, page), timeout=15, what="the rows' ends")
     staff.close()
 
 

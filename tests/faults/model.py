@@ -81,6 +81,11 @@ class Call:
         self._over: Future[None] = Future()
 
     @property
+    def is_over(self) -> bool:
+        """Tell whether the call is over."""
+        return self._over.done()
+
+    @property
     def ended(self) -> "asyncio.Future[None]":
         """Return something to await until the call is over."""
         return asyncio.wrap_future(self._over)

@@ -17,7 +17,7 @@ from tests.faults.model import Mode, model_in_thread
 from tests.support.clients import PipelineClient, is_final
 from tests.support.databases import PostgresServer
 from tests.support.rest import history
-from tests.support.server import DatabaseKind, GatewayProcess, manage
+from tests.support.server import DatabaseKind, GatewayProcess, manage, model_settings
 from tests.support.waiting import wait_until
 
 ROUNDS = int(os.environ.get("FAULT_ROUNDS", "4"))
@@ -80,7 +80,7 @@ async def test_nothing_acknowledged_is_lost_and_every_question_ends_once(
     # The longer run is on SQLite, whose file is the machine's own; PostgreSQL shares the code above it.
     rounds = ROUNDS if database == "sqlite" else max(1, ROUNDS // 6)
     with model_in_thread() as model:
-        environment = {"OPENAI_BASE_URL": model.base_url(Mode.SLOW), "OPENAI_MODEL": "stub"}
+        environment = model_settings(model.base_url(Mode.SLOW))
         gateway = start_gateway(database=database, environment=environment, start=False)
         manage("bootstrap", data_dir=gateway.data_dir, DATABASE_URL=gateway.database_url, **environment)
         for _ in range(rounds):

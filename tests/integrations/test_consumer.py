@@ -1,11 +1,11 @@
 """What every socket has in common: how it is refused, and that nothing of it stays."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, ParamSpec, TypeVar, cast
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import pytest
 from websockets.exceptions import InvalidStatus
@@ -21,7 +21,8 @@ from integrations.errors import TRY_LATER
 from integrations.parts import Parts
 from integrations.peers import Peer
 from tests.chatgateway.test_health import allow_connections
-from tests.conftest import GatewayFactory
+from tests.conftest import GatewayFactory, Serve
+from tests.faults.model import Mode, model_in_thread
 from tests.support.clients import Frame, PipelineClient, SocketClient
 from tests.support.contact import ContactClient
 from tests.support.server import GatewayProcess
@@ -52,33 +53,50 @@ async def test_a_handshake_that_needs_a_database_that_is_away_is_503(start_gatew
 # --- Too much at once --------------------------------------------------------------------------
 
 
-async def flood_contact(gateway: GatewayProcess) -> tuple[SocketClient, Frame]:
-    client = await ContactClient.connect(gateway)
-    return client, {"type": "resume", **client.credentials, "last_seq": 0}
+@pytest.fixture(scope="module")
+def speechless(serve: Serve) -> Iterator[GatewayProcess]:
+    """A gateway whose model never answers, and which does not wait for it when it stops."""
+    with (
+        model_in_thread(Mode.SILENT) as model,
+        serve(model=model.base_url(), RATE_LIMITS="off", DRAIN_TIMEOUT="1") as gateway,
+    ):
+        yield gateway
 
 
-async def flood_wechat(gateway: GatewayProcess) -> tuple[SocketClient, Frame]:
-    client = await WeChatClient.open(gateway, login="c")
-    return client, {"type": "resume", "resume_token": client.resume_token, "last_seq": 0}
+async def ask_on_contact(gateway: GatewayProcess) -> tuple[SocketClient, Frame]:
+    """Ask, and return the frame that goes into another session."""
+    other, client = await ContactClient.connect(gateway), await ContactClient.connect(gateway)
+    await other.close()
+    await client.send({"type": "chat_message", "message": "你好"})
+    return client, {"type": "resume", **other.credentials, "last_seq": 0}
 
 
-@pytest.mark.parametrize("begin", [flood_contact, flood_wechat])
+async def ask_on_wechat(gateway: GatewayProcess) -> tuple[SocketClient, Frame]:
+    """Ask, and return the frame that goes into another session."""
+    other = await WeChatClient.open(gateway, login=uuid4().hex)
+    await other.close()
+    client = await WeChatClient.open(gateway, login=uuid4().hex)
+    await client.send({"type": "chat", "query": "你好"})
+    return client, {"type": "resume", "resume_token": other.resume_token, "last_seq": 0}
+
+
+@pytest.mark.parametrize("ask", [ask_on_contact, ask_on_wechat])
 async def test_who_wants_too_much_at_once_is_told_when_to_come_again_and_sent_away(
-    start_gateway: GatewayFactory, begin: Callable[[GatewayProcess], Awaitable[tuple[SocketClient, Frame]]]
+    speechless: GatewayProcess, ask: Callable[[GatewayProcess], Awaitable[tuple[SocketClient, Frame]]]
 ) -> None:
-    gateway = start_gateway(environment={"RATE_LIMITS": "off"})
-    client, resume = await begin(gateway)
-    for _ in range(TASKS + LIMITED):  # each takes its time, one after another
-        await client.send(resume)
+    client, leave = await ask(speechless)
+    logged = len(speechless.log())
+    for _ in range(TASKS + LIMITED):  # the first waits for the answer to what was asked, and the others for the first
+        await client.send(leave)
     refused = 0
     while refused < LIMITED:
         frame = await client.recv()
-        if "retry_after" in (frame.get("data") or frame):
+        if "retry_after" in (frame.get("data") or frame):  # else the question was stored meanwhile
             assert (frame.get("data") or frame)["retry_after"] == TASKS_RETRY
             assert frame.get("code", 429) == 429
             refused += 1
     assert await client.closed() == 4129
-    assert "limit.reached" in gateway.log()
+    assert speechless.log()[logged:].count("limit.reached") == LIMITED
 
 
 # --- Opening -----------------------------------------------------------------------------------

@@ -1,10 +1,11 @@
 """A socket in one session, on a real server."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from tests.conftest import GatewayFactory
+from tests.conftest import Serve
 from tests.support.clients import PipelineClient, SocketClient, is_final, is_type
 from tests.support.contact import ContactClient
 from tests.support.server import GatewayProcess
@@ -13,8 +14,15 @@ from tests.support.wechat import WeChatClient
 NOWHERE = 99  # a `last_seq` beyond the session's end
 
 
-async def test_a_resume_that_replays_nothing_costs_nothing_that_was_on_its_way(start_gateway: GatewayFactory) -> None:
-    async with await PipelineClient.connect(start_gateway()) as client:
+@pytest.fixture(scope="module")
+def gateway(serve: Serve) -> Iterator[GatewayProcess]:
+    """A gateway that everybody on this machine may use."""
+    with serve() as gateway:
+        yield gateway
+
+
+async def test_a_resume_that_replays_nothing_costs_nothing_that_was_on_its_way(gateway: GatewayProcess) -> None:
+    async with await PipelineClient.connect(gateway) as client:
         await client.send({"type": "resume", "last_seq": 0})
         await client.until(is_type("resumed"))
         # The second waits for its time, and the answer comes meanwhile.
@@ -47,14 +55,14 @@ def is_answer(frame: dict[str, Any]) -> bool:
 
 @pytest.mark.parametrize("wire", ["contact", "wechat", "langbot"])
 async def test_an_answer_that_a_resume_claims_to_have_seen_too_early_is_told(
-    start_gateway: GatewayFactory, wire: str
+    gateway: GatewayProcess, wire: str
 ) -> None:
-    client, question, token = await opened(start_gateway(), wire)
+    client, question, token = await opened(gateway, wire)
     async with client:
         await client.send({"type": "resume", **token, "last_seq": 0})
         await client.recv()
         # The second resume waits for its time, and the answer, which is the second message, comes meanwhile.
         await client.send(question)
         await client.send({"type": "resume", **token, "last_seq": 2})
-        frames = await client.until(is_answer, 5)
+        frames = await client.until(is_answer)
         assert sum(map(is_answer, frames + await client.recv_after_ping())) == 1

@@ -1,15 +1,16 @@
 """A real gateway in processes of its own, on uvicorn (`serve`) or Daphne (`runserver`)."""
 
 import contextlib
+import fcntl
 import http.client
 import os
-import shutil
 import signal
 import sqlite3
 import subprocess
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
+from tempfile import mkdtemp
 from typing import Literal
 from urllib.parse import urlsplit
 
@@ -40,18 +41,32 @@ def manage(*arguments: str, data_dir: Path, **changes: str) -> str:
     return done.stdout
 
 
+def model_settings(base_url: str) -> dict[str, str]:
+    """Return the settings of a gateway that asks the model there."""
+    return {"OPENAI_BASE_URL": base_url, "OPENAI_MODEL": "stub"}
+
+
 @dataclass
 class Templates:
-    """Prepared databases, each migrated and bootstrapped once and then copied for every server."""
+    """Prepared databases, each migrated and bootstrapped once and then copied for every server.
+
+    Processes that share the folder share what is prepared on SQLite; each has a PostgreSQL of its own.
+    """
 
     folder: Path
     postgres_url: str = ""
 
-    def copy_sqlite(self, data_dir: Path) -> str:
-        """Put a prepared database into `data_dir` and return its URL."""
-        source = self.folder / "sqlite" / "gateway.sqlite3"
-        if not source.exists():
-            self._prepare(source.parent, "")
+    def __post_init__(self) -> None:
+        self.folder.mkdir(exist_ok=True)
+
+    def copy_sqlite(self, data_dir: Path, *, with_model: bool = False) -> str:
+        """Put a prepared database, perhaps of a gateway `with_model`, into `data_dir` and return its URL."""
+        source = self.folder / ("model" if with_model else "sqlite") / "gateway.sqlite3"
+        with (self.folder / "lock").open("a") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)  # let go with the file
+            if not (source.parent / "prepared").exists():
+                self._prepare(source.parent, "", **(model_settings("http://127.0.0.1/v1") if with_model else {}))
+                (source.parent / "prepared").touch()
         target = data_dir / source.name
         with contextlib.closing(sqlite3.connect(source)) as old, contextlib.closing(sqlite3.connect(target)) as new:
             old.backup(new)
@@ -61,15 +76,14 @@ class Templates:
         """Make a prepared database on `server`, always the same one, and return its URL."""
         if not self.postgres_url:
             url = server.create_database()
-            self._prepare(self.folder / "postgres", url)
+            self._prepare(Path(mkdtemp(dir=self.folder)), url)
             self.postgres_url = url
         return server.create_database(template=self.postgres_url)
 
-    def _prepare(self, data_dir: Path, url: str) -> None:
-        shutil.rmtree(data_dir, ignore_errors=True)
-        data_dir.mkdir(parents=True)
+    def _prepare(self, data_dir: Path, url: str, **settings: str) -> None:
+        data_dir.mkdir(exist_ok=True)
         manage("migrate", "--verbosity", "0", data_dir=data_dir, DATABASE_URL=url)
-        manage("bootstrap", data_dir=data_dir, DATABASE_URL=url)
+        manage("bootstrap", data_dir=data_dir, DATABASE_URL=url, **settings)
 
 
 @dataclass

@@ -7,29 +7,23 @@ from typing import Any
 
 import pytest
 
-from tests.support.server import GatewayProcess, Templates
+from tests.conftest import Serve
+from tests.support.server import GatewayProcess
 from tests.support.staff import Staff
 
 
 @pytest.fixture(scope="module")
-def gateway(templates: Templates, tmp_path_factory: pytest.TempPathFactory) -> Iterator[GatewayProcess]:
+def gateway(serve: Serve) -> Iterator[GatewayProcess]:
     """A gateway that everybody on this machine may use."""
-    folder = tmp_path_factory.mktemp("open")
-    gateway = GatewayProcess(folder, templates.copy_sqlite(folder))
-    gateway.start()
-    yield gateway
-    gateway.close()
+    with serve() as gateway:
+        yield gateway
 
 
 @pytest.fixture(scope="module")
-def guarded(templates: Templates, tmp_path_factory: pytest.TempPathFactory) -> Iterator[GatewayProcess]:
+def guarded(serve: Serve) -> Iterator[GatewayProcess]:
     """A gateway that wants tokens."""
-    folder = tmp_path_factory.mktemp("token")
-    environment = {"ACCESS_MODE": "token", "ALLOWED_ORIGINS": "https://blog.example"}
-    gateway = GatewayProcess(folder, templates.copy_sqlite(folder), environment=environment)
-    gateway.start()
-    yield gateway
-    gateway.close()
+    with serve(ACCESS_MODE="token", ALLOWED_ORIGINS="https://blog.example") as gateway:
+        yield gateway
 
 
 def query(gateway: GatewayProcess, statement: str, *values: str) -> list[Any]:

@@ -14,7 +14,7 @@ from tests.integrations.contact.conftest import Owner, query
 from tests.support.clients import is_type
 from tests.support.contact import ContactClient
 from tests.support.rest import acall, below
-from tests.support.server import GatewayProcess, ServerKind, manage
+from tests.support.server import GatewayProcess, ServerKind
 
 FAILED = "抱歉，我暂时无法处理您的请求，请稍后再试。"
 
@@ -120,10 +120,7 @@ async def test_increments_add_up_to_the_answer(gateway: GatewayProcess) -> None:
 
 async def test_a_ping_is_answered_while_an_answer_is_made(start_gateway: GatewayFactory) -> None:
     with model_in_thread(Mode.SLOW) as model:
-        environment = {"OPENAI_BASE_URL": model.base_url(), "OPENAI_MODEL": "stub"}
-        gateway = start_gateway(environment=environment, start=False)
-        manage("bootstrap", data_dir=gateway.data_dir, DATABASE_URL=gateway.database_url, **environment)
-        gateway.start()
+        gateway = start_gateway(model=model.base_url())
         async with await ContactClient.connect(gateway, stream=1) as client:
             await client.send({"type": "chat_message", "message": "say something"})
             await client.until(is_type("chat_delta"))

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import GatewayFactory
+from tests.conftest import GatewayFactory, Serve
 from tests.faults.model import FakeModel, Mode, model_in_thread
 from tests.support.contact import ContactClient
-from tests.support.server import GatewayProcess, Templates, manage
+from tests.support.server import GatewayProcess
 
 NO_SUCH_SESSION = "会话不存在或恢复令牌无效"
 
@@ -20,24 +20,17 @@ def types(frames: list[dict[str, Any]]) -> list[str]:
 
 @pytest.fixture(scope="module")
 def model() -> Iterator[FakeModel]:
-    """A model that takes a second for each answer."""
+    """A model that takes two seconds for each answer."""
     with model_in_thread(Mode.SLOW) as model:
-        model.delay = 0.05
+        model.delay = 0.1
         yield model
 
 
 @pytest.fixture(scope="module")
-def modelled(
-    model: FakeModel, templates: Templates, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[GatewayProcess]:
+def modelled(model: FakeModel, serve: Serve) -> Iterator[GatewayProcess]:
     """An open gateway whose answers come from the model."""
-    folder = tmp_path_factory.mktemp("model")
-    environment = {"OPENAI_BASE_URL": model.base_url(), "OPENAI_MODEL": "stub"}
-    gateway = GatewayProcess(folder, templates.copy_sqlite(folder), environment=environment)
-    manage("bootstrap", data_dir=folder, DATABASE_URL=gateway.database_url, **environment)
-    gateway.start()
-    yield gateway
-    gateway.close()
+    with serve(model=model.base_url()) as gateway:
+        yield gateway
 
 
 async def test_a_visitor_comes_back_by_query_and_asks_for_what_he_missed(gateway: GatewayProcess) -> None:

@@ -6,33 +6,23 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.conftest import Serve
 from tests.support.applications import change, make_application
-from tests.support.server import GatewayProcess, Templates
+from tests.support.server import GatewayProcess
 
 
 @pytest.fixture(scope="module")
-def gateway(templates: Templates, tmp_path_factory: pytest.TempPathFactory) -> Iterator[GatewayProcess]:
+def gateway(serve: Serve) -> Iterator[GatewayProcess]:
     """A gateway that everybody on this machine may use."""
-    folder = tmp_path_factory.mktemp("open")
-    gateway = GatewayProcess(folder, templates.copy_sqlite(folder))
-    gateway.start()
-    yield gateway
-    gateway.close()
+    with serve() as gateway:
+        yield gateway
 
 
 @pytest.fixture(scope="module")
-def guarded(templates: Templates, tmp_path_factory: pytest.TempPathFactory) -> Iterator[GatewayProcess]:
+def guarded(serve: Serve) -> Iterator[GatewayProcess]:
     """A gateway that wants tokens."""
-    folder = tmp_path_factory.mktemp("token")
-    environment = {
-        "ACCESS_MODE": "token",
-        "AUTHENTICATE_TIMEOUT": "1",
-        "ALLOWED_ORIGINS": "https://SHOP.example:443/",
-    }
-    gateway = GatewayProcess(folder, templates.copy_sqlite(folder), environment=environment)
-    gateway.start()
-    yield gateway
-    gateway.close()
+    with serve(ACCESS_MODE="token", AUTHENTICATE_TIMEOUT="2", ALLOWED_ORIGINS="https://SHOP.example:443/") as gateway:
+        yield gateway
 
 
 @pytest.fixture(scope="module")

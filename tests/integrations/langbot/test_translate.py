@@ -209,3 +209,8 @@ def test_without_a_prefix_only_a_mention_counts() -> None:
 
 def test_a_pipeline_may_answer_everything_in_a_group() -> None:
     assert asked("what time?", reply="always") == "what time?"
+
+
+def test_a_broadcast_to_another_wire_is_not_told() -> None:
+    assert encode(Broadcast(msgspec.Raw(b"1"), NOON, "contact")) is None
+    assert encode(Broadcast(msgspec.Raw(b"1"), NOON, "langbot")) is not None

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from tests.support.applications import change
 from tests.support.clients import DEFAULT_PIPELINE, PipelineClient
 from tests.support.rest import acall, below, call, history
 from tests.support.server import GatewayProcess
@@ -91,6 +92,21 @@ async def test_a_reset_narrowed_in_its_body_leaves_the_others_alone(gateway: Gat
         assert status == 200
         assert history(gateway, query=f"?session_id={mine.session_id}") == []
         assert len(history(gateway, query=f"?session_id={other.session_id}")) == 2
+
+
+async def test_a_reset_and_a_broadcast_are_in_the_audit_trail(gateway: GatewayProcess) -> None:
+    async with await PipelineClient.connect(gateway) as client:
+        await client.ask("What can you do?")
+        await acall(gateway, "POST", below("reset/person"), {"session_id": client.session_id})
+        await acall(gateway, "POST", below("broadcast"), {"message": "canary", "session_type": "person"})
+        trail = change(gateway, "SELECT action, actor, subject, details FROM connections_auditentry ORDER BY id")
+    reset = ("reset", "anybody, by open access", f"session {client.session_id}", "")
+    assert reset in trail
+    action, actor, subject, details = trail[-1]
+    assert (action, actor) == ("broadcast", "anybody, by open access")
+    assert subject.endswith("; person sessions")
+    assert details.startswith("to ")
+    assert "canary" not in str(trail)
 
 
 async def test_a_body_in_chunks_is_read(gateway: GatewayProcess) -> None:

@@ -5,7 +5,8 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from tests.support.server import GatewayProcess, Templates, manage
+from tests.conftest import Serve
+from tests.support.server import GatewayProcess, manage
 
 Credentials = tuple[str, str]
 Name = Callable[[str], str]
@@ -13,24 +14,17 @@ _NUMBERS = itertools.count(1)
 
 
 @pytest.fixture(scope="module")
-def gateway(templates: Templates, tmp_path_factory: pytest.TempPathFactory) -> Iterator[GatewayProcess]:
+def gateway(serve: Serve) -> Iterator[GatewayProcess]:
     """A gateway that everybody on this machine may use."""
-    folder = tmp_path_factory.mktemp("open")
-    gateway = GatewayProcess(folder, templates.copy_sqlite(folder), environment={"SCAN": "0.5"})
-    gateway.start()
-    yield gateway
-    gateway.close()
+    with serve(SCAN="0.5") as gateway:
+        yield gateway
 
 
 @pytest.fixture(scope="module")
-def guarded(templates: Templates, tmp_path_factory: pytest.TempPathFactory) -> Iterator[GatewayProcess]:
+def guarded(serve: Serve) -> Iterator[GatewayProcess]:
     """A gateway that wants tokens."""
-    folder = tmp_path_factory.mktemp("token")
-    environment = {"ACCESS_MODE": "token", "ALLOWED_ORIGINS": "https://shop.example"}
-    gateway = GatewayProcess(folder, templates.copy_sqlite(folder), environment=environment)
-    gateway.start()
-    yield gateway
-    gateway.close()
+    with serve(ACCESS_MODE="token", ALLOWED_ORIGINS="https://shop.example") as gateway:
+        yield gateway
 
 
 @pytest.fixture

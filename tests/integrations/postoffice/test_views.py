@@ -1,10 +1,12 @@
 """The token service over plain HTTP."""
 
 import json
+import os
 import statistics
 import time
 import urllib.error
 import urllib.request
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
@@ -35,6 +37,12 @@ def fetch(
             return error.code, json.loads(error.read()), error.headers
 
 
+def processor_seconds(gateway: GatewayProcess) -> float:
+    """Return what a gateway has computed so far, however busy the machine is."""
+    fields = Path(f"/proc/{gateway.pid}/stat").read_text().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 @pytest.mark.parametrize("way", ["query", "json", "form", "query of a post"])
 def test_a_token_is_given_for_a_secret(guarded: GatewayProcess, application: Credentials, way: str) -> None:
     pair = dict(zip(("appid", "secret"), application, strict=True))
@@ -56,11 +64,11 @@ def test_a_wrong_pair_is_401_whether_the_appid_exists(start_gateway: GatewayFact
     gateway = start_gateway(environment={"ACCESS_MODE": "token", "RATE_LIMITS": "off"})
     appid, _ = create_application(gateway)
     times: dict[str, list[float]] = {"unknown": [], appid: []}
-    for _ in range(6):
+    for _ in range(4):
         for one, taken in times.items():
-            begun = time.monotonic()
+            begun = processor_seconds(gateway)
             status, answer, headers = fetch(gateway, f"?appid={one}&secret=wrong")
-            taken.append(time.monotonic() - begun)
+            taken.append(processor_seconds(gateway) - begun)
             assert (status, answer, headers["Cache-Control"]) == (401, WRONG, "no-store")
     unknown, known = (statistics.median(taken[1:]) for taken in times.values())
     assert 0.5 < unknown / known < 2
@@ -88,8 +96,11 @@ def test_nonsense_is_refused_in_the_same_shape(
 
 def test_attempts_are_limited(start_gateway: GatewayFactory) -> None:
     gateway = start_gateway(environment={"ACCESS_MODE": "token"})
-    answers = [fetch(gateway, "?appid=x&secret=y") for _ in range(31)]
-    assert [status for status, _, _ in answers] == [401] * 30 + [429]
+    made = make_application(gateway)
+    # Right ones count as wrong ones do, and cost no hashing.
+    secrets = ["wrong", *[made.secret] * 30]
+    answers = [fetch(gateway, f"?appid={made.appid}&secret={secret}") for secret in secrets]
+    assert [status for status, _, _ in answers] == [401] + [200] * 29 + [429]
     assert int(answers[-1][2]["Retry-After"]) > 0
 
 

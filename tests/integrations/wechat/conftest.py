@@ -4,19 +4,17 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.conftest import Serve
 from tests.faults.model import FakeModel, Mode, model_in_thread
-from tests.support.server import GatewayProcess, Templates, manage
+from tests.support.server import GatewayProcess
 from tests.support.wechat import APPID, SECRET, WeChat, wechat_in_thread
 
 
 @pytest.fixture(scope="module")
-def gateway(templates: Templates, tmp_path_factory: pytest.TempPathFactory) -> Iterator[GatewayProcess]:
+def gateway(serve: Serve) -> Iterator[GatewayProcess]:
     """A gateway that everybody on this machine may use; any code logs in."""
-    folder = tmp_path_factory.mktemp("open")
-    gateway = GatewayProcess(folder, templates.copy_sqlite(folder), environment={"RATE_LIMITS": "off"})
-    gateway.start()
-    yield gateway
-    gateway.close()
+    with serve(RATE_LIMITS="off") as gateway:
+        yield gateway
 
 
 @pytest.fixture(scope="module")
@@ -34,22 +32,10 @@ def slow(model: FakeModel) -> FakeModel:
 
 
 @pytest.fixture(scope="module")
-def modelled(
-    model: FakeModel, templates: Templates, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[GatewayProcess]:
+def modelled(model: FakeModel, serve: Serve) -> Iterator[GatewayProcess]:
     """An open gateway whose answers come from the model."""
-    folder = tmp_path_factory.mktemp("model")
-    environment = {
-        "OPENAI_BASE_URL": model.base_url(),
-        "OPENAI_MODEL": "stub",
-        "RATE_LIMITS": "off",
-        "MODEL_IDLE_TIMEOUT": "1",
-    }
-    gateway = GatewayProcess(folder, templates.copy_sqlite(folder), environment=environment)
-    manage("bootstrap", data_dir=folder, DATABASE_URL=gateway.database_url, **environment)
-    gateway.start()
-    yield gateway
-    gateway.close()
+    with serve(model=model.base_url(), RATE_LIMITS="off", MODEL_IDLE_TIMEOUT="1") as gateway:
+        yield gateway
 
 
 @pytest.fixture(scope="module")
@@ -60,22 +46,19 @@ def wechat() -> Iterator[WeChat]:
 
 
 @pytest.fixture(scope="module")
-def guarded(wechat: WeChat, templates: Templates, tmp_path_factory: pytest.TempPathFactory) -> Iterator[GatewayProcess]:
+def guarded(wechat: WeChat, serve: Serve) -> Iterator[GatewayProcess]:
     """A gateway that wants tokens, and logs in with WeChat."""
-    folder = tmp_path_factory.mktemp("token")
-    environment = {
+    settings = {
         "ACCESS_MODE": "token",
         "RATE_LIMITS": "off",
         "ALLOW_PRIVATE_UPSTREAMS": "true",
         "WECHAT_APPID": APPID,
         "WECHAT_APP_SECRET": SECRET,
         "WECHAT_API_BASE": wechat.url,
-        "WECHAT_LOGIN_TIMEOUT": "1",
+        "WECHAT_LOGIN_TIMEOUT": "2",
         "ALLOWED_ORIGINS": "https://shop.example",
     }
-    gateway = GatewayProcess(folder, templates.copy_sqlite(folder), environment=environment)
-    gateway.start()
-    yield gateway
-    gateway.close()
+    with serve(**settings) as gateway:
+        yield gateway
     for canary in (SECRET, "canary-session-key", "canary-openid", "canary-code", "canary-token", "canary words"):
         assert canary not in gateway.log(), canary

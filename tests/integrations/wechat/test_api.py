@@ -24,7 +24,7 @@ def wechat() -> Iterator[WeChat]:
 @pytest.fixture
 async def api(wechat: WeChat) -> AsyncIterator[WeChatAPI]:
     async with open_client(allow_private=True) as client:
-        yield WeChatAPI(client, base=f"{wechat.url}/", appid=APPID, secret=SECRET, patience=1.0)
+        yield WeChatAPI(client, base=f"{wechat.url}/", appid=APPID, secret=SECRET, patience=3.0)
 
 
 async def refusal(api: WeChatAPI, code: str = "c") -> tuple[int, str]:

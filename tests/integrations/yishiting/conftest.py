@@ -5,18 +5,19 @@ from typing import Any
 
 import pytest
 
+from tests.conftest import Serve
 from tests.faults.model import FakeModel, Mode, model_in_thread
 from tests.support.applications import make_application
-from tests.support.server import GatewayProcess, Templates, manage
+from tests.support.server import GatewayProcess
 
 TokenMaker = Callable[..., str]
 
 
 @pytest.fixture(scope="module")
-def gateway(templates: Templates, tmp_path_factory: pytest.TempPathFactory) -> Iterator[GatewayProcess]:
+def gateway(serve: Serve) -> Iterator[GatewayProcess]:
     """A gateway that everybody on this machine may use, which answers from its documents."""
-    folder = tmp_path_factory.mktemp("open")
-    yield from _running(GatewayProcess(folder, templates.copy_sqlite(folder)))
+    with serve() as gateway:
+        yield gateway
 
 
 @pytest.fixture(scope="module")
@@ -34,23 +35,17 @@ def _model_as_it_was(request: pytest.FixtureRequest) -> None:
 
 
 @pytest.fixture(scope="module")
-def answering(
-    templates: Templates, tmp_path_factory: pytest.TempPathFactory, model: FakeModel
-) -> Iterator[GatewayProcess]:
+def answering(model: FakeModel, serve: Serve) -> Iterator[GatewayProcess]:
     """A gateway that asks the model."""
-    folder = tmp_path_factory.mktemp("model")
-    environment = {"OPENAI_BASE_URL": model.base_url(), "OPENAI_MODEL": "stub", "TURN_DEADLINE": "4"}
-    gateway = GatewayProcess(folder, templates.copy_sqlite(folder), environment=environment)
-    manage("bootstrap", data_dir=folder, DATABASE_URL=gateway.database_url, **environment)
-    yield from _running(gateway)
+    with serve(model=model.base_url(), TURN_DEADLINE="4") as gateway:
+        yield gateway
 
 
 @pytest.fixture(scope="module")
-def guarded(templates: Templates, tmp_path_factory: pytest.TempPathFactory) -> Iterator[GatewayProcess]:
+def guarded(serve: Serve) -> Iterator[GatewayProcess]:
     """A gateway that wants tokens."""
-    folder = tmp_path_factory.mktemp("token")
-    environment = {"ACCESS_MODE": "token", "ALLOW_PRIVATE_UPSTREAMS": "true"}
-    yield from _running(GatewayProcess(folder, templates.copy_sqlite(folder), environment=environment))
+    with serve(ACCESS_MODE="token", ALLOW_PRIVATE_UPSTREAMS="true") as gateway:
+        yield gateway
 
 
 @pytest.fixture(scope="module")
@@ -61,9 +56,3 @@ def make_token(guarded: GatewayProcess) -> TokenMaker:
         return make_application(guarded, **fields).token
 
     return make
-
-
-def _running(gateway: GatewayProcess) -> Iterator[GatewayProcess]:
-    gateway.start()
-    yield gateway
-    gateway.close()

@@ -136,15 +136,8 @@ async def test_over_two_workers_the_answer_is_posted_although_who_asked_first_ha
     start_gateway: GatewayFactory, model: FakeModel
 ) -> None:
     model.mode, model.delay = Mode.SLOW, 0.1
-    environment = {
-        "ACCESS_MODE": "token",
-        "ALLOW_PRIVATE_UPSTREAMS": "true",
-        "OPENAI_BASE_URL": model.base_url(),
-        "OPENAI_MODEL": "stub",
-    }
-    gateway = start_gateway(workers=2, environment=environment, start=False)
-    manage("bootstrap", data_dir=gateway.data_dir, DATABASE_URL=gateway.database_url, **environment)
-    gateway.start()
+    environment = {"ACCESS_MODE": "token", "ALLOW_PRIVATE_UPSTREAMS": "true"}
+    gateway = start_gateway(workers=2, model=model.base_url(), environment=environment)
     before = len(model.calls)
     async with receiver(refuse=0) as (listening, url):
         token = make_application(gateway, callback_url=url).token

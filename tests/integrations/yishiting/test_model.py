@@ -12,12 +12,13 @@ import pytest
 from conversations import phrases
 from tests.conftest import GatewayFactory
 from tests.faults.model import WORDS, FakeModel, Mode
-from tests.support.server import GatewayProcess, manage
+from tests.support.server import GatewayProcess
 from tests.support.waiting import eventually
 from tests.support.yishiting import Stream, caller, events, question, text_of
 
 ALL = "".join(WORDS)
 LEFT = 2.0  # seconds in which the model call ends after its caller has
+CUT = 12.0  # seconds; far from the deadline of a turn, and not yet that of a model that stalls
 
 
 async def ask(client: httpx2.AsyncClient, body: Mapping[str, Any], path: str = "/chat/sync") -> dict[str, Any]:
@@ -109,10 +110,7 @@ async def test_twenty_at_once_over_two_workers_are_one_question_too(
     start_gateway: GatewayFactory, model: FakeModel
 ) -> None:
     model.mode, model.delay = Mode.SLOW, 0.1
-    environment = {"OPENAI_BASE_URL": model.base_url(), "OPENAI_MODEL": "stub"}
-    gateway = start_gateway(workers=2, environment=environment, start=False)
-    manage("bootstrap", data_dir=gateway.data_dir, DATABASE_URL=gateway.database_url, **environment)
-    gateway.start()
+    gateway = start_gateway(workers=2, model=model.base_url())
     body = question("same id")
     before = len(model.calls)
 
@@ -146,7 +144,7 @@ async def test_an_answer_that_takes_too_long_is_cut_and_may_be_asked_again(
         streamed, whole = await asyncio.gather(
             client.post("/chat", json=body), ask(client, {**question("slowly"), "user": "slow"})
         )
-        assert 3.5 < time.monotonic() - began < 6
+        assert 3.5 < time.monotonic() - began < CUT
         found = events(streamed.content)
         assert text_of(found) == f"{''.join(WORDS[:10])}\n\n{phrases.CUT['zh-hans']}"
         assert found[-1]["global_output"]["answer_success"] == 0
@@ -164,7 +162,7 @@ async def test_one_who_waits_behind_another_is_cut_in_time_too(answering: Gatewa
         second = asyncio.create_task(ask(client, question("第二个问题", **same)))
         await first.until(b'"finished":true')
         answer = await second
-    assert time.monotonic() - began < 6
+    assert time.monotonic() - began < CUT
     assert answer["status"] == 200
     assert answer["msg_content"].endswith(phrases.CUT["zh-hans"])
 
@@ -194,9 +192,9 @@ async def test_an_answer_for_later_is_fetched_by_its_trace(answering: GatewayPro
     model.mode, model.delay = Mode.SLOW, 0.1
     body = question()
     async with caller(answering) as client:
-        began = time.monotonic()
+        before = len(model.calls)
         taken = await ask(client, body, "/chat/async")
-        assert time.monotonic() - began < 1
+        assert not any(call.is_over for call in model.calls[before:])
         assert list(taken) == ["status", "code", "err_msg", "is_async_response", "third_party_trace_id"]
         assert taken["is_async_response"] is True
         path = f"/chat/async/{taken['third_party_trace_id']}"

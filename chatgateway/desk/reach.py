@@ -1,0 +1,33 @@
+"""What an operator's words can do on a wire, in a sentence for him."""
+
+from integrations.capabilities import Capabilities
+
+CHIPS = (
+    ("stream", "Streaming", "Answers show as they grow"),
+    ("push", "Push", "Words reach the visitor without his asking"),
+    ("resume", "Resume", "What was missed is told again when he comes back"),
+    ("groups", "Groups", "Several people share one conversation"),
+    ("broadcast", "Broadcast", "Words to everybody on a pipeline"),
+    ("retract", "Retract", "A message can be taken back"),
+)
+
+
+def reach_of(can: Capabilities) -> str:
+    """Return how an operator's words reach the visitor."""
+    match (can.push, can.resume):
+        case (True, True):
+            return "Your words reach the visitor at once, or when he comes back."
+        case (True, False):
+            return "Your words go to the client's mailbox, and reach it as soon as it is connected."
+        case (False, True):
+            return "This wire carries answers only: your words reach the visitor when he resumes the conversation."
+        case _:
+            return (
+                "This wire carries answers only: your words cannot reach the visitor. While you have the conversation, "
+                "each of his questions is answered with a short notice."
+            )
+
+
+def chips_of(can: Capabilities) -> list[tuple[str, str, bool]]:
+    """Return name, meaning and presence of each capability."""
+    return [(name, meaning, getattr(can, field)) for field, name, meaning in CHIPS]

@@ -1,0 +1,222 @@
+"""The desk: the queue of conversations, one of them, and what an operator does in it."""
+
+from collections.abc import Callable
+from typing import Any, ParamSpec, get_args
+from uuid import UUID
+
+from django import forms
+from django.conf import settings
+from django.contrib import admin
+from django.contrib.auth.models import AbstractBaseUser, User
+from django.core.exceptions import PermissionDenied
+from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
+from django.shortcuts import render
+from django.views.decorators.http import require_GET, require_POST
+
+from chatgateway.desk.reach import chips_of, reach_of
+from connections.forms import WIRES
+from connections.selectors import present_in
+from conversations import contacts, services
+from conversations import desk as conversations
+from conversations.store import Refused, StoreError
+from integrations.capabilities import CAPABILITIES, Capabilities
+
+TEXT = 5000  # characters that an operator may say at once
+WORDS = 100  # of a search
+PERMISSIONS = ("conversations.answer_session", "conversations.view_message")
+TABS: tuple[tuple[conversations.Which, str], ...] = (
+    ("open", "Open"),
+    ("waiting", "Waiting"),
+    ("mine", "Mine"),
+    ("done", "Done"),
+)
+
+P = ParamSpec("P")
+View = Callable[P, HttpResponse]
+
+
+def for_operators(view: Callable[..., HttpResponse]) -> Any:
+    """Let in whoever may answer visitors."""
+
+    def guarded(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        if not request.user.has_perms(PERMISSIONS):
+            raise PermissionDenied
+        return view(request, *args, **kwargs)
+
+    return admin.site.admin_view(guarded)
+
+
+# --- Looking -------------------------------------------------------------------------------------
+
+
+@for_operators
+@require_GET
+def desk(request: HttpRequest, session: UUID | None = None) -> HttpResponse:
+    """Show the queue and, where a session is named, its conversation."""
+    context = {**admin.site.each_context(request), "title": "Desk", "is_fullwidth": "1", **_queue(request)}
+    if session is not None:
+        context |= _conversation(request, session)
+        context["canned"] = conversations.canned_replies()
+    return render(request, "desk/desk.html", context)
+
+
+@for_operators
+@require_GET
+def queue(request: HttpRequest) -> HttpResponse:
+    """Return the queue alone, as it is now."""
+    return render(request, "desk/queue.html", _queue(request))
+
+
+@for_operators
+@require_GET
+def view(request: HttpRequest, session: UUID) -> HttpResponse:
+    """Return a conversation alone, as it is now."""
+    return render(request, "desk/view.html", _conversation(request, session))
+
+
+def _queue(request: HttpRequest) -> dict[str, Any]:
+    asked = request.GET.get("which", "open")
+    which: conversations.Which = next((name for name in get_args(conversations.Which) if name == asked), "open")
+    words = request.GET.get("q", "").replace("\0", "")[:WORDS].strip()
+    operator = _operator(request)
+    counts = conversations.counts(operator.pk)
+    return {
+        "which": which,
+        "words": words,
+        "query": request.GET.urlencode(),
+        "tabs": [(name, title, getattr(counts, name, None)) for name, title in TABS],
+        "counts": counts,
+        "queue": conversations.queue(which, operator.pk, words=words),
+        "wires": WIRES,
+        "chosen": request.GET.get("chosen", ""),
+    }
+
+
+def _conversation(request: HttpRequest, session: UUID) -> dict[str, Any]:
+    found = conversations.conversation(session, _operator(request).pk)
+    if found is None:
+        raise Http404
+    before = request.GET.get("before", "")
+    can = CAPABILITIES.get(found.wire, Capabilities())
+    return {
+        "conversation": found,
+        "chosen": str(session),
+        "transcript": conversations.transcript(session, int(before) if _is_place(before) else None),
+        "requests": conversations.requests(session),
+        "present": present_in(session, found.wire, found.name),
+        "wire": WIRES.get(found.wire, found.wire),
+        "reach": reach_of(can),
+        "chips": chips_of(can),
+    }
+
+
+def _is_place(text: str) -> bool:
+    return text.isascii() and text.isdecimal() and len(text) < 19
+
+
+# --- Doing ---------------------------------------------------------------------------------------
+
+
+class Words(forms.Form):
+    """What an operator says or notes."""
+
+    text = forms.CharField(
+        max_length=TEXT,
+        error_messages={
+            "required": "There is nothing to send.",
+            "max_length": f"Please keep it below {TEXT} characters.",
+        },
+    )
+
+
+@for_operators
+@require_POST
+def act(request: HttpRequest, session: UUID, deed: str) -> HttpResponse:
+    """Do what the operator asked for; answer with an empty 204, or `{"error": …}` and 409."""
+    do = _DEEDS.get(deed)
+    if do is None:
+        raise Http404
+    try:
+        do(request, session)
+    except forms.ValidationError as error:
+        return JsonResponse({"error": " ".join(error.messages)}, status=409)
+    except (Refused, StoreError) as error:
+        return JsonResponse({"error": str(error)}, status=409)
+    return HttpResponse(status=204)
+
+
+def _take(request: HttpRequest, session: UUID) -> None:
+    operator = _operator(request)
+    services.take_over(session, operator.pk, _name(operator), seconds=settings.HOLD_IDLE)
+
+
+def _back(request: HttpRequest, session: UUID) -> None:
+    services.hand_back(session, _operator(request).pk)
+
+
+def _reply(request: HttpRequest, session: UUID) -> None:
+    operator = _operator(request)
+    contact = request.POST.get("contact", "")
+    services.reply_as_owner(
+        session,
+        _words(request),
+        name=_name(operator),
+        contact=_request_of(session, contact) if contact else None,
+        operator=operator.pk,
+        seconds=settings.HOLD_IDLE,
+    )
+
+
+def _note(request: HttpRequest, session: UUID) -> None:
+    services.add_note(session, _name(_operator(request)), _words(request))
+
+
+def _done(request: HttpRequest, session: UUID) -> None:
+    services.mark_done(session, _operator(request).pk)
+
+
+def _close_request(request: HttpRequest, session: UUID) -> None:
+    contacts.close([_request_of(session, request.POST.get("contact", ""))])
+
+
+def _retry(request: HttpRequest, session: UUID) -> None:
+    entry = request.POST.get("delivery", "")
+    if not _is_place(entry) or not services.retry_delivery(int(entry), session):
+        raise forms.ValidationError("It has arrived already.")
+
+
+_DEEDS: dict[str, Callable[[HttpRequest, UUID], None]] = {
+    "take": _take,
+    "back": _back,
+    "reply": _reply,
+    "note": _note,
+    "done": _done,
+    "close-request": _close_request,
+    "retry": _retry,
+}
+
+
+def _words(request: HttpRequest) -> str:
+    form = Words(request.POST)
+    if not form.is_valid():
+        raise forms.ValidationError(list(form.errors["text"]))
+    text: str = form.cleaned_data["text"]
+    return text
+
+
+def _request_of(session: UUID, uuid: str) -> UUID:
+    """Return the contact request of that UUID, if it is this session's."""
+    for found in conversations.requests(session):
+        if str(found.uuid) == uuid:
+            return found.uuid
+    raise forms.ValidationError("There is no such contact request.")
+
+
+def _operator(request: HttpRequest) -> User:
+    user: AbstractBaseUser | Any = request.user
+    assert isinstance(user, User)  # the admin lets nobody else in
+    return user
+
+
+def _name(operator: User) -> str:
+    return operator.get_full_name() or operator.get_username()

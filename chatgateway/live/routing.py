@@ -1,0 +1,15 @@
+"""The path of staff's socket."""
+
+from typing import Any
+
+from django.urls import path
+
+from chatgateway.live.consumers import LiveConsumer
+from integrations.parts import Parts
+
+
+def urlpatterns(parts: Parts) -> list[Any]:
+    """Return the socket's path, served with `parts`."""
+    # Channels routes sockets by Django's `path`, whose types know views only.
+    consumer: Any = LiveConsumer.as_asgi(parts=parts)
+    return [path("admin/live", consumer)]

@@ -1,0 +1,206 @@
+"""What the desk shows: the queue of conversations, and one of them as its operator reads it."""
+
+from datetime import datetime
+from typing import Any, Literal, assert_never
+from uuid import UUID
+
+import msgspec
+from django.db.models import F, OuterRef, Q, QuerySet, Subquery
+from django.db.models.functions import Left
+
+from conversations.models import CannedReply, ChatSession, ContactRequest, Message, OutboxEntry
+from conversations.transcript import Transcript, read_transcript
+from conversations.types import Language, SessionType
+
+Which = Literal["open", "waiting", "mine", "done"]
+
+EXCERPT = 120  # characters of what was said last
+SEARCHED = 20_000  # newest messages, of all sessions, that are looked through for words
+FOUND = 500  # sessions that are found by them at most
+LINES = 100  # messages of a page of the transcript
+REQUESTS = 50  # contact requests of a session that are shown: the newest
+
+
+class Conversation(msgspec.Struct, frozen=True):
+    """One row of the queue, and the head of an open conversation.
+
+    `request_state` is that of its newest contact request that is not closed, empty where there is none.
+    """
+
+    uuid: UUID
+    name: str
+    wire: str
+    session_type: SessionType
+    pipeline: str
+    language: Language
+    created_at: datetime
+    last_message_at: datetime
+    waiting_since: datetime | None
+    held_by: str
+    is_mine: bool
+    done_at: datetime | None
+    last_words: str
+    last_role: str
+    request_state: str
+
+
+class Counts(msgspec.Struct, frozen=True):
+    """How many conversations wait for a person, are an operator's, and are not done."""
+
+    waiting: int
+    mine: int
+    open: int
+
+
+class DeliveryView(msgspec.Struct, frozen=True):
+    """One way in which the owner is told of a request; `due_at` is when it is tried again while it waits."""
+
+    id: int
+    kind: str
+    state: str
+    attempts: int
+    due_at: datetime
+    ended_at: datetime | None
+    error: str
+
+
+class RequestView(msgspec.Struct, frozen=True):
+    """A contact request of a session, and how its owner was told."""
+
+    uuid: UUID
+    state: str
+    state_label: str
+    escalated: bool
+    created_at: datetime
+    deliveries: tuple[DeliveryView, ...]
+
+
+def queue(which: Which, operator: int, *, words: str = "", limit: int = 60) -> list[Conversation]:
+    """Return at most `limit` conversations: those that wait first, longest first, then held ones, then the newest.
+
+    `words` are looked for in names and in the SEARCHED newest messages; a UUID finds its session.
+    """
+    found = _sessions(words.strip())
+    match which:
+        case "waiting":
+            rows = list(_waiting(found)[:limit])
+        case "mine":
+            mine = found.filter(holder_id=operator)
+            rows = list(mine.order_by(F("waiting_since").asc(nulls_last=True), "-last_message_at")[:limit])
+        case "done":
+            rows = list(found.filter(done_at__isnull=False).order_by("-done_at")[:limit])
+        case "open":
+            # One by one, each along an index of its own: sorted together, all sessions would be read.
+            rows = list(_waiting(found)[:limit])
+            others = found.filter(waiting_since=None).order_by("-last_message_at")
+            held = others.filter(held_until__isnull=False)
+            rows += held[: limit - len(rows)]
+            rows += others.filter(held_until=None, done_at=None)[: limit - len(rows)]
+        case _:
+            assert_never(which)
+    return [_conversation(row, operator) for row in rows]
+
+
+def counts(operator: int) -> Counts:
+    """Return how long each part of the queue is."""
+    sessions = ChatSession.objects.order_by()
+    return Counts(
+        waiting=sessions.filter(waiting_since__isnull=False).count(),
+        mine=sessions.filter(holder_id=operator).count(),
+        # As a difference: the open ones have no index, because every message would have to be written there too.
+        open=sessions.count() - sessions.filter(done_at__isnull=False).count(),
+    )
+
+
+def conversation(session: UUID, operator: int) -> Conversation | None:
+    """Return one conversation, None where there is no such session."""
+    row = _sessions("").filter(uuid=session).first()
+    return None if row is None else _conversation(row, operator)
+
+
+def transcript(session: UUID, before: int | None = None) -> Transcript | None:
+    """Return the newest LINES messages of a session, or the newest before that `seq`, and the notes among them."""
+    row = ChatSession.objects.filter(uuid=session).first()
+    return None if row is None else read_transcript(row, before, page=LINES, with_notes=True)
+
+
+def requests(session: UUID) -> list[RequestView]:
+    """Return the contact requests of a session, newest first."""
+    rows = list(ContactRequest.objects.filter(message__session__uuid=session).order_by("-created_at", "-id")[:REQUESTS])
+    deliveries: dict[int, list[DeliveryView]] = {}
+    for entry in OutboxEntry.objects.filter(message_id__in=[row.message_id for row in rows]).order_by("id"):
+        deliveries.setdefault(entry.message_id, []).append(
+            DeliveryView(entry.pk, entry.kind, entry.state, entry.attempts, entry.due_at, entry.ended_at, entry.error)
+        )
+    return [
+        RequestView(
+            uuid=row.uuid,
+            state=row.state,
+            state_label=row.get_state_display(),
+            escalated=row.escalated,
+            created_at=row.created_at,
+            deliveries=tuple(deliveries.get(row.message_id, ())),
+        )
+        for row in rows
+    ]
+
+
+def canned_replies() -> list[tuple[str, str]]:
+    """Return title and text of each canned reply, by title."""
+    return list(CannedReply.objects.order_by("title").values_list("title", "text"))
+
+
+def _sessions(words: str) -> QuerySet[ChatSession]:
+    """Return the sessions in which `words` occur, each with what was said last in it and what is asked of the owner."""
+    last = Message.objects.filter(session=OuterRef("pk"), seq=OuterRef("last_seq"))
+    requests = ContactRequest.objects.filter(message__session=OuterRef("pk")).exclude(state=ContactRequest.State.CLOSED)
+    found = ChatSession.objects.select_related("pipeline").annotate(
+        last_words=Subquery(last.annotate(start=Left("text", 2 * EXCERPT)).values("start")),
+        last_role=Subquery(last.values("role")),
+        request_state=Subquery(requests.order_by("-created_at", "-id").values("state")[:1]),
+    )
+    if not words:
+        return found
+    if uuid := _uuid(words):
+        return found.filter(uuid=uuid)
+    newest = Message.objects.order_by("-id").values("id")[:SEARCHED]
+    said = Message.objects.order_by().filter(pk__in=newest, text__icontains=words)
+    sessions = set(said.values_list("session_id", flat=True).distinct()[:FOUND])
+    return found.filter(Q(name__icontains=words) | Q(pk__in=sessions))
+
+
+def _waiting(found: QuerySet[ChatSession]) -> QuerySet[ChatSession]:
+    return found.filter(waiting_since__isnull=False).order_by("waiting_since")
+
+
+def _conversation(row: Any, operator: int) -> Conversation:
+    """Return a row of `_sessions` as a value."""
+    return Conversation(
+        uuid=row.uuid,
+        name=row.name,
+        wire=row.wire,
+        session_type="group" if row.session_type == ChatSession.Kind.GROUP else "person",
+        pipeline=row.pipeline.name,
+        language="en" if row.language == "en" else "zh-hans",
+        created_at=row.created_at,
+        last_message_at=row.last_message_at,
+        waiting_since=row.waiting_since,
+        held_by=row.held_by,
+        is_mine=row.holder_id == operator,
+        done_at=row.done_at,
+        last_words=_excerpt(row.last_words or ""),
+        last_role=row.last_role or "",
+        request_state=row.request_state or "",
+    )
+
+
+def _excerpt(text: str) -> str:
+    words = " ".join(text.split())
+    return words if len(words) <= EXCERPT else f"{words[: EXCERPT - 1]}…"
+
+
+def _uuid(words: str) -> UUID | None:
+    try:
+        return UUID(words)
+    except ValueError:
+        return None

@@ -1,0 +1,35 @@
+"""The numbers of what waits in conversations, for staff. Synchronous; the same from whichever worker."""
+
+from uuid import UUID
+
+import msgspec
+from django.db.models import Count
+
+from conversations.models import ChatSession, ContactRequest, Pipeline, Turn
+
+OPEN = (ContactRequest.State.RECEIVED, ContactRequest.State.NOTIFIED)
+
+
+class OpenWork(msgspec.Struct, frozen=True):
+    """Turns that run and that wait for one before them, contact requests without a reply, sessions without a person."""
+
+    running_turns: int
+    queued_turns: int
+    contact_requests: int
+    waiting_sessions: int
+
+
+def open_work() -> OpenWork:
+    """Return how much there is to be done now."""
+    turns = dict(Turn.objects.exclude(state=Turn.State.ENDED).order_by().values_list("state").annotate(Count("id")))
+    return OpenWork(
+        turns.get(Turn.State.RUNNING, 0),
+        turns.get(Turn.State.QUEUED, 0),
+        ContactRequest.objects.filter(state__in=OPEN).count(),
+        ChatSession.objects.filter(waiting_since__isnull=False).count(),
+    )
+
+
+def pipeline_names() -> dict[UUID, str]:
+    """Return the name of every pipeline."""
+    return dict(Pipeline.objects.order_by().values_list("uuid", "name"))

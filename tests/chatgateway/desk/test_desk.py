@@ -1,0 +1,164 @@
+"""The desk in a browser, with real visitors on the other side."""
+
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+import pytest
+from playwright.async_api import Browser, Page, expect
+
+from conversations import phrases
+from tests.faults.model import FakeModel, Mode, model_in_thread
+from tests.support.admin import chromium, log_in, make_staff
+from tests.support.clients import Frame, is_type
+from tests.support.contact import ContactClient
+from tests.support.server import GatewayProcess, Templates, model_settings
+from tests.support.wechat import WeChatClient
+
+WORDS = tuple(f"word{number:03d} " for number in range(400))
+
+
+@pytest.fixture(scope="module")
+def model() -> Iterator[FakeModel]:
+    """A model that talks and talks."""
+    with model_in_thread() as model:
+        model.words = WORDS
+        model.mode = Mode.SLOW
+        model.delay = 0.05
+        yield model
+
+
+@pytest.fixture(scope="module")
+def gateway(
+    templates: Templates, tmp_path_factory: pytest.TempPathFactory, model: FakeModel
+) -> Iterator[GatewayProcess]:
+    """A gateway with that model and two operators."""
+    folder = tmp_path_factory.mktemp("desk")
+    database = templates.copy_sqlite(folder, with_model=True)
+    gateway = GatewayProcess(folder, database, environment={**model_settings(model.base_url()), "DRAIN_TIMEOUT": "1"})
+    gateway.start()
+    make_staff(gateway, ann="Operator", ben="Operator", vera="Viewer")
+    yield gateway
+    gateway.close()
+
+
+@pytest.fixture
+async def browser() -> AsyncIterator[Browser]:
+    async with chromium() as browser:
+        yield browser
+
+
+def session_of(client: ContactClient) -> str:
+    return str(client.established["client_id"])
+
+
+def entry(page: Page, session: str) -> Any:
+    """Return the queue's entry of a conversation."""
+    return page.locator(f'.desk-entry[href*="{session}"]')
+
+
+async def open_conversation(page: Page, session: str) -> None:
+    await page.goto(f"/admin/desk/{session}/")
+    await expect(page.locator("[data-live-state]")).to_have_text("live")
+
+
+async def said_by(page: Page, words: str) -> None:
+    """Say something as the operator."""
+    await page.fill(".desk-composer textarea", words)
+    await page.press(".desk-composer textarea", "Control+Enter")
+    await expect(page.locator(".line-operator", has_text=words)).to_be_visible()
+
+
+def text_of(frame: Frame) -> str:
+    return str(frame.get("message", ""))
+
+
+async def test_an_operator_takes_over_in_the_middle_of_an_answer_and_hands_back(
+    gateway: GatewayProcess, browser: Browser
+) -> None:
+    page = await log_in(browser, gateway, "ann")
+    await page.goto("/admin/desk/?which=waiting")
+    await expect(page.locator("[data-live-state]")).to_have_text("live")
+    async with await ContactClient.connect(gateway, stream=1) as visitor:
+        session = session_of(visitor)
+        await visitor.send({"type": "chat_message", "message": "转人工", "timestamp": ""})
+        # Without a reload, and in the title.
+        await expect(entry(page, session)).to_contain_text("waiting")
+        await expect(page).to_have_title("(1) Desk | Chat gateway")
+        await entry(page, session).click()
+        answer = page.locator(".line-open .bubble")
+        await expect(answer).to_contain_text("word010")  # it grows
+        await page.click("text=Take over")
+        await expect(page.locator("text=Hand back to the bot")).to_be_visible()
+        told = await visitor.until(lambda frame: phrases.HANDED["zh-hans"] in text_of(frame))
+        assert told[-1]["message"].startswith("word000 ")
+        assert text_of(told[-2]) == phrases.JOINED["zh-hans"].format(name="ann")
+        await visitor.send({"type": "chat_message", "message": "在吗？", "timestamp": ""})
+        await expect(page.locator(".line-user", has_text="在吗？")).to_be_visible()
+        await said_by(page, "我在，请讲。")
+        between = await visitor.until(lambda frame: text_of(frame) == "我在，请讲。")
+        assert between[-1]["sender"] == "owner"
+        assert [frame for frame in between if frame.get("sender") == "assistant"] == []
+        await page.click("text=Hand back to the bot")
+        left = await visitor.until(lambda frame: phrases.LEFT["zh-hans"].format(name="ann") in text_of(frame))
+        assert [frame for frame in left if "word" in text_of(frame)] == []
+        await expect(entry(page, session)).to_have_count(0)  # nobody waits any more
+        await visitor.send({"type": "chat_message", "message": "谢谢", "timestamp": ""})
+        await visitor.until(lambda frame: "word" in str(frame))  # the bot answers again
+    await page.context.close()
+
+
+async def test_a_reply_reaches_a_visitor_who_is_away_when_he_resumes(gateway: GatewayProcess, browser: Browser) -> None:
+    page = await log_in(browser, gateway, "ann")
+    visitor = await WeChatClient.open(gateway, login="away")
+    session, token = visitor.session_id, visitor.resume_token
+    await visitor.send({"type": "chat", "query": "转人工", "id": "q1"})
+    await open_conversation(page, session)
+    await expect(page.locator(".desk-side")).to_contain_text("when he resumes the conversation")
+    await page.click("text=Take over")
+    await visitor.until(is_type("chat_response"))
+    await visitor.close()
+    await expect(page.locator(".desk-head")).to_contain_text("not connected")
+    await said_by(page, "您好，我是店主。")
+    async with await WeChatClient.open(gateway) as back:
+        await back.resume(token)
+        replayed = await back.until(lambda frame: "您好，我是店主。" in str(frame))
+        assert [frame for frame in replayed if "word399" in str(frame)] == []
+    await page.context.close()
+
+
+async def test_the_second_operator_is_told_who_has_it(gateway: GatewayProcess, browser: Browser) -> None:
+    ann, ben = await log_in(browser, gateway, "ann"), await log_in(browser, gateway, "ben")
+    async with await ContactClient.connect(gateway) as visitor:
+        await visitor.request("我想联系博主")
+        for page in (ann, ben):
+            await open_conversation(page, session_of(visitor))
+        await ann.click("text=Take over")
+        await expect(ann.locator("text=Hand back to the bot")).to_be_visible()
+        await expect(ben.locator(".desk-deeds")).to_contain_text("ann has it")
+        error = await ben.evaluate(
+            """async () => {
+                const body = new FormData(document.querySelector('.desk-composer'));
+                const url = document.querySelector('.desk-conversation').dataset.deeds + 'take/';
+                const answer = await fetch(url, {method: 'POST', body});
+                return [answer.status, await answer.json()];
+            }"""
+        )
+        assert error == [409, {"error": "ann has this conversation."}]
+        # What colleagues tell one another, the visitor does not see.
+        await ben.click("text=Private note")
+        await ben.fill(".desk-composer textarea", "He is a regular.")
+        await ben.press(".desk-composer textarea", "Control+Enter")
+        await expect(ann.locator(".line-note")).to_contain_text("He is a regular.")
+        await said_by(ann, "你好")
+        assert "regular" not in str(await visitor.until(lambda frame: text_of(frame) == "你好"))
+        await expect(ann.locator(".desk-request")).to_contain_text("Replied")
+    for page in (ann, ben):
+        await page.context.close()
+
+
+async def test_who_may_not_answer_sees_no_desk(gateway: GatewayProcess, browser: Browser) -> None:
+    page = await log_in(browser, gateway, "vera")
+    answer = await page.goto("/admin/desk/")
+    assert answer is not None
+    assert answer.status == 403
+    await page.context.close()

@@ -1,0 +1,47 @@
+"""Staff in a browser, at the admin of a running gateway."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from playwright.async_api import Browser, Page, async_playwright
+
+from tests.support.programs import tool
+from tests.support.server import GatewayProcess, manage
+
+PASSWORD = "a password for tests"
+MAKE = """
+from django.contrib.auth.models import Group, User
+for name, group in {members!r}.items():
+    user = User.objects.create_user(name, password={password!r}, is_staff=True, is_superuser=not group)
+    user.groups.set(Group.objects.filter(name=group))
+"""
+
+
+def make_staff(gateway: GatewayProcess, **members: str) -> None:
+    """Make members of staff, each with the name of his group; without one he is a superuser."""
+    code = MAKE.format(members=members, password=PASSWORD)
+    manage("shell", "-v", "0", "-c", code, data_dir=gateway.data_dir, DATABASE_URL=gateway.database_url)
+
+
+@asynccontextmanager
+async def chromium() -> AsyncIterator[Browser]:
+    """Give Debian's Chromium."""
+    path = tool("chromium")
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(executable_path=path)
+        try:
+            yield browser
+        finally:
+            await browser.close()
+
+
+async def log_in(browser: Browser, gateway: GatewayProcess, name: str, *, port: int | None = None) -> Page:
+    """Return a page of a new profile in which `name` is logged in."""
+    context = await browser.new_context(base_url=f"http://127.0.0.1:{port or gateway.port}")
+    page = await context.new_page()
+    await page.goto("/admin/login/")
+    await page.fill("[name=username]", name)
+    await page.fill("[name=password]", PASSWORD)
+    await page.press("[name=password]", "Enter")
+    await page.wait_for_url("**/admin/")
+    return page
