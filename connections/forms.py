@@ -13,6 +13,7 @@ from unfold.widgets import (
 )
 
 from connections.auth import Scope
+from connections.jobs import LONGEST_REASON
 from connections.models import Application
 from connections.services import DEFAULT_SCOPES, normal_origins
 
@@ -23,7 +24,6 @@ WIRES = {
     "yishiting": "易事厅",
     "wechat": "WeChat",
 }
-LONGEST_REASON = 123  # bytes of a close frame's reason
 LIFETIMES = {"30": "30 days", "90": "90 days", "365": "1 year", "": "No end"}
 SCOPE_LABELS = {
     Scope.READ: "read: history and connections",
@@ -134,7 +134,6 @@ class CloseForm(forms.Form):
         coerce=int,
         widget=UnfoldAdminSelectWidget,
     )
-
 
     def clean_reason(self) -> str:
         """Return the reason; one that a close frame cannot carry is refused."""

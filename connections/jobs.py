@@ -14,6 +14,7 @@ from connections.clients import ClientJob, Locked
 from connections.models import Connection, HubClient, Worker
 
 PURGED_AT_ONCE = 1000  # connections that are forgotten in one transaction
+LONGEST_REASON = 123  # bytes of a close frame's reason (RFC 6455, 5.5)
 LOST = 1006  # the close code of a socket that ended without one
 
 
@@ -93,7 +94,7 @@ class Close(msgspec.Struct, frozen=True):
     @classmethod
     def apply(cls, jobs: Sequence["Close"]) -> Sequence[None]:
         time = _time(timezone.now())
-        ends = [(time, job.code, job.reason[:123], *_counters(job.activity)) for job in jobs]
+        ends = [(time, job.code, job.reason[:LONGEST_REASON], *_counters(job.activity)) for job in jobs]
         _update(("ended_at", "close_code", "close_reason", *_COUNTERS), ends)
         return [None] * len(jobs)
 

@@ -17,7 +17,7 @@ from django.utils.text import Truncator
 from unfold.decorators import display
 from unfold.widgets import UnfoldAdminTextareaWidget
 
-from conversations import contacts, services
+from conversations import contacts, services, signals
 from conversations.filters import WIRES
 from conversations.models import ContactRequest
 from conversations.staff import StaffAdmin, may_read, moment
@@ -104,6 +104,7 @@ class ContactRequestAdmin(StaffAdmin):
     ) -> None:
         rows = list(chosen)
         moved = move([row.uuid for row in rows])
+        signals.changed.send(sender=None)
         for row in rows:
             self.log_change(request, row, f"{done.capitalize()}.")
         messages.success(request, f"{moved} {'request' if moved == 1 else 'requests'} {done}.")

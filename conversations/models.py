@@ -145,9 +145,7 @@ class ChatSession(models.Model):
             models.Index(fields=["pipeline", "session_type", "-last_message_at"], name="session_recent"),
             models.Index(fields=["-last_message_at"], name="session_latest"),
             models.Index(fields=["held_until"], condition=Q(held_until__isnull=False), name="session_held"),
-            models.Index(
-                fields=["waiting_since"], condition=Q(waiting_since__isnull=False), name="session_waiting"
-            ),
+            models.Index(fields=["waiting_since"], condition=Q(waiting_since__isnull=False), name="session_waiting"),
             models.Index(fields=["-done_at"], condition=Q(done_at__isnull=False), name="session_done"),
         ]
         permissions = [("answer_session", "Can answer at the desk")]

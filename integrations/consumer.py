@@ -18,7 +18,7 @@ from limits import RateLimitItem
 
 from connections.auth import Principal, Scope, may, may_use
 from connections.hub import Encoder, Member, Membership, Topic
-from connections.jobs import ConnectionRow
+from connections.jobs import LONGEST_REASON, ConnectionRow
 from connections.registry import LiveConnection
 from conversations.store import OutcomeUnknown, StoreFull, StoreUnavailable
 from integrations import admission
@@ -51,7 +51,6 @@ LIMITED = 10  # so many times over a limit within LIMITED_WITHIN seconds close i
 LIMITED_WITHIN = 60.0
 CLOSE_PATIENCE = 5.0  # seconds that a close frame may take to get through; then the transport is aborted
 RECHECK = 2.0  # seconds between two looks at a credential; with what is cached, a change takes hold within 5 (S4)
-LONGEST_REASON = 123  # bytes of a close frame's reason (RFC 6455, 5.5)
 TOO_MANY_STATUS = 429  # of an error that tells that something is over a limit
 TASKS = 64  # long works that one connection may have going at once
 TASKS_RETRY = 1  # seconds after which one that was refused may be tried again

@@ -64,10 +64,10 @@ class BroadcastForm(forms.Form):
 
     def audience_in_words(self) -> str:
         """Return whom it is for, as staff reads it."""
-        return "; ".join(
+        return " · ".join(
             (
                 self._pipelines.get(self.cleaned_data["pipeline"], "All pipelines"),
-                SESSION_TYPES[self.cleaned_data["session_type"]].lower(),
+                SESSION_TYPES[self.cleaned_data["session_type"]],
                 dict(self.fields["wire"].choices)[self.cleaned_data["wire"]],  # type: ignore[attr-defined]
             )
         )

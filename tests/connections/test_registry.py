@@ -191,7 +191,7 @@ async def test_one_that_was_to_be_stored_soon_and_cannot_be_goes_on_unlisted(dep
     live = registry.open_soon(connection(registry.worker), never)
     registry.close(live, 1000, "")
     await registry.stop()  # which waits for what is still to be stored
-    assert not await deployment.store.read(lambda: Connection.objects.exists())
+    assert not await deployment.store.read(Connection.objects.exists)
 
 
 async def test_what_a_connection_carries_is_written_with_the_beats(deployment: Deployment) -> None:

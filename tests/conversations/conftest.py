@@ -14,6 +14,7 @@ from django.db import connections
 from pytest_django import DjangoDbBlocker
 
 from chatgateway.settings import _database as database_settings
+from conversations import signals
 from conversations.models import Pipeline, Route
 from conversations.responders.base import Responder
 from conversations.turns import TurnLimits
@@ -174,3 +175,16 @@ async def open_house(database: Database) -> AsyncIterator[OpenHouse]:
 def kind() -> str:
     """A kind of outbox entries of this test's own: others' lie in the same table."""
     return uuid4().hex[:16]
+
+
+@pytest.fixture
+def changes() -> Iterator[list[object]]:
+    """How often pages were told that something changed."""
+    told: list[object] = []
+
+    def tell(**_signal: Any) -> None:
+        told.append(None)
+
+    signals.changed.connect(tell)
+    yield told
+    signals.changed.disconnect(tell)

@@ -100,7 +100,7 @@ def test_a_request_is_marked_and_closed_on_its_page(admin_client: Client) -> Non
     assert state_of(row) == "closed"
 
 
-def test_requests_are_marked_and_closed_together(admin_client: Client) -> None:
+def test_requests_are_marked_and_closed_together(admin_client: Client, changes: list[object]) -> None:
     rows = [new_request(), new_request(state="notified"), new_request(state="closed")]
     url = reverse("admin:conversations_contactrequest_changelist")
     chosen = {"_selected_action": [row.pk for row in rows]}
@@ -109,6 +109,7 @@ def test_requests_are_marked_and_closed_together(admin_client: Client) -> None:
     assert [state_of(row) for row in rows] == ["replied", "replied", "closed"]
     admin_client.post(url, {"action": "close", **chosen})
     assert {state_of(row) for row in rows} == {"closed"}
+    assert len(changes) == 2
 
 
 def test_who_may_only_look_changes_nothing(client: Client) -> None:

@@ -12,7 +12,7 @@ from django.db import connection, transaction
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from conversations import contacts, desk, services, signals
+from conversations import contacts, desk, services
 from conversations.desk import Which
 from conversations.jobs import Accept, HeldByAnother, Release
 from conversations.models import CannedReply, ChatSession, Message, Note, OutboxEntry, Pipeline
@@ -69,19 +69,6 @@ class Office:
 @pytest.fixture
 def office(pipeline: Pipeline) -> Office:
     return Office(pipeline)
-
-
-@pytest.fixture
-def changes() -> Iterator[list[object]]:
-    """How often pages were told that something changed."""
-    told: list[object] = []
-
-    def tell(**_signal: Any) -> None:
-        told.append(None)
-
-    signals.changed.connect(tell)
-    yield told
-    signals.changed.disconnect(tell)
 
 
 # --- Who waits ---------------------------------------------------------------------------------

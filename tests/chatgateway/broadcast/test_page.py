@@ -79,7 +79,7 @@ def test_what_is_sent_is_told_and_recorded_without_its_words(admin_client: Clien
     assert "Sent to 2 live connections." in admin_client.post(PAGE, chosen, follow=True).content.decode()
     [entry] = AuditEntry.objects.all()
     assert (entry.action, entry.actor) == ("broadcast", "admin")
-    assert entry.subject == "Support; persons and group rooms; Pipeline"
+    assert entry.subject == "Support · Persons and group rooms · Pipeline"
     assert entry.details == "to 2 live connections"
 
 
