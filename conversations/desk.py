@@ -5,7 +5,7 @@ from typing import Any, Literal, assert_never
 from uuid import UUID
 
 import msgspec
-from django.db.models import F, OuterRef, Q, QuerySet, Subquery
+from django.db.models import Count, F, OuterRef, Q, QuerySet, Subquery, Value
 from django.db.models.functions import Left
 
 from conversations.models import CannedReply, ChatSession, ContactRequest, Message, OutboxEntry
@@ -44,12 +44,18 @@ class Conversation(msgspec.Struct, frozen=True):
     request_state: str
 
 
+class Opened(msgspec.Struct, frozen=True):
+    """A conversation and a page of what was said in it."""
+
+    conversation: Conversation
+    transcript: Transcript
+
+
 class Counts(msgspec.Struct, frozen=True):
-    """How many conversations wait for a person, are an operator's, and are not done."""
+    """How many conversations wait for a person, and are an operator's."""
 
     waiting: int
     mine: int
-    open: int
 
 
 class DeliveryView(msgspec.Struct, frozen=True):
@@ -102,26 +108,28 @@ def queue(which: Which, operator: int, *, words: str = "", limit: int = 60) -> l
 
 
 def counts(operator: int) -> Counts:
-    """Return how long each part of the queue is."""
-    sessions = ChatSession.objects.order_by()
-    return Counts(
-        waiting=sessions.filter(waiting_since__isnull=False).count(),
-        mine=sessions.filter(holder_id=operator).count(),
-        # As a difference: the open ones have no index, because every message would have to be written there too.
-        open=sessions.count() - sessions.filter(done_at__isnull=False).count(),
-    )
+    """Return how long the parts of the queue are that concern an operator."""
+    # Each along its own index, and both in one query.
+    waiting = _counted("waiting", ChatSession.objects.filter(waiting_since__isnull=False))
+    mine = _counted("mine", ChatSession.objects.filter(holder_id=operator))
+    found = dict(waiting.union(mine, all=True))
+    return Counts(waiting=found.get("waiting", 0), mine=found.get("mine", 0))
 
 
-def conversation(session: UUID, operator: int) -> Conversation | None:
-    """Return one conversation, None where there is no such session."""
+def _counted(part: str, sessions: QuerySet[ChatSession]) -> "QuerySet[ChatSession, tuple[str, int]]":
+    named = sessions.order_by().annotate(part=Value(part)).values("part")
+    return named.annotate(count=Count("pk")).values_list("part", "count")
+
+
+def open_conversation(session: UUID, operator: int, before: int | None = None) -> Opened | None:
+    """Return a conversation with its newest LINES messages, or the newest before that `seq`, and the notes among them.
+
+    None where there is no such session.
+    """
     row = _sessions("").filter(uuid=session).first()
-    return None if row is None else _conversation(row, operator)
-
-
-def transcript(session: UUID, before: int | None = None) -> Transcript | None:
-    """Return the newest LINES messages of a session, or the newest before that `seq`, and the notes among them."""
-    row = ChatSession.objects.filter(uuid=session).first()
-    return None if row is None else read_transcript(row, before, page=LINES, with_notes=True)
+    if row is None:
+        return None
+    return Opened(_conversation(row, operator), read_transcript(row, before, page=LINES, with_notes=True))
 
 
 def requests(session: UUID) -> list[RequestView]:

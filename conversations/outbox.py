@@ -33,7 +33,7 @@ class Undeliverable(Exception):  # noqa: N818  names a state
 
 
 class Unwanted(Exception):  # noqa: N818  names a state
-    """Nobody wants to be told: the entry is settled without an error."""
+    """Nobody wants to be told: the entry is settled, and keeps the text, which says why."""
 
 
 Deliver = Callable[[Letter], Awaitable[None]]
@@ -107,12 +107,11 @@ class Outbox:
         """Try to deliver; return how it went."""
         again: float | None = None
         reason = ""
-        told = True
         try:
             async with asyncio.timeout(PATIENCE):
                 await self._deliverers[letter.kind](letter)
-        except Unwanted:
-            told = False
+        except Unwanted as why:
+            return SettleOutbox(letter.id, letter.message.id, sent=True, reason=str(why), told=False)
         except Undeliverable as error:
             reason = str(error)
         except Exception as error:  # noqa: BLE001  networks fail in many ways; it is tried again
@@ -120,7 +119,7 @@ class Outbox:
             again = RETRIES[letter.attempts] if letter.attempts < len(RETRIES) else None
         if reason:
             log.warning("outbox.not_delivered", kind=letter.kind, entry=letter.id, reason=reason, again_in=again)
-        return SettleOutbox(letter.id, letter.message.id, sent=not reason, again=again, reason=reason, told=told)
+        return SettleOutbox(letter.id, letter.message.id, sent=not reason, again=again, reason=reason)
 
     async def _settle(self, how: SettleOutbox) -> None:
         """Note how it went, as long as the claim holds; after that, somebody delivers it again."""

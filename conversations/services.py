@@ -11,7 +11,7 @@ import msgspec
 from django.db import transaction
 from django.utils import timezone
 
-from conversations import signals
+from conversations import contacts, signals
 from conversations.jobs import Handed, Hold, MarkDone, OperatorSays, Release
 from conversations.jobs.handover import NAME
 from conversations.knowledge import passages
@@ -118,10 +118,16 @@ def add_note(session: UUID, author: str, text: str) -> None:
     signals.changed.send(sender=None)
 
 
+def close_request(request: UUID) -> None:
+    """Close a contact request, replied to or not."""
+    contacts.close([request])
+    signals.changed.send(sender=None)
+
+
 def retry_delivery(entry: int, session: UUID) -> bool:
-    """Have an outbox entry of a session tried again now; False where it is settled, or not that session's."""
+    """Have an outbox entry of a session tried again now; False where somebody was told, or it is not that session's."""
     found = OutboxEntry.objects.filter(pk=entry, message__session__uuid=session)
-    due = found.exclude(state=OutboxEntry.State.SENT)
+    due = found.exclude(state=OutboxEntry.State.SENT, error="")
     if not due.update(state=OutboxEntry.State.WAITING, due_at=timezone.now(), ended_at=None):
         return False
     signals.changed.send(sender=None)

@@ -8,6 +8,7 @@ from itertools import pairwise
 from typing import Any
 
 import msgspec
+from django.db.models import Q
 from django.db.models.functions import Left
 from django.utils import timezone
 
@@ -82,11 +83,11 @@ def read_transcript(
     )
     older = rows[page - 1].seq if len(rows) > page else None
     rows = rows[:page][::-1]
-    turns = _turns(session, [row.pk for row in rows if row.role == Message.Role.ASSISTANT])
     is_newest = before is None
+    turns = _turns(session, [row.pk for row in rows if row.role == Message.Role.ASSISTANT])
     lines = [(_line(row, turns.get(row.pk)), row.epoch) for row in rows]
     if is_newest:
-        unfinished = Turn.objects.filter(session=session).exclude(state=Turn.State.ENDED).order_by("id")
+        unfinished = [turn for turn in turns.values() if turn.state != Turn.State.ENDED]
         lines += [(_unfinished(turn), turn.epoch) for turn in unfinished]
     newest_epoch = max((epoch for _, epoch in lines), default=session.epoch)
     if with_notes:
@@ -124,13 +125,11 @@ def _with_notes(lines: list[Entry], notes: list[Line]) -> Iterator[Entry]:
 
 
 def _turns(session: ChatSession, answers: list[int]) -> dict[int, Turn]:
-    """Return the turns of answers by id, which an answer and its turn share."""
-    if not answers:
-        return {}
-    return {
-        turn.pk: turn
-        for turn in Turn.objects.filter(session=session, pk__range=(min(answers), max(answers))).defer("partial")
-    }
+    """Return the turns of answers by id, which an answer and its turn share, and those that have not ended."""
+    wanted = ~Q(state=Turn.State.ENDED)
+    if answers:
+        wanted |= Q(pk__range=(min(answers), max(answers)))
+    return {turn.pk: turn for turn in Turn.objects.filter(wanted, session=session).order_by("id")}
 
 
 def _line(row: Any, turn: Turn | None) -> Line:

@@ -8,6 +8,7 @@ app_name = "desk"
 urlpatterns = [
     path("", views.desk, name="desk"),
     path("queue/", views.queue, name="queue"),
+    path("canned/", views.canned, name="canned"),
     path("<uuid:session>/", views.desk, name="conversation"),
     path("<uuid:session>/view/", views.view, name="view"),
     path("<uuid:session>/<slug:deed>/", views.act, name="act"),

@@ -16,8 +16,8 @@ from django.views.decorators.http import require_GET, require_POST
 from chatgateway.desk.reach import chips_of, reach_of
 from connections.forms import WIRES
 from connections.selectors import present_in
-from conversations import contacts, services
 from conversations import desk as conversations
+from conversations import services
 from conversations.store import Refused, StoreError
 from integrations.capabilities import CAPABILITIES, Capabilities
 
@@ -56,7 +56,6 @@ def desk(request: HttpRequest, session: UUID | None = None) -> HttpResponse:
     context = {**admin.site.each_context(request), "title": "Desk", "is_fullwidth": "1", **_queue(request)}
     if session is not None:
         context |= _conversation(request, session)
-        context["canned"] = conversations.canned_replies()
     return render(request, "desk/desk.html", context)
 
 
@@ -74,6 +73,13 @@ def view(request: HttpRequest, session: UUID) -> HttpResponse:
     return render(request, "desk/view.html", _conversation(request, session))
 
 
+@for_operators
+@require_GET
+def canned(request: HttpRequest) -> HttpResponse:
+    """Return the canned replies, which are fetched when they are looked for."""
+    return render(request, "desk/canned.html", {"canned": conversations.canned_replies()})
+
+
 def _queue(request: HttpRequest) -> dict[str, Any]:
     asked = request.GET.get("which", "open")
     which: conversations.Which = next((name for name in get_args(conversations.Which) if name == asked), "open")
@@ -84,7 +90,7 @@ def _queue(request: HttpRequest) -> dict[str, Any]:
         "which": which,
         "words": words,
         "query": request.GET.urlencode(),
-        "tabs": [(name, title, getattr(counts, name, None)) for name, title in TABS],
+        "tabs": [(name, title, getattr(counts, name, 0)) for name, title in TABS],
         "counts": counts,
         "queue": conversations.queue(which, operator.pk, words=words),
         "wires": WIRES,
@@ -93,15 +99,16 @@ def _queue(request: HttpRequest) -> dict[str, Any]:
 
 
 def _conversation(request: HttpRequest, session: UUID) -> dict[str, Any]:
-    found = conversations.conversation(session, _operator(request).pk)
-    if found is None:
-        raise Http404
     before = request.GET.get("before", "")
+    opened = conversations.open_conversation(session, _operator(request).pk, int(before) if _is_place(before) else None)
+    if opened is None:
+        raise Http404
+    found = opened.conversation
     can = CAPABILITIES.get(found.wire, Capabilities())
     return {
         "conversation": found,
         "chosen": str(session),
-        "transcript": conversations.transcript(session, int(before) if _is_place(before) else None),
+        "transcript": opened.transcript,
         "requests": conversations.requests(session),
         "present": present_in(session, found.wire, found.name),
         "wire": WIRES.get(found.wire, found.wire),
@@ -176,7 +183,7 @@ def _done(request: HttpRequest, session: UUID) -> None:
 
 
 def _close_request(request: HttpRequest, session: UUID) -> None:
-    contacts.close([_request_of(session, request.POST.get("contact", ""))])
+    services.close_request(_request_of(session, request.POST.get("contact", "")))
 
 
 def _retry(request: HttpRequest, session: UUID) -> None:

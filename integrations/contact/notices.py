@@ -47,18 +47,18 @@ class Notices:
         """Write to the pipeline's owner."""
         notice = await self._notice(letter)
         if not notice.owner_email.strip():
-            raise Unwanted
+            raise Unwanted("the pipeline names no address of its owner")
         message = email_of(notice, self._page(notice))
         await asyncio.get_running_loop().run_in_executor(self._threads, _send, message)
         if settings.EMAIL_BACKEND in UNREAD:
             log.warning("contact.email_not_sent", means="it was only printed; EMAIL_URL names a mail server")
-            raise Unwanted  # the owner was not told
+            raise Unwanted("it was only printed; EMAIL_URL names a mail server")
 
     async def webhook(self, letter: Letter) -> None:
         """Post to the pipeline's webhook."""
         notice = await self._notice(letter)
         if not notice.webhook_url:
-            raise Unwanted
+            raise Unwanted("the pipeline has no webhook")
         body = msgspec.json.encode(webhook_body(notice, self._page(notice)))
         await self._post(notice.webhook_url, body, owner=notice.pipeline, delivery=f"contact-{notice.request}")
 

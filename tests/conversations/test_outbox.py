@@ -99,16 +99,14 @@ async def test_what_can_never_be_delivered_is_given_up_at_once(
     assert (await entry(store, message)).error == "no such address"
 
 
-async def test_what_nobody_wants_is_settled_without_an_error(
-    store: WatchedStore, pipeline: Pipeline, kind: str
-) -> None:
+async def test_what_nobody_wants_is_settled_and_says_why(store: WatchedStore, pipeline: Pipeline, kind: str) -> None:
     async def skip(_letter: Letter) -> None:
-        raise Unwanted
+        raise Unwanted("nobody is there")
 
     message = await answer(store, pipeline, kind)
     async with running(store, kind, skip):
         await eventually(lambda: is_in_state(store, message, "sent"), timeout=10, what="the entry")
-    assert (await entry(store, message)).error == ""
+    assert (await entry(store, message)).error == "nobody is there"
 
 
 def test_a_claim_outlasts_a_delivery_and_its_note() -> None:

@@ -15,6 +15,7 @@ function open(pane) {
   const composer = pane.querySelector(".desk-composer");
   const text = composer.elements.text;
   const error = composer.querySelector(".desk-error");
+  const canned = composer.querySelector(".desk-canned");
   let refreshing = false;
   let again = false;
 
@@ -186,11 +187,19 @@ function open(pane) {
       send();
     }
   });
+  canned.addEventListener("toggle", async () => {
+    if (canned.open) {
+      const answer = await fetch(canned.dataset.url).catch(() => null);
+      if (answer?.ok && !answer.redirected) {
+        canned.querySelector("ul").innerHTML = await answer.text();
+      }
+    }
+  });
   composer.addEventListener("click", (event) => {
-    const canned = event.target.closest("[data-canned]");
-    if (canned) {
-      text.setRangeText(canned.dataset.canned, text.selectionStart, text.selectionEnd, "end");
-      canned.closest("details").open = false;
+    const reply = event.target.closest("[data-canned]");
+    if (reply) {
+      text.setRangeText(reply.dataset.canned, text.selectionStart, text.selectionEnd, "end");
+      canned.open = false;
       text.focus();
     }
   });

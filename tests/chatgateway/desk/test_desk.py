@@ -112,6 +112,7 @@ async def test_a_reply_reaches_a_visitor_who_is_away_when_he_resumes(gateway: Ga
     visitor = await WeChatClient.open(gateway, login="away")
     session, token = visitor.session_id, visitor.resume_token
     await visitor.send({"type": "chat", "query": "转人工", "id": "q1"})
+    assert (await visitor.recv())["type"] == "chat_processing"
     await open_conversation(page, session)
     await expect(page.locator(".desk-side")).to_contain_text("when he resumes the conversation")
     await page.click("text=Take over")
