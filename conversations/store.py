@@ -111,7 +111,7 @@ class _Lane:
         self._threads.shutdown(wait=True)
 
 
-Waiting = tuple[Job, "asyncio.Future[Any] | None"]
+Waiting = tuple[Job, "asyncio.Future[Any]"]
 
 
 class Store:
@@ -137,16 +137,18 @@ class Store:
 
         Raises StoreFull or StoreClosed; the future raises Refused or another StoreError.
         """
+        if self._closed:
+            raise StoreClosed("The server is stopping, please send it again.")
+        if self._waiting >= self._capacity:
+            raise StoreFull("The server is busy, please try again in a moment.")
+        if self._thread is None:
+            self._loop = asyncio.get_running_loop()
+            self._thread = threading.Thread(target=self._work, name="store", daemon=True)
+            self._thread.start()
         future = asyncio.get_running_loop().create_future()
-        self._put(job, future)
+        self._waiting += 1
+        self._queue.put((job, future))
         return future
-
-    def post(self, job: Job) -> None:
-        """Queue `job` without waiting for it; a failure is logged, and a full or closed store drops it."""
-        try:
-            self._put(job, None)
-        except StoreError as error:
-            log.warning("store.dropped", job=type(job).__name__, reason=str(error))
 
     async def write(self, job: Job) -> Any:
         """Write `job` and return its result after the COMMIT."""
@@ -182,25 +184,10 @@ class Store:
         self._vital.stop()
         self._unhurried.stop()
 
-    def _put(self, job: Job, future: "asyncio.Future[Any] | None") -> None:
-        if self._closed:
-            raise StoreClosed("The server is stopping, please send it again.")
-        if self._waiting >= self._capacity:
-            raise StoreFull("The server is busy, please try again in a moment.")
-        if self._thread is None:
-            self._loop = asyncio.get_running_loop()
-            self._thread = threading.Thread(target=self._work, name="store", daemon=True)
-            self._thread.start()
-        self._waiting += 1
-        self._queue.put((job, future))
-
     def _settle(self, settled: Sequence[tuple[Waiting, Any]]) -> None:
         self._waiting -= len(settled)
-        for (job, future), result in settled:
-            if future is None:
-                if isinstance(result, StoreError):
-                    log.warning("store.failed", job=type(job).__name__, reason=str(result))
-            elif future.done():  # its owner left; what was written stays written
+        for (_, future), result in settled:
+            if future.done():  # its owner left; what was written stays written
                 pass
             elif isinstance(result, Exception):
                 future.set_exception(result)

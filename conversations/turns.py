@@ -8,6 +8,7 @@ what was said.
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 from uuid import UUID
 
 import msgspec
@@ -307,4 +308,20 @@ class TurnRunner:
                 return finished
 
     def _save(self, turn: Turn, text: str) -> None:
-        self._store.post(SavePartial(turn, self._worker(), text))
+        try:
+            saved = self._store.submit(SavePartial(turn, self._worker(), text))
+        except StoreError as error:
+            log.warning("turn.not_saved", turn=turn.id, reason=str(error))
+        else:
+            saved.add_done_callback(partial(self._heed, turn))
+
+    def _heed(self, turn: Turn, saved: "asyncio.Future[Outcome | None]") -> None:
+        """End a turn that was ended in the database, also where what told so was lost on the layer."""
+        if saved.cancelled():
+            return
+        if (error := saved.exception()) is not None:
+            log.warning("turn.not_saved", turn=turn.id, reason=str(error))
+            return
+        outcome, running = saved.result(), self._running.get(turn.session.uuid)
+        if outcome is not None and running is not None and running.turn == turn.id:
+            running.end(outcome)

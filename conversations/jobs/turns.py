@@ -47,7 +47,10 @@ class Begin(ConversationJob, msgspec.Struct, frozen=True):
 
 
 class SavePartial(ConversationJob, msgspec.Struct, frozen=True):
-    """Keep what an answer has said so far, for the case that this process dies."""
+    """Keep what an answer has said so far, for the case that this process dies.
+
+    The result is how the turn is to end, where somebody has ended it, else None.
+    """
 
     rank: ClassVar[int] = 25
     turn: Turn
@@ -60,12 +63,14 @@ class SavePartial(ConversationJob, msgspec.Struct, frozen=True):
         return {job.turn.session_id for job in jobs}
 
     @classmethod
-    def write(cls, jobs: Sequence["SavePartial"], locked: Locked) -> Sequence[None]:
+    def write(cls, jobs: Sequence["SavePartial"], locked: Locked) -> Sequence[Outcome | None]:
         """Set the text, where the turn is still this worker's and nobody has ended it: what comes then is not shown."""
         state = TurnRow.State.RUNNING.value
         values = [(job.text, job.turn.id, rows.adapt_uuid(job.worker), state, "") for job in jobs]
         rows.update(TurnRow, ("partial",), values, where=("id", "worker", "state", "outcome"))
-        return [None] * len(jobs)
+        ended = TurnRow.objects.filter(pk__in={job.turn.id for job in jobs}, state=state).exclude(outcome="")
+        outcomes = dict(ended.values_list("id", "outcome"))
+        return [Outcome(outcomes[job.turn.id]) if job.turn.id in outcomes else None for job in jobs]
 
 
 class GiveUp(ConversationJob, msgspec.Struct, frozen=True):

@@ -120,10 +120,6 @@ class WatchedStore(Store):
         self._note(job)
         return future
 
-    def post(self, job: Job) -> None:
-        super().post(job)
-        self._note(job)
-
     async def given(self, kind: type[Job], times: int = 1) -> None:
         """Wait until so many jobs of a class were given."""
         await self.watch.until(lambda: sum(isinstance(job, kind) for job in self.jobs) >= times)

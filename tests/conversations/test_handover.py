@@ -231,6 +231,17 @@ async def test_what_nobody_touches_goes_back_to_the_bot(open_house: OpenHouse) -
     assert await house.store.read(_held, touched.uuid) is True
 
 
+async def test_an_answer_that_is_still_growing_ends_although_nobody_told_its_worker(open_house: OpenHouse) -> None:
+    house = await open_house(openai=Talker("word ", pace=0.05))
+    desk, session = Desk(house), new_session(house.pipeline)
+    await house.ask(session, "Tell me all.")
+    await house.audience.until(house.audience.deltas)
+    await desk.take_over(session, "Ann")  # the layer is away
+    (answer,) = await house.audience.answers()
+    assert answer.outcome is Outcome.HANDED
+    assert answer.text.endswith(HANDED["en"])
+
+
 @pytest.mark.parametrize("given_back", [False, True])
 async def test_what_a_dead_worker_left_when_it_was_taken_over_ends_with_what_was_shown(
     open_house: OpenHouse, given_back: bool

@@ -173,24 +173,20 @@ async def test_a_commit_that_is_cut_off_has_an_unknown_outcome(store: Store, dat
 async def test_a_full_store_refuses_at_once_and_takes_more_when_it_has_written(database: Database) -> None:
     store = Store(capacity=3)
     async with held(store):
-        futures = [store.submit(AddPipeline()) for _ in range(2)]
+        futures = [store.submit(AddPipeline()) for _ in range(2)]  # beside the one that holds it
         with pytest.raises(StoreFull):
-            store.submit(AddPipeline())
-        dropped = AddPipeline()
-        store.post(dropped)
+            store.submit(refused := AddPipeline())
     await asyncio.gather(*futures)
     await store.write(AddPipeline())
-    assert not database.has_pipeline(dropped.name)
+    assert not database.has_pipeline(refused.name)
     await store.stop()
 
 
 async def test_stop_writes_everything_that_waits_and_refuses_more(database: Database) -> None:
     store = Store()
     jobs = [AddPipeline() for _ in range(BATCH + 20)]
-    posted = AddPipeline()
     async with held(store):
         futures = [store.submit(job) for job in jobs]
-        store.post(posted)
         stopping = asyncio.get_running_loop().create_task(store.stop())
         await asyncio.sleep(0)
         with pytest.raises(StoreClosed):
@@ -198,7 +194,6 @@ async def test_stop_writes_everything_that_waits_and_refuses_more(database: Data
     await stopping
     assert all(future.done() for future in futures)
     assert [future.result() for future in futures] == [job.name for job in jobs]
-    assert database.has_pipeline(posted.name)
 
 
 async def test_a_stopped_store_reads_nothing(database: Database) -> None:
@@ -253,7 +248,6 @@ async def test_a_locked_database_is_an_error_within_the_time_out_and_recovers(st
         results = await asyncio.gather(*futures, return_exceptions=True)
         assert time.monotonic() - start < 2
         assert [type(result) for result in results] == [StoreUnavailable] * 3
-        store.post(AddPipeline())
         with pytest.raises(StoreUnavailable):
             await store.write(AddPipeline())
     assert database.has_pipeline(await store.write(AddPipeline()))
