@@ -69,11 +69,13 @@ run: .venv/base.stamp ## Install, migrate, bootstrap and serve (HOST, PORT, … 
 # What ARGS narrows runs in one, which starts faster and, given a seed, in the same order every time.
 PROCESSES ?= 4
 PARALLEL := --numprocesses $(PROCESSES) --dist worksteal
+# Where the shell says not to keep it, each of the suite's hundreds of processes would compile our code anew.
+KEEP_BYTECODE := env -u PYTHONDONTWRITEBYTECODE
 
 .PHONY: test
 test: .venv/dev.stamp $(FOREIGN) ## Run the whole suite and hold line coverage at 90 % (ARGS="-k name" narrows it)
 	@$(BIN)/python -m coverage erase
-	@$(BIN)/python -m coverage run -m pytest $(or $(ARGS),$(PARALLEL))
+	@$(KEEP_BYTECODE) $(BIN)/python -m coverage run -m pytest $(or $(ARGS),$(PARALLEL))
 	@$(BIN)/python -m coverage combine --quiet
 	@$(BIN)/python -m coverage report --fail-under=$(if $(ARGS),0,90) \
 		--include="$(subst $(space),$(comma),$(PACKAGES:%=%/*))"

@@ -11,6 +11,8 @@ from django.http import HttpRequest
 from unfold.admin import ModelAdmin
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
 
+from connections.filters import is_filter
+
 admin.site.unregister(User)
 admin.site.unregister(Group)
 
@@ -30,6 +32,9 @@ def _is_beyond(user: Any, obj: User | Group) -> bool:
 
 class _BoundedAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # generic to mypy only
     """What users and groups share: staff that are no superusers give only what they have themselves."""
+
+    def lookup_allowed(self, lookup: str, value: str, request: HttpRequest) -> bool:  # type: ignore[override]
+        return is_filter(lookup, self.get_list_filter(request))
 
     def formfield_for_manytomany(self, db_field: Any, request: HttpRequest, **options: Any) -> Any:
         if not _is_superuser(request):

@@ -21,10 +21,13 @@ Announced = MessageStored | StopRequested | EndConnections
 PATIENCE = 2.0  # seconds that the layer may take; without it a socket hears with the next look, or when it resumes
 
 
-def announce(event: Announced, **_signal: Any) -> None:
-    """Send an event to every member of its topic, in every process; staff's pages hear of what was said."""
+def announce(event: Announced, **_signal: Any) -> bool:
+    """Send an event to every member of its topic, in every process; tell whether the layer took it.
+
+    Staff's pages hear of what was said.
+    """
     woken = [Changed("conversations")] if isinstance(event, MessageStored) else []
-    _tell(event, *woken)
+    return _tell(event, *woken)
 
 
 def announce_change(**_signal: Any) -> None:
@@ -37,8 +40,8 @@ def announce_to(topics: Sequence[PipelineTopic], event: Broadcast) -> bool:
     return _sent([(topic, event) for topic in topics])
 
 
-def _tell(*events: Announced | Changed) -> None:
-    _sent([(_topic_of(event), event) for event in events])
+def _tell(*events: Announced | Changed) -> bool:
+    return _sent([(_topic_of(event), event) for event in events])
 
 
 def _sent(told: Sequence[tuple[Topic, Event]]) -> bool:

@@ -57,6 +57,7 @@ def config(*, json_lines: bool) -> dict[str, Any]:
             # A 4xx is an answer to a client, not an event on our side.
             "django.request": {"level": "ERROR"},
             "django.security.DisallowedHost": {"level": "CRITICAL"},
+            "django.security.DisallowedModelAdminLookup": {"filters": ["brief"]},
         },
     }
 

@@ -23,6 +23,7 @@ from chatgateway.dashboard.tally import FAULTY, Faults, Tally
 from chatgateway.live import routing as live
 from chatgateway.live.events import Changed
 from chatgateway.live.wakes import Wakes
+from connections import audit
 from connections.auth import Authenticator
 from connections.events import ClientEvent, ConnectionsTopic, EndConnections
 from connections.hub import Hub, Topic
@@ -63,7 +64,7 @@ log = structlog.get_logger(__name__)
 
 FOLLOW = 1.0  # seconds between two looks for changed pipelines and documents
 LOOK = 2.0  # seconds between two looks for letters whose wake-up the layer lost
-PURGE = 3600.0  # seconds between two looks for letters and outbox entries that are too old
+PURGE = 3600.0  # seconds between two looks for rows that are too old: letters, ended connections, the audit trail …
 AnyEvent = Event | ClientEvent | EndConnections | Changed
 REPLAYED = 300  # events that a gap is filled with at most
 
@@ -252,6 +253,7 @@ class Gateway:
             loop.create_task(self._repeat(PURGE, self.mailroom.purge)),
             loop.create_task(self._repeat(PURGE, self.outbox.purge)),
             loop.create_task(self._repeat(PURGE, self.minutes.purge)),
+            loop.create_task(self._repeat(PURGE, self._purge_trail)),
             loop.create_task(self.outbox.run()),
             loop.create_task(self.minutes.run()),
         ]
@@ -276,6 +278,9 @@ class Gateway:
         await self.registry.scan()
         await self.turns.take_over(self.registry.dead_among)
         await self.outbox.take_over(self.registry.dead_among)
+
+    async def _purge_trail(self) -> None:
+        await audit.purge(self.store, timedelta(days=settings.AUDIT_DAYS))
 
     async def _hand_back(self) -> None:
         await hand_back_untouched(self.store, self._publish)

@@ -347,6 +347,8 @@ if LEASE <= 2 * BEAT:
     raise ImproperlyConfigured("LEASE must be more than twice BEAT, or a worker that is only busy counts as dead.")
 # How long ended connections stay in the list.
 CONNECTION_DAYS = _whole_number("CONNECTION_DAYS", 30, least=1, most=36_500)
+# How long the audit trail goes back.
+AUDIT_DAYS = _whole_number("AUDIT_DAYS", 365, least=1, most=36_500)
 # Answers in flight get this long after SIGTERM (R14).
 DRAIN_TIMEOUT = _seconds("DRAIN_TIMEOUT", 25.0)
 # A conversation that a person holds goes back to the bot when he has said nothing in it for so long.

@@ -57,7 +57,7 @@ UNFOLD: dict[str, Any] = {
                         "title": "Desk",
                         "icon": "support_agent",
                         "link": reverse_lazy("desk:desk"),
-                        "permission": lambda request: request.user.has_perm("conversations.answer_session"),
+                        "permission": "chatgateway.roles.may_work_at_the_desk",
                     },
                     _page("Sessions", "forum", "conversations", "chatsession"),
                     _page("Contact requests", "contact_mail", "conversations", "contactrequest"),

@@ -19,16 +19,20 @@ from connections.staff import STATES, ReadOnlyAdmin, actor
 
 @admin.register(Worker)
 class WorkerAdmin(ReadOnlyAdmin):
-    list_display = ("__str__", "shown_state", "beat", "started_at", "ended_at", "uuid")
+    list_display = ("__str__", "shown_state", "heartbeats", "started_at", "ended_at", "uuid")
     list_filter = (StateFilter,)
     search_fields = ("host",)
     ordering = ("-started_at",)
-    fields = (("host", "pid"), ("shown_state", "beat"), ("started_at", "ended_at"), "uuid")
-    readonly_fields = ("shown_state",)
+    fields = (("host", "pid"), ("shown_state", "heartbeats"), ("started_at", "ended_at"), "uuid")
+    readonly_fields = ("shown_state", "heartbeats")
 
     @display(description="state", label=STATES)  # type: ignore[untyped-decorator]
     def shown_state(self, worker: Worker) -> str:
         return "live" if worker.ended_at is None else "ended"
+
+    @admin.display(description="heartbeats", ordering="beat")
+    def heartbeats(self, worker: Worker) -> int:
+        return worker.beat
 
 
 @admin.register(HubClient)

@@ -8,12 +8,13 @@ from django.db.models import Model, QuerySet
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.template.response import TemplateResponse
+from django.urls import reverse
 from django.utils import timezone
 from unfold.admin import TabularInline
 from unfold.decorators import action, display
 
 from connections import services
-from connections.closing import close_connections_of
+from connections.closing_admin import close_connections_of
 from connections.forms import ApplicationForm, TokenForm
 from connections.models import AccessToken, Application
 from connections.staff import STATES, StaffAdmin, actor, pipeline_name
@@ -122,7 +123,7 @@ class ApplicationAdmin(StaffAdmin):
 
     @admin.action(description="Close all connections of the selected applications", permissions=["close_connections"])
     def close_connections_of(self, request: HttpRequest, chosen: QuerySet[Application]) -> HttpResponse | None:
-        return close_connections_of(self, request, chosen)
+        return close_connections_of(self, request, chosen, back=request.get_full_path())
 
     @action(  # type: ignore[untyped-decorator]
         description="Close its connections", icon="link_off", permissions=["close_connections"], url_path="close"
@@ -131,8 +132,8 @@ class ApplicationAdmin(StaffAdmin):
         application = self.get_object(request, object_id)
         if not isinstance(application, Application):
             raise Http404
-        page = close_connections_of(self, request, [application])
-        return page or redirect("admin:connections_application_change", application.pk)
+        back = reverse("admin:connections_application_change", args=[application.pk])
+        return close_connections_of(self, request, [application], back=back) or redirect(back)
 
     def has_close_connections_permission(self, request: HttpRequest, object_id: str | None = None) -> bool:
         return request.user.has_perm("connections.change_connection")

@@ -3,9 +3,10 @@
 An entry names people, programs and rows; no message text, no token and no openid has a place in it.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Any
+from typing import Any, ClassVar
 from uuid import UUID
 
 import msgspec
@@ -14,8 +15,10 @@ from django.utils import timezone
 from django.utils.text import Truncator
 
 from connections.models import Application, AuditEntry
+from connections.writer import Writer
 
 AT_ONCE = 200  # entries of one statement
+PURGED_AT_ONCE = 1000  # entries that are forgotten in one transaction
 
 
 class Action(StrEnum):
@@ -79,6 +82,48 @@ def record_sent(
 ) -> None:
     """Record what a signal tells of."""
     record(Action(action), actor=actor, user=user, subject=subject, details=details)
+
+
+class WriteEntry(msgspec.Struct, frozen=True):
+    """Note who did what, as `record` does."""
+
+    action: Action
+    actor: str | UUID
+    subject: str
+    details: str
+    rank: ClassVar[int] = 50
+
+    @classmethod
+    def apply(cls, jobs: Sequence["WriteEntry"]) -> Sequence[None]:
+        for job in jobs:
+            record(job.action, actor=job.actor, subject=job.subject, details=job.details)
+        return [None] * len(jobs)
+
+
+class PurgeEntries(msgspec.Struct, frozen=True):
+    """Forget the oldest entries of those before `before`; counts them."""
+
+    rank: ClassVar[int] = 98
+    before: datetime
+
+    @classmethod
+    def apply(cls, jobs: Sequence["PurgeEntries"]) -> Sequence[int]:
+        old = AuditEntry.objects.filter(at__lt=max(job.before for job in jobs)).order_by("at")
+        some = list(old.values_list("pk", flat=True)[:PURGED_AT_ONCE])
+        AuditEntry.objects.filter(pk__in=some).delete()
+        return [len(some)] * len(jobs)
+
+
+async def note(writer: Writer, action: Action, *, actor: str | UUID, subject: str, details: str) -> None:
+    """Note in a transaction of its own who did what, as `record` does."""
+    await writer.submit(WriteEntry(action, actor, subject, details))
+
+
+async def purge(writer: Writer, kept_for: timedelta) -> None:
+    """Forget the entries that are too old."""
+    purged = PURGED_AT_ONCE
+    while purged == PURGED_AT_ONCE:
+        purged = await writer.submit(PurgeEntries(timezone.now() - kept_for))
 
 
 def name_of(application: Application) -> str:

@@ -5,7 +5,7 @@ from urllib.parse import urlencode
 
 from django.apps import apps
 from django.contrib import admin
-from django.db.models import CharField, Exists, F, OuterRef, QuerySet, Subquery, Value
+from django.db.models import CharField, Exists, OuterRef, QuerySet, Subquery, Value
 from django.db.models.functions import Cast, Concat
 from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
@@ -14,8 +14,8 @@ from django.utils.safestring import SafeString
 from unfold.decorators import display
 
 from connections.cells import in_full, moment, size, two_lines
-from connections.closing import close
-from connections.filters import PipelineFilter, StateFilter, WireFilter, WorkerFilter, uuid_of
+from connections.closing_admin import close
+from connections.filters import ConnectionStateFilter, PipelineFilter, WireFilter, WorkerFilter, uuid_of
 from connections.forms import WIRES
 from connections.models import Application, Connection, Worker
 from connections.staff import STATES, ReadOnlyAdmin, pipeline_name
@@ -37,10 +37,10 @@ class ConnectionAdmin(ReadOnlyAdmin):
     list_fullwidth = True
     list_display_links = ("shown_client",)
     actions = ("close_selected",)
-    list_filter = (StateFilter, WireFilter, PipelineFilter, WorkerFilter)
+    list_filter = (ConnectionStateFilter, WireFilter, PipelineFilter, WorkerFilter)
     search_fields = ("client", "address")
     search_help_text = "A connection's or session's UUID, a client, or an address"
-    ordering = (F("ended_at").desc(nulls_first=True), "-connected_at")
+    ordering = ("-connected_at",)
     fieldsets = (
         (None, {"fields": (
             ("uuid", "shown_state"), ("client", "shown_application"), ("shown_wire", "shown_pipeline"),
@@ -56,11 +56,6 @@ class ConnectionAdmin(ReadOnlyAdmin):
     )  # fmt: skip
 
     # --- Rows ------------------------------------------------------------------------------------
-
-    def get_ordering(self, request: HttpRequest) -> Any:
-        # What ended is read along an index: there may be a month of it.
-        ended = request.GET.get(StateFilter.parameter_name) == StateFilter.ENDED
-        return ("-connected_at",) if ended else self.ordering
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Connection]:
         found: QuerySet[Connection] = super().get_queryset(request)
@@ -82,7 +77,9 @@ class ConnectionAdmin(ReadOnlyAdmin):
     ) -> tuple[QuerySet[Any], bool]:
         uuid = uuid_of(search_term.strip())
         if uuid is not None:
-            return queryset.filter(uuid=uuid) | queryset.filter(session=uuid), False
+            # A connection is found whatever its state and its age.
+            one = self.get_queryset(request).filter(uuid=uuid)
+            return (one if one.exists() else queryset.filter(session=uuid)), False
         found: tuple[QuerySet[Any], bool] = super().get_search_results(request, queryset, search_term)
         return found
 
@@ -96,7 +93,7 @@ class ConnectionAdmin(ReadOnlyAdmin):
     def close_selected(self, request: HttpRequest, chosen: QuerySet[Connection]) -> HttpResponse | None:
         """Ask how, then have the live ones among them closed."""
         live = list(chosen.filter(ended_at=None).values_list("uuid", flat=True))
-        return close(self, request, {None: live} if live else {})
+        return close(self, request, {None: live} if live else {}, back=request.get_full_path())
 
     # --- Cells -----------------------------------------------------------------------------------
 

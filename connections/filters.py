@@ -1,5 +1,6 @@
 """Filters of the Connections pages; none walks a table to find its choices."""
 
+from collections.abc import Iterable
 from typing import Any
 from uuid import UUID
 
@@ -8,7 +9,9 @@ from django.db.models import QuerySet
 from django.http import HttpRequest
 
 from connections.forms import WIRES, pipeline_choices
-from connections.models import Worker
+from connections.models import Connection, Worker
+
+HISTORY = 10_000  # newest connections that the list looks through for those that ended; an older one has its UUID
 
 
 class StateFilter(admin.SimpleListFilter):
@@ -19,7 +22,7 @@ class StateFilter(admin.SimpleListFilter):
     ENDED = "ended"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return [(self.ENDED, "Ended"), ("all", "All, live first")]
+        return [(self.ENDED, "Ended"), ("all", "All")]
 
     def choices(self, changelist: Any) -> Any:
         live, *others = super().choices(changelist)
@@ -34,6 +37,21 @@ class StateFilter(admin.SimpleListFilter):
                 return queryset
             case _:
                 return queryset.filter(ended_at=None)
+
+
+class ConnectionStateFilter(StateFilter):
+    """Live connections unless asked for others: for those it goes back a bounded way, however long the history is."""
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [(self.ENDED, f"Ended, of the newest {HISTORY:,}"), ("all", f"The newest {HISTORY:,}, live or ended")]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        found = super().queryset(request, queryset)
+        if self.value() is None:
+            return found
+        newest = Connection.objects.order_by("-connected_at").values_list("connected_at", flat=True)
+        oldest = newest[HISTORY - 1 : HISTORY].first()
+        return found if oldest is None else found.filter(connected_at__gte=oldest)
 
 
 class WireFilter(admin.SimpleListFilter):
@@ -73,6 +91,18 @@ class WorkerFilter(admin.SimpleListFilter):
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         return queryset.filter(worker=uuid_of(self.value() or "")) if self.value() else queryset
+
+
+# What is asked of a column by its filter or by a link of ours.
+_LOOKUPS = ("exact", "id__exact", "in", "isnull", "gte", "lt")
+
+
+def is_filter(lookup: str, list_filter: Iterable[Any]) -> bool:
+    """Tell whether one of a list's filters asks for `lookup`."""
+    asked: set[str] = set()
+    for item in list_filter:
+        asked |= {f"{item}__{one}" for one in _LOOKUPS} if isinstance(item, str) else {item.parameter_name}
+    return lookup in asked
 
 
 def uuid_of(text: str) -> UUID | None:

@@ -24,6 +24,7 @@ WIRES = {
     "yishiting": "易事厅",
     "wechat": "WeChat",
 }
+REASON_FITS = f"At most {LONGEST_REASON} bytes, which are {LONGEST_REASON // 3} characters in Chinese."
 LIFETIMES = {"30": "30 days", "90": "90 days", "365": "1 year", "": "No end"}
 SCOPE_LABELS = {
     Scope.READ: "read: history and connections",
@@ -126,7 +127,8 @@ class CloseForm(forms.Form):
     reason = forms.CharField(
         initial="closed by the operator",
         widget=UnfoldAdminTextInputWidget(attrs={"maxlength": LONGEST_REASON}),
-        help_text="The client is told so: in the close frame, or as the last words of an answer that is streamed.",
+        help_text="The client is told so: in the close frame, or as the last words of an answer that is streamed. "
+        + REASON_FITS,
     )
     code = forms.TypedChoiceField(
         label="May it come back?",
@@ -139,7 +141,7 @@ class CloseForm(forms.Form):
         """Return the reason; one that a close frame cannot carry is refused."""
         reason: str = self.cleaned_data["reason"]
         if len(reason.encode()) > LONGEST_REASON:
-            raise forms.ValidationError(f"At most {LONGEST_REASON} bytes, which are {LONGEST_REASON // 3} in Chinese.")
+            raise forms.ValidationError(REASON_FITS)
         return reason
 
 

@@ -20,6 +20,7 @@ log = structlog.get_logger(__name__)
 EVERY = 2.0  # seconds between two looks at what has grown
 KEPT_FOR = timedelta(days=8)
 WAITING = 60  # minutes that are kept for a database that is away; of more the oldest are forgotten
+REMEMBERED = 1440  # minutes that a clock which was set back goes on with; one that is older begins anew
 _GROWING = ("connections", "messages", "answers", "errors", "first_words", "whole_answers")
 
 
@@ -78,6 +79,16 @@ class _Reading(msgspec.Struct, frozen=True):
     first_words: tuple[int, ...] = ()
     whole_answers: tuple[int, ...] = ()
 
+    def since(self, before: "_Reading") -> "_Reading":
+        """Return how much more it is than `before`."""
+        return _Reading(
+            self.messages - before.messages,
+            self.answers - before.answers,
+            self.errors - before.errors,
+            _growth(before.first_words, self.first_words),
+            _growth(before.whole_answers, self.whole_answers),
+        )
+
 
 class Minutes:
     """Writes what `metrics` counts, and how many `connections` there are, under this process's lease."""
@@ -98,6 +109,7 @@ class Minutes:
         self._clock = clock
         self._minute: tuple[int, UUID] | None = None  # the one that is being counted, and under which lease
         self._base = self._last = _Reading()  # as it began, and as of the last look
+        self._grown: dict[tuple[int, UUID], _Reading] = {}  # in each minute, for a clock that is set back to it
         self._waiting: dict[tuple[int, UUID], MinuteRow] = {}
         self._written: MinuteRow | None = None
 
@@ -135,21 +147,15 @@ class Minutes:
             if self._minute is not None and self._minute[1] == minute[1]:
                 self._note(self._minute, now)
                 self._last = now
-            self._base, self._minute = self._last, minute
+            self._base, self._minute = self._last.since(self._grown.get(minute, _Reading())), minute
         self._note(minute, now)
         self._last = now
 
     def _note(self, minute: tuple[int, UUID], now: _Reading) -> None:
-        base = self._base
-        row = MinuteRow(
-            *minute,
-            connections=self._connections(),
-            messages=now.messages - base.messages,
-            answers=now.answers - base.answers,
-            errors=now.errors - base.errors,
-            first_words=_growth(base.first_words, now.first_words),
-            whole_answers=_growth(base.whole_answers, now.whole_answers),
-        )
+        grown = self._grown[minute] = now.since(self._base)
+        if len(self._grown) > REMEMBERED:
+            del self._grown[next(iter(self._grown))]
+        row = MinuteRow(*minute, self._connections(), *msgspec.structs.astuple(grown))
         empty = MinuteRow(*minute, 0, 0, 0, 0, (), ())
         written = self._written if self._written and (self._written.at, self._written.worker) == minute else empty
         if row != self._waiting.get(minute, written):

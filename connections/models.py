@@ -114,6 +114,11 @@ class Connection(models.Model):
                 name="connection_live",
             ),
             models.Index(fields=["worker"], condition=models.Q(ended_at__isnull=True), name="connection_worker"),
+            models.Index(fields=["session"], condition=models.Q(ended_at__isnull=True), name="connection_session"),
+            models.Index(fields=["client"], condition=models.Q(ended_at__isnull=True), name="connection_client"),
+            models.Index(
+                fields=["-connected_at"], condition=models.Q(ended_at__isnull=True), name="connection_live_latest"
+            ),
             models.Index(fields=["-connected_at"], name="connection_latest"),
         ]
         permissions = [("broadcast_message", "Can broadcast to connections")]
@@ -183,6 +188,7 @@ class Minute(models.Model):
     whole_answers = models.JSONField(default=list)
 
     class Meta:
+        default_permissions = ()  # the dashboard alone shows them
         constraints = [models.UniqueConstraint(fields=["at", "worker"], name="minute_of_worker")]
         ordering = ["at"]
 

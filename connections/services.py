@@ -8,6 +8,7 @@ import secrets
 from collections.abc import Collection, Iterable
 from datetime import timedelta
 from functools import cache
+from itertools import islice
 from uuid import UUID
 
 from django.contrib.auth.hashers import check_password, make_password
@@ -27,6 +28,7 @@ DEFAULT_SCOPES = frozenset({Scope.READ, Scope.WRITE})
 EXCHANGED = "token service"  # the label of tokens that an application fetched with its secret
 EXCHANGED_FOR = timedelta(days=30)
 CLOSED_AT_ONCE = 200  # connections of one request to the processes
+NAMED = 10  # of the connections that are closed at once, in the audit trail
 EXCHANGED_TOKENS = 100  # of one application that are good at once; with one more the oldest is revoked
 
 
@@ -168,20 +170,36 @@ def _title(token: AccessToken) -> str:
 
 def close_connections(
     connections: Iterable[UUID], code: int, reason: str, *, by: Actor, application: Application | None = None
-) -> None:
-    """Have connections closed with `code` and `reason`, in whichever process; their rows tell when it is done.
+) -> bool:
+    """Have connections closed with `code` and `reason`, in whichever process; tell whether all were asked to.
 
-    The audit trail says whose they are, where they are those of an application.
+    Their rows tell when it is done. The audit trail says whose they are, where they are those of an application.
     """
     wanted = tuple(connections)
     if not wanted:
-        return
+        return True
     subject = f"connection {wanted[0]}" if len(wanted) == 1 else f"{len(wanted)} connections"
     if application is not None:
         subject += f" of {name_of(application)}"
-    record(Action.CLOSE, actor=by.name, user=by.user, subject=subject, details=f"{code}: {reason}")
-    for start in range(0, len(wanted), CLOSED_AT_ONCE):
-        signals.asked.send(sender=None, event=EndConnections(wanted[start : start + CLOSED_AT_ONCE], code, reason))
+    details = f"{code}: {reason}" if len(wanted) == 1 else f"{code}: {reason}; {_some_of(wanted)}"
+    # Recorded first: what cannot be recorded is not done.
+    record(Action.CLOSE, actor=by.name, user=by.user, subject=subject, details=details)
+    # Where the layer does not take one request, the next would wait for it as long again.
+    if all(_is_asked(wanted[at : at + CLOSED_AT_ONCE], code, reason) for at in range(0, len(wanted), CLOSED_AT_ONCE)):
+        return True
+    record(Action.CLOSE, actor=by.name, user=by.user, subject=subject, details="failed; some may have closed")
+    return False
+
+
+def _is_asked(connections: tuple[UUID, ...], code: int, reason: str) -> bool:
+    answers = signals.asked.send(sender=None, event=EndConnections(connections, code, reason))
+    return all(is_on_its_way for _, is_on_its_way in answers)
+
+
+def _some_of(connections: Collection[UUID]) -> str:
+    """Name connections as their list does, the first NAMED of them."""
+    named = ", ".join(str(uuid)[:8] for uuid in islice(connections, NAMED))
+    return named if len(connections) <= NAMED else f"{named} and {len(connections) - NAMED} more"
 
 
 @transaction.atomic

@@ -2,5 +2,5 @@
 
 from django.dispatch import Signal
 
-# Staff wants connections closed. Receivers get `event`, an EndConnections.
+# Staff wants connections closed. Receivers get `event`, an EndConnections, and return whether it is on its way.
 asked = Signal()

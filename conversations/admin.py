@@ -5,7 +5,7 @@ from uuid import UUID
 
 from django.contrib import admin
 from django.db import models, transaction
-from django.db.models import Count, F, Model, OuterRef, QuerySet, Subquery
+from django.db.models import Count, Model, OuterRef, QuerySet, Subquery
 from django.db.models.functions import Left
 from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
@@ -204,11 +204,13 @@ class ChatSessionAdmin(StaffAdmin):
         return [name for name in self.list_display if name != "shown_last" or may_read(request)]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[ChatSession]:
+        found: QuerySet[ChatSession] = super().get_queryset(request)
+        if not may_read(request):
+            return found
         last = Message.objects.filter(session=OuterRef("pk"), seq=OuterRef("last_seq")).annotate(
             start=Left("text", EXCERPT + 1)
         )
-        found: QuerySet[ChatSession] = super().get_queryset(request)
-        return found.annotate(last_text=Subquery(last.values("start")), message_count=F("last_seq"))
+        return found.annotate(last_text=Subquery(last.values("start")))
 
     @admin.display(description="session")
     def shown_session(self, session: ChatSession) -> str:

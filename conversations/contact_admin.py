@@ -17,8 +17,9 @@ from django.utils.text import Truncator
 from unfold.decorators import display
 from unfold.widgets import UnfoldAdminTextareaWidget
 
-from conversations import contacts, services, signals
+from conversations import services
 from conversations.filters import WIRES
+from conversations.forms import WordsField
 from conversations.models import ContactRequest
 from conversations.staff import StaffAdmin, may_read, moment
 from conversations.store import Refused, StoreError
@@ -31,7 +32,7 @@ STATES = {"Received": "warning", "Owner notified": "info", "Replied": "success",
 class ReplyForm(forms.Form):
     """What the owner says to the visitor."""
 
-    text = forms.CharField(
+    text = WordsField(
         label="Your reply",
         help_text="The visitor reads it at once if he is connected, else when he comes back.",
         max_length=REPLY,
@@ -89,11 +90,11 @@ class ContactRequestAdmin(StaffAdmin):
 
     @admin.action(description="Mark as replied", permissions=["change"])
     def mark_replied(self, request: HttpRequest, chosen: QuerySet[ContactRequest]) -> None:
-        self._move(request, chosen, contacts.mark_replied, "marked as replied")
+        self._move(request, chosen, services.mark_requests_replied, "marked as replied")
 
     @admin.action(description="Close", permissions=["change"])
     def close(self, request: HttpRequest, chosen: QuerySet[ContactRequest]) -> None:
-        self._move(request, chosen, contacts.close, "closed")
+        self._move(request, chosen, services.close_requests, "closed")
 
     def _move(
         self,
@@ -104,7 +105,6 @@ class ContactRequestAdmin(StaffAdmin):
     ) -> None:
         rows = list(chosen)
         moved = move([row.uuid for row in rows])
-        signals.changed.send(sender=None)
         for row in rows:
             self.log_change(request, row, f"{done.capitalize()}.")
         messages.success(request, f"{moved} {'request' if moved == 1 else 'requests'} {done}.")
@@ -146,7 +146,7 @@ class ContactRequestAdmin(StaffAdmin):
                 row.message.session.uuid,
                 form.cleaned_data["text"],
                 name=name,
-                contact=row.uuid,
+                contacts=(row.uuid,),
                 operator=request.user.pk,
                 seconds=settings.HOLD_IDLE,
             )

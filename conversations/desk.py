@@ -1,5 +1,6 @@
 """What the desk shows: the queue of conversations, and one of them as its operator reads it."""
 
+import re
 from datetime import datetime
 from typing import Any, Literal, assert_never
 from uuid import UUID
@@ -18,6 +19,7 @@ EXCERPT = 120  # characters of what was said last
 SEARCHED = 20_000  # newest messages, of all sessions, that are looked through for words
 FOUND = 500  # sessions that are found by them at most
 LINES = 100  # messages of a page of the transcript
+SHORT_UUID = re.compile("[0-9a-f]{8,32}")
 REQUESTS = 50  # contact requests of a session that are shown: the newest
 
 
@@ -37,6 +39,7 @@ class Conversation(msgspec.Struct, frozen=True):
     last_message_at: datetime
     waiting_since: datetime | None
     held_by: str
+    held_until: datetime | None
     is_mine: bool
     done_at: datetime | None
     last_words: str
@@ -71,9 +74,10 @@ class DeliveryView(msgspec.Struct, frozen=True):
 
 
 class RequestView(msgspec.Struct, frozen=True):
-    """A contact request of a session, and how its owner was told."""
+    """A contact request of a session, what it says in short, and how its owner was told."""
 
     uuid: UUID
+    text: str
     state: str
     state_label: str
     escalated: bool
@@ -84,7 +88,7 @@ class RequestView(msgspec.Struct, frozen=True):
 def queue(which: Which, operator: int, *, words: str = "", limit: int = 60) -> list[Conversation]:
     """Return at most `limit` conversations: those that wait first, longest first, then held ones, then the newest.
 
-    `words` are looked for in names and in the SEARCHED newest messages; a UUID finds its session.
+    `words` are looked for in names and in the SEARCHED newest messages; a UUID, or its beginning, finds its session.
     """
     found = _sessions(words.strip())
     match which:
@@ -134,7 +138,8 @@ def open_conversation(session: UUID, operator: int, before: int | None = None) -
 
 def requests(session: UUID) -> list[RequestView]:
     """Return the contact requests of a session, newest first."""
-    rows = list(ContactRequest.objects.filter(message__session__uuid=session).order_by("-created_at", "-id")[:REQUESTS])
+    found = ContactRequest.objects.filter(message__session__uuid=session).select_related("message")
+    rows = list(found.order_by("-created_at", "-id")[:REQUESTS])
     deliveries: dict[int, list[DeliveryView]] = {}
     for entry in OutboxEntry.objects.filter(message_id__in=[row.message_id for row in rows]).order_by("id"):
         deliveries.setdefault(entry.message_id, []).append(
@@ -143,6 +148,7 @@ def requests(session: UUID) -> list[RequestView]:
     return [
         RequestView(
             uuid=row.uuid,
+            text=_excerpt(row.message.text),
             state=row.state,
             state_label=row.get_state_display(),
             escalated=row.escalated,
@@ -160,21 +166,23 @@ def canned_replies() -> list[tuple[str, str]]:
 
 def _sessions(words: str) -> QuerySet[ChatSession]:
     """Return the sessions in which `words` occur, each with what was said last in it and what is asked of the owner."""
-    last = Message.objects.filter(session=OuterRef("pk"), seq=OuterRef("last_seq"))
+    # Not our own notices, which would hide what the visitor waits with.
+    last = Message.objects.filter(session=OuterRef("pk")).exclude(role=Message.Role.NOTICE).order_by("-seq")
     requests = ContactRequest.objects.filter(message__session=OuterRef("pk")).exclude(state=ContactRequest.State.CLOSED)
     found = ChatSession.objects.select_related("pipeline").annotate(
-        last_words=Subquery(last.annotate(start=Left("text", 2 * EXCERPT)).values("start")),
-        last_role=Subquery(last.values("role")),
+        last_words=Subquery(last.annotate(start=Left("text", 2 * EXCERPT)).values("start")[:1]),
+        last_role=Subquery(last.values("role")[:1]),
         request_state=Subquery(requests.order_by("-created_at", "-id").values("state")[:1]),
     )
     if not words:
         return found
-    if uuid := _uuid(words):
-        return found.filter(uuid=uuid)
     newest = Message.objects.order_by("-id").values("id")[:SEARCHED]
     said = Message.objects.order_by().filter(pk__in=newest, text__icontains=words)
     sessions = set(said.values_list("session_id", flat=True).distinct()[:FOUND])
-    return found.filter(Q(name__icontains=words) | Q(pk__in=sessions))
+    wanted = Q(name__icontains=words) | Q(pk__in=sessions)
+    if uuids := _uuids(words):
+        wanted |= Q(uuid__range=uuids)
+    return found.filter(wanted)
 
 
 def _waiting(found: QuerySet[ChatSession]) -> QuerySet[ChatSession]:
@@ -194,6 +202,7 @@ def _conversation(row: Any, operator: int) -> Conversation:
         last_message_at=row.last_message_at,
         waiting_since=row.waiting_since,
         held_by=row.held_by,
+        held_until=row.held_until,
         is_mine=row.holder_id == operator,
         done_at=row.done_at,
         last_words=_excerpt(row.last_words or ""),
@@ -207,8 +216,9 @@ def _excerpt(text: str) -> str:
     return words if len(words) <= EXCERPT else f"{words[: EXCERPT - 1]}…"
 
 
-def _uuid(words: str) -> UUID | None:
-    try:
-        return UUID(words)
-    except ValueError:
+def _uuids(words: str) -> tuple[UUID, UUID] | None:
+    """Return the first and the last UUID that begin as `words` say, as in "Visitor 1a2b3c4d"."""
+    digits = words.lower().removeprefix("visitor").strip().replace("-", "")
+    if not SHORT_UUID.fullmatch(digits):
         return None
+    return UUID(digits.ljust(32, "0")), UUID(digits.ljust(32, "f"))

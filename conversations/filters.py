@@ -1,5 +1,6 @@
 """Filters of the Sessions page; the choices are fixed, so no table is walked to find them."""
 
+from collections.abc import Iterable
 from typing import Any
 from uuid import UUID
 
@@ -40,6 +41,18 @@ class LanguageFilter(admin.SimpleListFilter):
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         return queryset.filter(language=self.value()) if self.value() else queryset
+
+
+# What is asked of a column by its filter or by a link of ours.
+_LOOKUPS = ("exact", "id__exact", "in", "isnull", "gte", "lt")
+
+
+def is_filter(lookup: str, list_filter: Iterable[Any]) -> bool:
+    """Tell whether one of a list's filters asks for `lookup`."""
+    asked: set[str] = set()
+    for item in list_filter:
+        asked |= {f"{item}__{one}" for one in _LOOKUPS} if isinstance(item, str) else {item.parameter_name}
+    return lookup in asked
 
 
 def uuid_of(text: str) -> UUID | None:

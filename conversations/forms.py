@@ -9,6 +9,13 @@ from conversations import contacts, matching, services
 from conversations.models import Document, Pipeline, Route
 
 
+class WordsField(forms.CharField):
+    """What somebody says; a line ends with one character, as it does on the wires, not with a browser's two."""
+
+    def to_python(self, value: Any) -> str:
+        return str(super().to_python(value)).replace("\r\n", "\n")
+
+
 class RouteForm(forms.ModelForm):  # type: ignore[type-arg]  # generic to mypy only
     """A route; it says what a route of its kind still needs."""
 

@@ -132,6 +132,8 @@ class ChatSession(models.Model):
     held_by = models.CharField(max_length=100, blank=True, default="", db_default="")
     held_since = models.DateTimeField(null=True, blank=True)
     held_until = models.DateTimeField(null=True, blank=True)
+    # The name that a page gave to the reply that was said last: said again, it is the same one.
+    last_reply = models.UUIDField(null=True, blank=True)
     # Since when a person is needed, or expected by the visitor of a session that one holds; null while nobody is.
     waiting_since = models.DateTimeField(null=True, blank=True)
     # When an operator was through with it; null again once more is said.
@@ -252,6 +254,7 @@ class Note(models.Model):
     created_at = models.DateTimeField()
 
     class Meta:
+        default_permissions = ()  # they belong to the desk
         ordering = ["created_at", "id"]
 
     def __str__(self) -> str:

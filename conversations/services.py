@@ -11,11 +11,12 @@ import msgspec
 from django.db import transaction
 from django.utils import timezone
 
-from conversations import contacts, signals
-from conversations.jobs import Handed, Hold, MarkDone, OperatorSays, Release
+from conversations import signals
+from conversations.contacts import State
+from conversations.jobs import Handed, Hold, MarkDone, OperatorSays, Release, SettleRequests
 from conversations.jobs.handover import NAME
 from conversations.knowledge import passages
-from conversations.models import ChatSession, Document, Note, OutboxEntry, Pipeline
+from conversations.models import ChatSession, Document, Message, Note, OutboxEntry, Pipeline
 from conversations.store import Refused, commit, unhurried
 from conversations.types import MessageStored, Outcome, StopRequested, StoredMessage
 
@@ -63,17 +64,19 @@ def reply_as_owner(
     text: str,
     *,
     name: str,
-    contact: UUID | None = None,
+    contacts: tuple[UUID, ...] = (),
     operator: int | None = None,
     seconds: float = 0.0,
+    uuid: UUID | None = None,
 ) -> StoredMessage:
     """Say `text` in a session for the owner, tell its open sockets, and return what was stored.
 
-    `contact` is the contact request that is replied to with it. An `operator` who holds the session does for another
-    `seconds`. Raises HeldByAnother where somebody else holds it, Refused where there is no such session, or a
-    StoreError. Not to be called inside a transaction: what is told must be committed.
+    `contacts` are the contact requests that are replied to with it. An `operator` who holds the session does for
+    another `seconds`. Said again under the same `uuid` as the last reply, it is the same one.
+    Raises HeldByAnother where somebody else holds it, Refused where there is no such session, or a StoreError. Not to
+    be called inside a transaction: what is told must be committed.
     """
-    (result,) = commit([OperatorSays(session, text, name, contact, operator, seconds)])
+    (result,) = commit([OperatorSays(session, text, name, contacts, operator, seconds, uuid)])
     if isinstance(result, Exception):
         raise result
     stored: StoredMessage = result
@@ -81,12 +84,13 @@ def reply_as_owner(
     return stored
 
 
-def take_over(session: UUID, operator: int, name: str, *, seconds: float) -> None:
+def take_over(session: UUID, operator: int, name: str, *, seconds: float, over: bool = False) -> None:
     """Give a session to an operator, for `seconds` since the last thing he does; the bot is silent from now on.
 
-    Raises HeldByAnother, whose text names who has it, Refused where there is no such session, or a StoreError.
+    With `over` also where somebody else has it. Raises HeldByAnother, whose text names who has it, Refused where there
+    is no such session, or a StoreError.
     """
-    handed = _hand(Hold(session, operator, name, seconds))
+    handed = _hand(Hold(session, operator, name, seconds, over))
     for turn in handed.running:  # first: what a turn says after the notice comes from one that did not hear of it
         signals.said.send(sender=None, event=StopRequested(session, turn, Outcome.HANDED))
     _tell(handed)
@@ -118,18 +122,35 @@ def add_note(session: UUID, author: str, text: str) -> None:
     signals.changed.send(sender=None)
 
 
-def close_request(request: UUID) -> None:
-    """Close a contact request, replied to or not."""
-    contacts.close([request])
+def mark_requests_replied(requests: Collection[UUID]) -> int:
+    """Note that the owner replied to contact requests, as by telephone; return how many that moved."""
+    return _settle(SettleRequests(tuple(requests), State.REPLIED))
+
+
+def close_requests(requests: Collection[UUID]) -> int:
+    """Close contact requests, replied to or not; return how many were open."""
+    return _settle(SettleRequests(tuple(requests), State.CLOSED))
+
+
+def _settle(job: SettleRequests) -> int:
+    (moved,) = commit([job])
+    if isinstance(moved, Exception):
+        raise moved
     signals.changed.send(sender=None)
+    return int(moved)
 
 
 def retry_delivery(entry: int, session: UUID) -> bool:
     """Have an outbox entry of a session tried again now; False where somebody was told, or it is not that session's."""
-    found = OutboxEntry.objects.filter(pk=entry, message__session__uuid=session)
-    due = found.exclude(state=OutboxEntry.State.SENT, error="")
-    if not due.update(state=OutboxEntry.State.WAITING, due_at=timezone.now(), ended_at=None):
-        return False
+    with transaction.atomic():
+        # Locked first: looked at before, it might be delivered meanwhile.
+        found = OutboxEntry.objects.select_for_update().filter(pk=entry).first()
+        if found is None or not Message.objects.filter(pk=found.message_id, session__uuid=session).exists():
+            return False
+        if found.state == OutboxEntry.State.SENT and not found.error:
+            return False
+        found.state, found.due_at, found.ended_at = OutboxEntry.State.WAITING, timezone.now(), None
+        found.save(update_fields=["state", "due_at", "ended_at"])
     signals.changed.send(sender=None)
     return True
 

@@ -1,6 +1,7 @@
 """Fixtures that every test may ask for: real databases, real servers."""
 
 import os
+import signal
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -19,6 +20,9 @@ Serve = Callable[..., AbstractContextManager[GatewayProcess]]
 # A machine that is busy is no fault of the code.
 hypothesis.settings.register_profile("suite", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
 hypothesis.settings.load_profile("suite")
+
+# A suite in the background may have been told to ignore Ctrl-C, and the programs that it starts would ignore it too.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 _MEASURED = os.environ.get(MEASURED, "")

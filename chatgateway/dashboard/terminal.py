@@ -52,12 +52,12 @@ def _workers(workers: Sequence[WorkerStatus]) -> Iterator[str]:
         yield "No worker runs."
         return
     width = max(len(_name(one)) for one in workers)
-    yield f"{'Worker':<{width}}  State  Since                 Beat  Connections"
+    yield f"{'Worker':<{width}}  State  Since                Heartbeats  Connections"
     for one in workers:
         state = "ended" if one.worker.ended_at else "live"
         since = timezone.localtime(one.worker.started_at)
         place = f"{_name(one):<{width}}  {state:<5}  {since:%Y-%m-%d %H:%M:%S}"
-        yield f"{place}  {one.worker.beat:>6}  {one.connections:>11}"
+        yield f"{place}  {one.worker.beat:>10}  {one.connections:>11}"
 
 
 def _name(one: WorkerStatus) -> str:

@@ -1,7 +1,8 @@
 """The desk: the queue of conversations, one of them, and what an operator does in it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, ParamSpec, get_args
+from urllib.parse import urlencode
 from uuid import UUID
 
 from django import forms
@@ -13,17 +14,22 @@ from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import render
 from django.views.decorators.http import require_GET, require_POST
 
-from chatgateway.desk.reach import chips_of, reach_of
+from chatgateway.desk.reach import carries, chips_of, reach_of
+from chatgateway.roles import may_work_at_the_desk
 from connections.forms import WIRES
 from connections.selectors import present_in
 from conversations import desk as conversations
 from conversations import services
-from conversations.store import Refused, StoreError
+from conversations.forms import WordsField
+from conversations.store import OutcomeUnknown, Refused, StoreError
 from integrations.capabilities import CAPABILITIES, Capabilities
 
 TEXT = 5000  # characters that an operator may say at once
 WORDS = 100  # of a search
-PERMISSIONS = ("conversations.answer_session", "conversations.view_message")
+QUEUE = 60  # conversations that are listed
+OPEN_REQUESTS = ("received", "notified")
+TAKE_FROM_OTHERS = "conversations.change_chatsession"  # who is away must not block a visitor for ever
+UNKNOWN = "It is not known whether that was done. Please do it again: a reply arrives once."
 TABS: tuple[tuple[conversations.Which, str], ...] = (
     ("open", "Open"),
     ("waiting", "Waiting"),
@@ -39,7 +45,7 @@ def for_operators(view: Callable[..., HttpResponse]) -> Any:
     """Let in whoever may answer visitors."""
 
     def guarded(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
-        if not request.user.has_perms(PERMISSIONS):
+        if not may_work_at_the_desk(request):
             raise PermissionDenied
         return view(request, *args, **kwargs)
 
@@ -81,21 +87,27 @@ def canned(request: HttpRequest) -> HttpResponse:
 
 
 def _queue(request: HttpRequest) -> dict[str, Any]:
-    asked = request.GET.get("which", "open")
-    which: conversations.Which = next((name for name in get_args(conversations.Which) if name == asked), "open")
-    words = request.GET.get("q", "").replace("\0", "")[:WORDS].strip()
+    asked = _asked(request)
     operator = _operator(request)
     counts = conversations.counts(operator.pk)
     return {
-        "which": which,
-        "words": words,
-        "query": request.GET.urlencode(),
+        **asked,
         "tabs": [(name, title, getattr(counts, name, 0)) for name, title in TABS],
         "counts": counts,
-        "queue": conversations.queue(which, operator.pk, words=words),
+        "queue": conversations.queue(asked["which"], operator.pk, words=asked["words"], limit=QUEUE),
+        "longest": QUEUE,
         "wires": WIRES,
         "chosen": request.GET.get("chosen", ""),
     }
+
+
+def _asked(request: HttpRequest) -> dict[str, Any]:
+    """Return which conversations are asked for, and the query that asks so."""
+    asked = request.GET.get("which", "open")
+    which: conversations.Which = next((name for name in get_args(conversations.Which) if name == asked), "open")
+    words = request.GET.get("q", "").replace("\0", "")[:WORDS].strip()
+    query = urlencode({"which": which, "q": words} if words else {"which": which})
+    return {"which": which, "words": words, "query": query}
 
 
 def _conversation(request: HttpRequest, session: UUID) -> dict[str, Any]:
@@ -105,16 +117,25 @@ def _conversation(request: HttpRequest, session: UUID) -> dict[str, Any]:
         raise Http404
     found = opened.conversation
     can = CAPABILITIES.get(found.wire, Capabilities())
+    requests = conversations.requests(session)
     return {
+        **_asked(request),
         "conversation": found,
+        "may_take_over": request.user.has_perm(TAKE_FROM_OTHERS),
         "chosen": str(session),
         "transcript": opened.transcript,
-        "requests": conversations.requests(session),
+        "requests": requests,
+        "open_requests": len(_open(requests)),
         "present": present_in(session, found.wire, found.name),
         "wire": WIRES.get(found.wire, found.wire),
         "reach": reach_of(can),
+        "carries": carries(can),
         "chips": chips_of(can),
     }
+
+
+def _open(requests: Iterable[conversations.RequestView]) -> tuple[UUID, ...]:
+    return tuple(found.uuid for found in requests if found.state in OPEN_REQUESTS)
 
 
 def _is_place(text: str) -> bool:
@@ -127,13 +148,14 @@ def _is_place(text: str) -> bool:
 class Words(forms.Form):
     """What an operator says or notes."""
 
-    text = forms.CharField(
+    text = WordsField(
         max_length=TEXT,
         error_messages={
             "required": "There is nothing to send.",
-            "max_length": f"Please keep it below {TEXT} characters.",
+            "max_length": f"That are more than {TEXT} characters.",
         },
     )
+    uuid = forms.UUIDField(required=False)
 
 
 @for_operators
@@ -147,6 +169,8 @@ def act(request: HttpRequest, session: UUID, deed: str) -> HttpResponse:
         do(request, session)
     except forms.ValidationError as error:
         return JsonResponse({"error": " ".join(error.messages)}, status=409)
+    except OutcomeUnknown:
+        return JsonResponse({"error": UNKNOWN}, status=409)
     except (Refused, StoreError) as error:
         return JsonResponse({"error": str(error)}, status=409)
     return HttpResponse(status=204)
@@ -154,7 +178,8 @@ def act(request: HttpRequest, session: UUID, deed: str) -> HttpResponse:
 
 def _take(request: HttpRequest, session: UUID) -> None:
     operator = _operator(request)
-    services.take_over(session, operator.pk, _name(operator), seconds=settings.HOLD_IDLE)
+    over = bool(request.POST.get("over")) and operator.has_perm(TAKE_FROM_OTHERS)
+    services.take_over(session, operator.pk, _name(operator), seconds=settings.HOLD_IDLE, over=over)
 
 
 def _back(request: HttpRequest, session: UUID) -> None:
@@ -163,19 +188,20 @@ def _back(request: HttpRequest, session: UUID) -> None:
 
 def _reply(request: HttpRequest, session: UUID) -> None:
     operator = _operator(request)
-    contact = request.POST.get("contact", "")
+    words = _words(request)
     services.reply_as_owner(
         session,
-        _words(request),
+        words["text"],
         name=_name(operator),
-        contact=_request_of(session, contact) if contact else None,
+        contacts=_open(conversations.requests(session)),
         operator=operator.pk,
         seconds=settings.HOLD_IDLE,
+        uuid=words["uuid"],
     )
 
 
 def _note(request: HttpRequest, session: UUID) -> None:
-    services.add_note(session, _name(_operator(request)), _words(request))
+    services.add_note(session, _name(_operator(request)), _words(request)["text"])
 
 
 def _done(request: HttpRequest, session: UUID) -> None:
@@ -183,7 +209,7 @@ def _done(request: HttpRequest, session: UUID) -> None:
 
 
 def _close_request(request: HttpRequest, session: UUID) -> None:
-    services.close_request(_request_of(session, request.POST.get("contact", "")))
+    services.close_requests([_request_of(session, request.POST.get("contact", ""))])
 
 
 def _retry(request: HttpRequest, session: UUID) -> None:
@@ -203,12 +229,11 @@ _DEEDS: dict[str, Callable[[HttpRequest, UUID], None]] = {
 }
 
 
-def _words(request: HttpRequest) -> str:
+def _words(request: HttpRequest) -> dict[str, Any]:
     form = Words(request.POST)
     if not form.is_valid():
-        raise forms.ValidationError(list(form.errors["text"]))
-    text: str = form.cleaned_data["text"]
-    return text
+        raise forms.ValidationError([fault for faults in form.errors.values() for fault in faults])
+    return form.cleaned_data
 
 
 def _request_of(session: UUID, uuid: str) -> UUID:

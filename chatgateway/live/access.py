@@ -11,6 +11,7 @@ from django.http import HttpRequest, parse_cookie
 from django.utils.crypto import constant_time_compare, salted_hmac
 
 from chatgateway.live.events import What
+from chatgateway.roles import AT_THE_DESK
 from connections.auth import origin_allowed
 from integrations.admission import own_host
 from integrations.parts import WireOptions
@@ -21,8 +22,7 @@ TO_WATCH: dict[What, str] = {
     "connections": "connections.view_connection",
     "conversations": "conversations.view_chatsession",
 }
-TO_FOLLOW = frozenset({"conversations.answer_session", "conversations.view_message"})
-_ASKED = TO_FOLLOW.union(TO_WATCH.values())
+_ASKED = AT_THE_DESK.union(TO_WATCH.values())
 
 
 class Staff(msgspec.Struct, frozen=True):

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Any, assert_never
 from uuid import UUID
 
-from chatgateway.live.access import TO_FOLLOW, TO_WATCH, Staff, is_page_token, own_page, session_key, staff_of
+from chatgateway.live.access import TO_WATCH, Staff, is_page_token, own_page, session_key, staff_of
 from chatgateway.live.events import Changed, StaffTopic, What
 from chatgateway.live.protocol import (
     Delta,
@@ -21,6 +21,7 @@ from chatgateway.live.protocol import (
     parse,
     serialise,
 )
+from chatgateway.roles import AT_THE_DESK
 from connections.hub import Membership
 from conversations import selectors
 from conversations.store import StoreFull, StoreUnavailable
@@ -115,7 +116,7 @@ class LiveConsumer(GatewayConsumer):
                 continue  # the database is away or overrun: nothing is known to have changed
             if staff is None:
                 raise _unauthorized()
-            used = {TO_WATCH[what] for what in self.watched} | (TO_FOLLOW if self.followed else set())
+            used = {TO_WATCH[what] for what in self.watched} | (AT_THE_DESK if self.followed else set())
             if not staff.is_staff or not used <= staff.permissions:
                 raise WireError("Forbidden", close_code=NOT_ALLOWED, status=403)
             self.staff = staff
@@ -152,14 +153,12 @@ class LiveConsumer(GatewayConsumer):
         if lacking := sorted(asked - allowed):
             raise WireError(f"You may not see {' and '.join(lacking)}")
 
-    async def _follow(self, session: UUID | None) -> None:
+    async def _follow(self, session: UUID) -> None:
         """Tell of one conversation from now on; first how far it is, for what was said while the page was made."""
         if self.followed is not None:
             self.leave(self.followed)
             self.followed = None
-        if session is None:
-            return
-        if not self.staff.permissions >= TO_FOLLOW:
+        if not self.staff.permissions >= AT_THE_DESK:
             raise WireError("You may not read conversations")
         followed = self.followed = self.join(SessionTopic(session), _tell)
         await self.parts.hub.ready()

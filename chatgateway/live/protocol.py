@@ -2,7 +2,7 @@
 
     {"type":"open","token":…}              ─►  {"type":"ready"}
     {"type":"watch","what":[…]}            ─►  {"type":"changed","what":…}, at once and whenever it is
-    {"type":"follow","session":uuid|null}  ─►  {"type":"stored","session":…,"seq":n}, at once and with each message
+    {"type":"follow","session":uuid}       ─►  {"type":"stored","session":…,"seq":n}, at once and with each message
                                                {"type":"delta","turn":id,"text":…}, an answer so far
     {"type":"ping"}                        ─►  {"type":"pong"}
 
@@ -34,9 +34,9 @@ class Watch(msgspec.Struct, frozen=True, tag_field="type", tag="watch"):
 
 
 class Follow(msgspec.Struct, frozen=True, tag_field="type", tag="follow"):
-    """The conversation that the page shows, in place of the one before; None for none."""
+    """The conversation that the page shows, in place of the one before."""
 
-    session: UUID | None
+    session: UUID
 
 
 class Ping(msgspec.Struct, frozen=True, tag_field="type", tag="ping"):

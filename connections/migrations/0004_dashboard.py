@@ -36,6 +36,18 @@ class Migration(migrations.Migration):
             name='client',
             field=models.CharField(blank=True, db_default='', default='', max_length=300),
         ),
+        migrations.AddIndex(
+            model_name='connection',
+            index=models.Index(condition=models.Q(('ended_at__isnull', True)), fields=['session'], name='connection_session'),
+        ),
+        migrations.AddIndex(
+            model_name='connection',
+            index=models.Index(condition=models.Q(('ended_at__isnull', True)), fields=['client'], name='connection_client'),
+        ),
+        migrations.AddIndex(
+            model_name='connection',
+            index=models.Index(condition=models.Q(('ended_at__isnull', True)), fields=['-connected_at'], name='connection_live_latest'),
+        ),
         migrations.CreateModel(
             name='Minute',
             fields=[
@@ -50,6 +62,7 @@ class Migration(migrations.Migration):
                 ('whole_answers', models.JSONField(default=list)),
             ],
             options={
+                'default_permissions': (),
                 'ordering': ['at'],
                 'constraints': [models.UniqueConstraint(fields=('at', 'worker'), name='minute_of_worker')],
             },

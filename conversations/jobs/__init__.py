@@ -8,6 +8,7 @@ from conversations.jobs.handover import Handed, HeldByAnother, Hold, MarkDone, R
 from conversations.jobs.operators import OperatorSays
 from conversations.jobs.outbox import ClaimOutbox, Letter, SettleOutbox
 from conversations.jobs.questions import IDEMPOTENT_FOR, OPEN_TURNS, Accept, IdReused, QueueFull
+from conversations.jobs.requests import SettleRequests
 from conversations.jobs.resets import Reset
 from conversations.jobs.turns import Begin, Finish, Finished, GiveUp, SavePartial, TakeOver
 
@@ -32,5 +33,6 @@ __all__ = [
     "Reset",
     "SavePartial",
     "SettleOutbox",
+    "SettleRequests",
     "TakeOver",
 ]

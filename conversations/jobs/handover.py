@@ -42,7 +42,8 @@ class Handed(msgspec.Struct, frozen=True):
 class Hold(ConversationJob, msgspec.Struct, frozen=True):
     """Take a session over from the bot, for `seconds` since the last thing that is done; the result is a Handed.
 
-    Refused as HeldByAnother, or where there is no such session. Who holds it already may ask again.
+    Refused as HeldByAnother, or where there is no such session. Who holds it already may ask again; with `over` it is
+    taken from whoever has it. A visitor who was promised an answer waits for the person from then on.
     """
 
     rank: ClassVar[int] = 32
@@ -50,6 +51,7 @@ class Hold(ConversationJob, msgspec.Struct, frozen=True):
     holder: int
     name: str
     seconds: float
+    over: bool = False
 
     @classmethod
     def sessions(cls, jobs: Sequence["Hold"]) -> Iterable[int]:
@@ -67,16 +69,20 @@ class Hold(ConversationJob, msgspec.Struct, frozen=True):
             return Refused("There is no such session.")
         now = timezone.now()
         row = ChatSession.objects.get(pk=session.id)
-        if row.held_since is not None and row.holder_id != self.holder:
+        # Nobody has it where the holder's account is gone.
+        is_others = row.held_since is not None and row.holder_id is not None and row.holder_id != self.holder
+        if is_others and not self.over:
             return HeldByAnother(f"{row.held_by} has this conversation.")
         row.held_until = now + timedelta(seconds=self.seconds)
-        if row.held_since is not None:
+        if row.held_since is not None and row.holder_id == self.holder:
             row.save(update_fields=["held_until"])
             return Handed(None)
         row.holder_id, row.held_by, row.held_since = self.holder, self.name[:NAME], now
         row.save(update_fields=["holder", "held_by", "held_since", "held_until"])
         _record("take-over", row.held_by, self.holder, session)
         session.is_held = True
+        if session.open_turns:
+            session.wait(rows.adapt_time(now))
         turns = TurnRow.objects.filter(session_id=session.id, state=TurnRow.State.RUNNING).order_by("id")
         running = tuple(turns.values_list("id", flat=True))
         turns.update(outcome=Outcome.HANDED.value)
@@ -87,6 +93,7 @@ class Hold(ConversationJob, msgspec.Struct, frozen=True):
 class Release(ConversationJob, msgspec.Struct, frozen=True):
     """Give a session back to the bot; the result is a Handed. Whoever does not hold it is refused as HeldByAnother.
 
+    Who waits for a person does so still: the bot does not answer what was said to one.
     Without a `holder` it is the gateway, which gives back what nobody has touched since `held_until`.
     """
 
@@ -114,8 +121,6 @@ class Release(ConversationJob, msgspec.Struct, frozen=True):
             return Handed(None)
         if self.holder is not None and row.holder_id != self.holder:
             return HeldByAnother(f"{row.held_by} has this conversation.")
-        if self.holder is not None:
-            session.wait_no_more()
         return Handed(_give_back(session, row, self.holder))
 
 

@@ -13,25 +13,27 @@ from conversations.jobs import sessions
 from conversations.jobs.handover import NAME, HeldByAnother
 from conversations.jobs.sessions import ConversationJob, Locked, LockedSession
 from conversations.jobs.unasked import say
-from conversations.models import ChatSession
+from conversations.models import ChatSession, Message
+from conversations.selectors import stored_message
 from conversations.store import Refused
 from conversations.types import Role, StoredMessage
 
 
 class OperatorSays(ConversationJob, msgspec.Struct, frozen=True):
-    """Store an operator's words in a session; the result is the StoredMessage. `contact` is replied to with it.
+    """Store an operator's words in a session; the result is the StoredMessage. `contacts` are replied to with it.
 
-    Where he holds the session, he does for another `seconds`. Refused as HeldByAnother, or where there is no such
-    session.
+    `uuid` names them: said again under the name of the last ones, they are the same. Where he holds the session, he
+    does for another `seconds`. Refused as HeldByAnother, or where there is no such session.
     """
 
     rank: ClassVar[int] = 35
     session: UUID
     text: str
     name: str
-    contact: UUID | None = None
+    contacts: tuple[UUID, ...] = ()
     operator: int | None = None
     seconds: float = 0.0
+    uuid: UUID | None = None
 
     @classmethod
     def sessions(cls, jobs: Sequence["OperatorSays"]) -> Iterable[int]:
@@ -48,12 +50,15 @@ class OperatorSays(ConversationJob, msgspec.Struct, frozen=True):
         if session is None:
             return Refused("There is no such session.")
         row = ChatSession.objects.get(pk=session.id)
+        if self.uuid is not None and row.last_reply == self.uuid:
+            said = Message.objects.filter(session_id=session.id, role=Message.Role.OPERATOR)
+            return stored_message(said.select_related("session", "question").latest("seq"))
         if row.held_since is not None:
             if row.holder_id != self.operator:
                 return HeldByAnother(f"{row.held_by} has this conversation.")
             row.held_until = timezone.now() + timedelta(seconds=self.seconds)
-            row.save(update_fields=["held_until"])
+        row.last_reply = self.uuid
+        row.save(update_fields=["held_until", "last_reply"])
         session.wait_no_more()
-        if self.contact is not None:
-            contacts.mark_replied([self.contact])
+        contacts.mark_replied(self.contacts)
         return say(session, row, Role.OPERATOR, self.text, self.name[:NAME])

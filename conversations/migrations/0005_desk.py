@@ -36,6 +36,7 @@ class Migration(migrations.Migration):
                 ('created_at', models.DateTimeField()),
             ],
             options={
+                'default_permissions': (),
                 'ordering': ['created_at', 'id'],
             },
         ),
@@ -47,6 +48,11 @@ class Migration(migrations.Migration):
             model_name='chatsession',
             name='done_at',
             field=models.DateTimeField(blank=True, null=True),
+        ),
+        migrations.AddField(
+            model_name='chatsession',
+            name='last_reply',
+            field=models.UUIDField(blank=True, null=True),
         ),
         migrations.AddField(
             model_name='chatsession',

@@ -11,7 +11,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from connections import selectors as connection_selectors
-from connections.audit import Action, record
+from connections.audit import Action, note
 from connections.auth import Principal, Scope, may, visitor_of
 from conversations import selectors
 from conversations.jobs import Reset
@@ -197,8 +197,8 @@ class BroadcastView(PipelineView):
         audience = Audience((pipeline.uuid,), kinds)
         recipients = await self.parts.store.read(audience.count)
         # Recorded first: what cannot be recorded is not done.
-        await self.parts.store.read(
-            record,
+        await note(
+            self.parts.store,
             Action.BROADCAST,
             actor=principal.application or OPEN_ACCESS,
             subject=f"{pipeline.name}; {' and '.join(kinds)} sessions",

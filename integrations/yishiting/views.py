@@ -66,7 +66,7 @@ class BodyParser(BaseParser):
 
 
 class AnswerStream(StreamingHttpResponse):
-    """A streamed answer. `aclose` gives up what it holds, also where it was never begun."""
+    """A streamed answer, which takes over what is `held`. `aclose` gives it up, also where it was never begun."""
 
     def __init__(self, events: AsyncIterator[bytes], held: AsyncExitStack, trace: str) -> None:
         super().__init__(
@@ -74,7 +74,7 @@ class AnswerStream(StreamingHttpResponse):
             content_type="text/event-stream; charset=utf-8",
             headers={**STREAM_HEADERS, "X-Trace-ID": trace},
         )
-        self._held = held
+        self._held = held.pop_all()
 
     async def aclose(self) -> None:
         """Leave the answer; the last to leave stops it."""
@@ -133,14 +133,14 @@ class ChatView(CallView):
         until = _deadline()
         principal = await self.principal(request, Scope.WRITE)
         question = await self.question(request, principal, protocol.STREAMED)
-        held = AsyncExitStack()
-        following = await held.enter_async_context(asked(self.parts, question))
         peer = Peer(request.scope, self.parts.options.trusted_proxies)  # type: ignore[attr-defined]  # Django's own
-        live = held.enter_context(
-            listed(self.parts.registry, peer, question, size=len(request.data), break_off=following.break_off)
-        )
-        trace = trace_of(following.answer_id, caller_of(principal))
-        return AnswerStream(_events(following, live, until), held, str(trace))
+        async with AsyncExitStack() as held:
+            following = await held.enter_async_context(asked(self.parts, question))
+            live = held.enter_context(
+                listed(self.parts.registry, peer, question, size=len(request.data), break_off=following.break_off)
+            )
+            trace = trace_of(following.answer_id, caller_of(principal))
+            return AnswerStream(_events(following, live, until), held, str(trace))
 
 
 class SyncView(CallView):

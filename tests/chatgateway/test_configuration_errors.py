@@ -1,13 +1,12 @@
 """What is set wrongly is one clear sentence for who started the gateway."""
 
 import socket
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-from tests.support.environment import ROOT, plain_environment
+from tests.support import forking
+from tests.support.environment import plain_environment
 from tests.support.server import Templates
 from tests.support.waiting import free_port
 
@@ -28,17 +27,8 @@ def serve(data_dir: Path, **changes: str) -> str:
 
 def refused(*arguments: str, data_dir: Path, **changes: str) -> str:
     """Run a command of manage.py, which must fail, and return its one sentence."""
-    done = subprocess.run(
-        [sys.executable, "manage.py", *arguments],
-        cwd=ROOT,
-        env=plain_environment(data_dir, **{"PORT": str(free_port()), **changes}),
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=40,
-    )
-    assert done.returncode not in {0, None}
+    done = forking.run(arguments, plain_environment(data_dir, **{"PORT": str(free_port()), **changes}), timeout=40)
+    assert done.returncode != 0
     lines = (done.stdout + done.stderr).strip().splitlines()
     assert len(lines) == 1, f"more than a sentence:\n{done.stdout}{done.stderr}"
     assert lines[0].startswith("Configuration error: ")

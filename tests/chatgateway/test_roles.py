@@ -301,6 +301,10 @@ def test_pages_of_accounts_ask_little_of_the_database(django_assert_max_num_quer
             assert client.get(url).status_code == 200
 
 
+def test_what_no_page_asks_for_is_given_to_nobody() -> None:
+    assert not Permission.objects.filter(content_type__model__in=["note", "minute"]).exists()
+
+
 def test_a_start_gives_a_group_what_it_lacks_and_takes_nothing_away(
     django_assert_max_num_queries: DjangoAssertNumQueries,
 ) -> None:

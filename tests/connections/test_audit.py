@@ -13,8 +13,10 @@ from django.urls import reverse
 from django.utils import timezone
 
 from connections import services
-from connections.audit import Action, Actor, name_of, record, record_each
+from connections.audit import PURGED_AT_ONCE, Action, Actor, name_of, purge, record, record_each
 from connections.models import AccessToken, Application, AuditEntry, HubClient
+from conversations.store import Store
+from tests.conversations.conftest import Database
 
 pytestmark = pytest.mark.django_db
 
@@ -123,8 +125,11 @@ def test_connections_that_are_closed_are_counted_with_code_and_reason(applicatio
     services.close_connections([], 4003, "nobody", by=ANN)
     assert trail() == [
         ("connections closed", "ann", f"connection {first}", "1013: upkeep"),
-        ("connections closed", "ann", f"2 connections of {name_of(application)}", "4003: unwanted"),
-    ]
+        (
+            "connections closed", "ann", f"2 connections of {name_of(application)}",
+            f"4003: unwanted; {str(first)[:8]}, {str(second)[:8]}",
+        ),
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -139,6 +144,22 @@ def test_each_name_that_changes_hands_is_recorded(act: Callable[..., int], actio
     assert sorted(trail()) == [(action, "ann", "/a", ""), (action, "ann", "/b", "")]
     assert act([client.pk for client in clients], by=ANN) == 0
     assert len(trail()) == 2
+
+
+async def test_what_is_older_than_it_goes_back_is_forgotten_piece_by_piece(real_database: Database) -> None:
+    now = timezone.now()
+    actor = str(uuid4())  # of this test's own
+    store = Store()
+
+    def build() -> None:
+        for days, count in ((400, PURGED_AT_ONCE + 1), (300, 2)):
+            at = now - timedelta(days=days)
+            AuditEntry.objects.bulk_create(AuditEntry(at=at, action="reset", actor=actor) for _ in range(count))
+
+    await store.read(build)
+    await purge(store, timedelta(days=365))
+    assert await store.read(AuditEntry.objects.filter(actor=actor).count) == 2
+    await store.stop()
 
 
 def test_the_trail_is_filtered_searched_and_changed_by_nobody(admin_client: Client) -> None:

@@ -113,6 +113,25 @@ async def test_what_was_counted_before_a_minute_s_end_belongs_to_it(process: Pro
     assert process.messages() == {0: 11, 60: 100}
 
 
+@pytest.mark.parametrize("ahead", [60, 3600])
+async def test_a_minute_goes_on_where_the_clock_is_set_back_to_it(process: Process, ahead: int) -> None:
+    process.metrics.first_words.observe(0.5)
+    process.say()
+    await process.flush_at(10)
+    process.say(10)
+    await process.flush_at(ahead)
+    process.metrics.first_words.observe(0.5)
+    process.say(100)
+    await process.flush_at(20)
+    process.say(1000)
+    await process.flush_at(30)
+    await process.flush_at(ahead + 10)
+    process.say(10_000)
+    await process.flush_at(ahead + 20)
+    assert process.messages() == {0: 1011, ahead: 10_100}
+    assert [sum(row.first_words) for row in process.shelf.rows.values()] == [1, 1]
+
+
 async def test_who_only_stays_is_counted_in_every_minute_and_nobody_in_none(process: Process) -> None:
     await process.flush_at(0)
     assert process.shelf.rows == {}

@@ -59,6 +59,7 @@ async def test_what_is_over_does_not_grow_any_more(start: Start) -> None:
     hub.publish(Talk(), Said(None, "seven grows", part_of=7))
     hub.publish(Talk(), Said(1, "it is over", ends=8))
     hub.publish(Talk(), Said(None, "seven is late", part_of=7))
+    hub.publish(Talk(), Said(None, "eight is late", part_of=8))
     hub.publish(Talk(), Said(None, "nine grows", part_of=9))
     hub.publish(Talk(), Said(None, "part of nothing"))
     assert member.told == ["seven grows", "it is over", "nine grows", "part of nothing"]

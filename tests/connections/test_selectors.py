@@ -8,7 +8,16 @@ import pytest
 from pytest_django import DjangoAssertNumQueries
 
 from connections.models import Connection, HubClient, Worker
-from connections.selectors import is_connected, live_among, live_connections, live_count, live_statistics, live_workers
+from connections.selectors import (
+    PRESENT,
+    is_connected,
+    live_among,
+    live_connections,
+    live_count,
+    live_statistics,
+    live_workers,
+    present_in,
+)
 
 pytestmark = pytest.mark.django_db
 
@@ -67,6 +76,26 @@ def test_a_pipelines_sockets_are_listed_oldest_first() -> None:
     assert [row.connection_id for row in listed] == [early.uuid, late.uuid]
     assert (listed[0].session_type, listed[0].created_at) == ("person", NOON)
     assert listed[0].last_active == NOON + timedelta(minutes=5)
+
+
+def test_who_is_in_a_session_is_told_oldest_first() -> None:
+    session = uuid4()
+    connect(session=session, client="late", connected_at=NOON + timedelta(minutes=1))
+    connect(session=session, client="early")
+    connect(session=session, client="gone", ended_at=NOON)
+    connect(session=uuid4(), client="elsewhere")
+    assert [present.client for present in present_in(session, "contact", "whoever")] == ["early", "late"]
+    for _ in range(PRESENT):
+        connect(session=session)
+    assert len(present_in(session, "contact", "")) == PRESENT
+
+
+def test_on_the_hub_a_conversation_s_client_is_there_by_its_name() -> None:
+    connect(None, "", wire="postoffice", client="/service/weather", address="192.0.2.1")
+    connect(None, "", wire="postoffice", client="/service/other")
+    connect(wire="contact", client="/service/weather")
+    connect(None, "", wire="postoffice", client="/service/weather", ended_at=NOON)
+    assert [present.address for present in present_in(uuid4(), "postoffice", "/service/weather")] == ["192.0.2.1"]
 
 
 def test_workers_whose_lease_has_not_ended() -> None:

@@ -96,7 +96,7 @@ def test_the_owners_words_are_stored_told_and_settle_the_request(pipeline: Pipel
 
     signals.said.connect(hear)
     try:
-        message = services.reply_as_owner(session.uuid, "您好", name="Li" * 100, contact=uuid)
+        message = services.reply_as_owner(session.uuid, "您好", name="Li" * 100, contacts=(uuid,))
     finally:
         signals.said.disconnect(hear)
     assert (message.role, message.text, message.seq) == (Role.OPERATOR, "您好", 2)

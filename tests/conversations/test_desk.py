@@ -129,14 +129,67 @@ def test_whatever_is_said_to_who_holds_it_waits_for_him(office: Office) -> None:
     assert office.waits(session)
 
 
-def test_an_explicit_hand_back_ends_the_waiting_and_an_idle_one_does_not(office: Office) -> None:
-    explicit, idle = office.write(wants_person=True), office.write(wants_person=True)
+def test_who_waits_for_a_person_does_so_after_a_hand_back_too(office: Office) -> None:
+    explicit, idle, answered = (office.write(wants_person=True) for _ in range(3))
     office.take_over(explicit)
     services.hand_back(explicit.uuid, office.ann)
     office.take_over(idle, seconds=0)
     office.commit(Release(idle.uuid))
-    assert (office.waits(explicit), office.waits(idle)) == (False, True)
+    office.take_over(answered)
+    office.say(answered)
+    services.hand_back(answered.uuid, office.ann)
+    assert [office.waits(session) for session in (explicit, idle, answered)] == [True, True, False]
     assert not office.row(idle).held_by
+
+
+def test_who_was_promised_an_answer_waits_for_the_person_who_took_over(office: Office) -> None:
+    session = new_session(office.pipeline)
+    office.commit(Accept(question(session), office.pipeline.pk, uuid4()))
+    assert not office.waits(session)
+    office.take_over(session)
+    assert office.waits(session)
+
+
+@pytest.mark.parametrize("settle", [services.close_requests, services.mark_requests_replied])
+def test_whose_requests_are_settled_waits_no_more(office: Office, settle: Any, changes: list[object]) -> None:
+    first, second, session = uuid4(), uuid4(), office.write()
+    for contact in (first, second):
+        office.write("Call me", session, contact=contact)
+    assert settle([first]) == 1
+    assert office.waits(session)
+    assert settle([first, second]) == 1
+    assert not office.waits(session)
+    assert len(changes) == 2
+
+
+def test_a_conversation_can_be_taken_from_who_is_away(office: Office) -> None:
+    session = office.write()
+    office.take_over(session)
+    with pytest.raises(HeldByAnother, match="Ann has this conversation"):
+        services.take_over(session.uuid, office.bob, "Bob", seconds=AN_HOUR)
+    services.take_over(session.uuid, office.bob, "Bob", seconds=AN_HOUR, over=True)
+    assert (office.row(session).held_by, office.row(session).holder_id) == ("Bob", office.bob)
+    with pytest.raises(HeldByAnother, match="Bob has this conversation"):
+        office.say(session)
+
+
+def test_a_conversation_of_somebody_who_is_gone_is_anybodys(office: Office) -> None:
+    session, gone = office.write(), User.objects.create_user(f"gone-{uuid4()}")
+    services.take_over(session.uuid, gone.pk, "Gone", seconds=AN_HOUR)
+    gone.delete()
+    office.take_over(session)
+    assert office.row(session).held_by == "Ann"
+
+
+def test_a_reply_that_is_sent_again_is_the_same(office: Office) -> None:
+    session, name = office.write(), uuid4()
+    said = [
+        services.reply_as_owner(session.uuid, "I am here.", name="Ann", operator=office.ann, uuid=name)
+        for _ in range(2)
+    ]
+    other = services.reply_as_owner(session.uuid, "I am here.", name="Ann", operator=office.ann, uuid=uuid4())
+    assert said[0] == said[1]
+    assert other.seq == said[0].seq + 1
 
 
 def test_what_is_done_is_out_of_the_queue_until_more_is_said(office: Office, changes: list[object]) -> None:
@@ -229,6 +282,7 @@ def test_words_are_found_in_names_and_in_what_was_said(office: Office) -> None:
     assert len(captured) <= QUERIES
     assert set(office.queue(words=f" {word.upper()} ")) == {said.uuid, other.uuid}
     assert office.queue(words=str(other.uuid)) == [other.uuid]
+    assert office.queue(words=f"Visitor {str(other.uuid)[:8]}") == [other.uuid]
     assert office.queue(words=uuid4().hex[:20]) == []
 
 

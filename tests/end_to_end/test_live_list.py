@@ -1,4 +1,4 @@
-"""Staff's list of connections on one worker, while clients of all five wires come and go on two."""
+"""Staff's list of connections on one worker, woken alone, while clients of all five wires come and go on two."""
 
 import asyncio
 import time

@@ -26,6 +26,7 @@ from conversations.types import (
 )
 from integrations.answers import Following, asked
 from integrations.parts import Parts
+from tests.connections.doubles import Recorder
 from tests.conversations.doubles import Watch
 
 SESSION = own_session(UUID(int=1), "test", "somebody")
@@ -243,3 +244,11 @@ async def test_an_end_that_was_lost_is_read_from_the_database(house: House) -> N
         house.database[2] = stored(2, "The end", outcome=Outcome.ANSWERED)
         await answer._look()
         assert await rest_of(answer.texts(soon())) == ["The end"]
+
+
+async def test_what_of_an_answer_comes_after_its_end_is_told_to_nobody(house: House) -> None:
+    told = Recorder()
+    house.hub.join(SessionTopic(SESSION.uuid), told, lambda event: event).go_live(0)
+    house.end(1, "All of it")
+    house.say(1, "All")
+    assert [type(event) for event in told.told] == [MessageStored]

@@ -99,6 +99,33 @@ async def test_who_wants_too_much_at_once_is_told_when_to_come_again_and_sent_aw
     assert speechless.log()[logged:].count("limit.reached") == LIMITED
 
 
+# --- Ending ------------------------------------------------------------------------------------
+
+
+async def test_a_long_reason_is_cut_to_what_a_close_frame_carries() -> None:
+    class Wordy(Silent):
+        async def opened(self) -> None:
+            self.end(TRY_LATER, "长" * 100)
+
+        async def objection(self) -> None:
+            return None
+
+    async def ready() -> None: ...
+
+    came = [{"type": "websocket.connect"}, {"type": "websocket.disconnect"}]
+    sent: list[dict[str, Any]] = []
+
+    async def receive() -> dict[str, Any]:
+        return came.pop(0)
+
+    async def send(message: dict[str, Any]) -> None:
+        sent.append(message)
+
+    options = SimpleNamespace(trusted_proxies=(), outbound_bytes=1024)
+    await Wordy(parts=cast("Parts", SimpleNamespace(options=options, ready=ready)))({"headers": []}, receive, send)
+    assert sent[-1] == {"type": "websocket.close", "code": TRY_LATER, "reason": "长" * 41}
+
+
 # --- Opening -----------------------------------------------------------------------------------
 
 

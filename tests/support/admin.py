@@ -9,6 +9,7 @@ from tests.support.programs import tool
 from tests.support.server import GatewayProcess, manage
 
 PASSWORD = "a password for tests"
+NO_POLLING = "window.setInterval = () => 0;"
 MAKE = """
 from django.contrib.auth.models import Group, User
 for name, group in {members!r}.items():
@@ -35,9 +36,16 @@ async def chromium() -> AsyncIterator[Browser]:
             await browser.close()
 
 
-async def log_in(browser: Browser, gateway: GatewayProcess, name: str, *, port: int | None = None) -> Page:
-    """Return a page of a new profile in which `name` is logged in."""
+async def log_in(
+    browser: Browser, gateway: GatewayProcess, name: str, *, port: int | None = None, polling: bool = False
+) -> Page:
+    """Return a page of a new profile in which `name` is logged in.
+
+    Without `polling`, a live page is fetched anew by nothing but what its socket tells: a wake-up that is lost is seen.
+    """
     context = await browser.new_context(base_url=f"http://127.0.0.1:{port or gateway.port}")
+    if not polling:
+        await context.add_init_script(NO_POLLING)
     page = await context.new_page()
     await page.goto("/admin/login/")
     await page.fill("[name=username]", name)

@@ -14,12 +14,15 @@ from tempfile import mkdtemp
 from typing import Literal
 from urllib.parse import urlsplit
 
+from tests.support import forking
 from tests.support.databases import PostgresServer
 from tests.support.environment import MEASURED, ROOT, plain_environment
+from tests.support.forking import ForkedProcess
 from tests.support.waiting import free_port, wait_until
 
 ServerKind = Literal["uvicorn", "daphne"]
 DatabaseKind = Literal["sqlite", "postgres"]
+COMMAND_TIMEOUT = 60.0
 START_TIMEOUT = 40.0
 STOP_TIMEOUT = 40.0
 
@@ -28,15 +31,7 @@ def manage(*arguments: str, data_dir: Path, **changes: str) -> str:
     """Run a command of manage.py in the plain environment and return what it printed; fail if it does."""
     environment = plain_environment(data_dir, **changes)
     environment.pop(MEASURED, None)  # a command that only prepares something: measuring would cost a third of it
-    done = subprocess.run(
-        [sys.executable, "manage.py", *arguments],
-        cwd=ROOT,
-        env=environment,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = forking.run(arguments, environment, COMMAND_TIMEOUT)
     assert done.returncode == 0, f"manage.py {' '.join(arguments)} failed:\n{done.stdout}{done.stderr}"
     return done.stdout
 
@@ -91,7 +86,7 @@ class GatewayProcess:
     """A gateway under test. Killed and started again, it keeps its port, its folder and its database.
 
     `environment` overrides settings by name. `allow_tracebacks` is for a test that makes one on purpose. `prefix` is
-    put before the command, as `taskset -c 1`.
+    put before the command, as `taskset -c 1`, which then starts as an operator starts it: nothing of it is forked.
     """
 
     data_dir: Path
@@ -107,7 +102,7 @@ class GatewayProcess:
     def __post_init__(self) -> None:
         self.data_dir.mkdir(parents=True, exist_ok=True)
         self._log = self.data_dir / "server.log"
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: ForkedProcess | subprocess.Popen[bytes] | None = None
 
     @property
     def url(self) -> str:
@@ -126,17 +121,7 @@ class GatewayProcess:
     def start(self, *, wait: bool = True) -> None:
         """Start it and, unless told otherwise, return once `/readyz` says 200."""
         command = ["serve"] if self.server == "uvicorn" else ["runserver", "--noreload", f"127.0.0.1:{self.port}"]
-        with self._log.open("ab") as log:
-            self._process = subprocess.Popen(
-                [*self.prefix, sys.executable, "manage.py", *command],
-                cwd=ROOT,
-                env=self._environment(),
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                # A terminal's Ctrl-C is for the tests, which then end it themselves.
-                start_new_session=True,
-            )
+        self._process = self._begin_plainly(command) if self.prefix else self._fork(command)
         if wait:
             self.wait_ready()
 
@@ -177,6 +162,22 @@ class GatewayProcess:
             self.terminate()
         assert self.allow_tracebacks or "Traceback" not in self.log(), f"a traceback in the log:\n{self.log()}"
 
+    def _fork(self, command: list[str]) -> ForkedProcess:
+        return ForkedProcess(command, self._environment(), output=self._log, errors=self._log)
+
+    def _begin_plainly(self, command: list[str]) -> subprocess.Popen[bytes]:
+        with self._log.open("ab") as log:
+            return subprocess.Popen(
+                [*self.prefix, sys.executable, "manage.py", *command],
+                cwd=ROOT,
+                env=self._environment(),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                # A terminal's Ctrl-C is for the tests, which then end it themselves.
+                start_new_session=True,
+            )
+
     def _environment(self) -> dict[str, str]:
         settings = {
             "HOST": "127.0.0.1",
@@ -194,13 +195,13 @@ class GatewayProcess:
         return get_status(f"{self.url}/readyz") == 200
 
     def _pids(self) -> list[int]:
-        """Return every process of this gateway, known by the folder in its environment, whoever its parent is."""
+        """Return every process of this gateway: the first, and by the folder in their environment those it started."""
         mark = f"\0DATA_DIR={self.data_dir}\0".encode()
-        found = []
+        found = {self.pid} if self._process is not None and self._process.poll() is None else set()
         for environment in Path("/proc").glob("[0-9]*/environ"):
             with contextlib.suppress(OSError):  # another user's, or ended while we looked
                 if mark in b"\0" + environment.read_bytes():
-                    found.append(int(environment.parent.name))
+                    found.add(int(environment.parent.name))
         return sorted(found)
 
     def _kill_all(self) -> None:
@@ -209,6 +210,7 @@ class GatewayProcess:
             for pid in self._pids():
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, number)
+        wait_until(lambda: not self._pids(), timeout=STOP_TIMEOUT, what="the end of its processes")
 
     def _wait(self, timeout: float) -> int:
         assert self._process is not None, "the gateway does not run"

@@ -1,9 +1,16 @@
-/* The desk: follows the open conversation, shows answers as they grow, and sends what the operator does. */
+/* The desk: shows answers as they grow, keeps what is being written, and sends what the operator does.
 
-import { follow } from "./live.js";
+   live.js fetches the queue and the open conversation anew; nothing is fetched from here but what an operator asks for. */
 
-const REFRESH_EVERY = 5000; // milliseconds; heals what a lost wake-up left out
+import { follow, refresh } from "./live.js";
+
 const NEAR_THE_END = 120; // pixels; a reader this close to the end is taken along
+const PATIENCE = 15000; // milliseconds that the gateway may take to do something
+const UNREACHABLE = "The gateway cannot be reached. Please try again in a moment: a reply arrives once.";
+const REACH = {
+  "when resumed": "He reads it when he resumes the conversation.",
+  never: "This wire cannot carry it to the visitor.",
+};
 
 const pane = document.querySelector(".desk-conversation[data-session]");
 if (pane) {
@@ -11,16 +18,20 @@ if (pane) {
 }
 
 function open(pane) {
+  const { session, deeds } = pane.dataset;
   const view = pane.querySelector("#desk-view");
   const composer = pane.querySelector(".desk-composer");
-  const text = composer.elements.text;
-  const error = composer.querySelector(".desk-error");
   const canned = composer.querySelector(".desk-canned");
-  let refreshing = false;
-  let again = false;
+  const button = composer.querySelector("button[type=submit]");
+  const error = composer.querySelector(".desk-error");
+  const { text } = composer.elements;
+  const grown = new Map(); // turn → its answer so far, newer than what the database has
+  let atTheEnd = true;
+  let sending = false;
+  let tried = null; // what was sent last, and under which name: sent again, it is the same
 
   const lines = () => view.querySelector("#desk-lines");
-  const head = () => view.querySelector(".desk-head");
+  const head = () => view.querySelector(".desk-head").dataset;
   const mode = () => composer.elements.mode.value;
 
   // --- Looking ---
@@ -29,126 +40,79 @@ function open(pane) {
     lines().scrollTop = lines().scrollHeight;
   }
 
-  function isAtTheEnd() {
-    const box = lines();
-    return box.scrollHeight - box.scrollTop - box.clientHeight < NEAR_THE_END;
-  }
-
-  async function refresh() {
-    if (refreshing) {
-      again = true;
-      return;
-    }
-    refreshing = true;
-    try {
-      do {
-        again = false;
-        const answer = await fetch(view.dataset.url, { headers: { Accept: "text/html" } });
-        if (answer.redirected || answer.status === 403) {
-          location.reload(); // logged out, or not an operator any more
-          return;
-        }
-        if (answer.ok) {
-          show(await answer.text());
-        }
-      } while (again);
-    } catch {
-      // The gateway is away: the next round tries again.
-    } finally {
-      refreshing = false;
-    }
-  }
-
-  function show(html) {
-    const atTheEnd = isAtTheEnd();
-    const { scrollTop } = lines();
-    const side = view.querySelector(".desk-side").scrollTop;
-    const told = deltas();
-    view.innerHTML = html;
-    for (const [turn, words] of told) {
-      const bubble = bubbleOf(turn);
-      if (bubble && words.length > bubble.textContent.length) {
-        bubble.textContent = words;
-      }
-    }
-    lines().scrollTop = scrollTop;
-    view.querySelector(".desk-side").scrollTop = side;
-    if (atTheEnd) {
-      toTheEnd();
-    }
-    adjust();
-  }
-
-  /* What was told of answers that have not ended: newer than what the database has of them. */
-  function deltas() {
-    return [...view.querySelectorAll("[data-turn]")].map((line) => [
-      line.dataset.turn,
-      line.querySelector(".bubble").textContent,
-    ]);
-  }
-
   function bubbleOf(turn) {
     return view.querySelector(`[data-turn="${turn}"] .bubble`);
   }
 
   function onDelta({ turn, text: words }) {
+    grown.set(turn, words);
     const bubble = bubbleOf(turn);
-    if (!bubble) {
-      refresh();
-      return;
+    if (!bubble && !head().newest) {
+      refresh(view.id);
+    } else if (bubble) {
+      bubble.textContent = words;
+      follows();
     }
-    const atTheEnd = isAtTheEnd();
-    bubble.textContent = words;
+  }
+
+  function follows() {
     if (atTheEnd) {
       toTheEnd();
     }
   }
 
+  view.addEventListener("live:refreshed", () => {
+    for (const [turn, words] of grown) {
+      const bubble = bubbleOf(turn);
+      if (!bubble) {
+        grown.delete(turn);
+      } else if (words.length > bubble.textContent.length) {
+        bubble.textContent = words;
+      }
+    }
+    if (error.textContent === UNREACHABLE) {
+      tell("");
+    }
+    follows();
+    adjust();
+  });
+  view.addEventListener(
+    "scroll",
+    ({ target }) => {
+      if (target === lines()) {
+        atTheEnd = target.scrollHeight - target.scrollTop - target.clientHeight < NEAR_THE_END;
+      }
+    },
+    true,
+  );
+
   // --- Writing ---
 
+  function hint() {
+    const { held, holder, carries, openRequests } = head();
+    if (mode() === "note") {
+      return "Only operators read this.";
+    }
+    if (held === "other") {
+      return `${holder} has this conversation.`;
+    }
+    if (REACH[carries]) {
+      return REACH[carries];
+    }
+    if (Number(openRequests)) {
+      return openRequests === "1" ? "Answers the contact request." : "Answers the contact requests.";
+    }
+    return held ? "" : "The bot goes on answering; take over to silence it.";
+  }
+
   function adjust() {
-    const { held, holder } = head().dataset;
     const noting = mode() === "note";
-    const contact = view.querySelector("[data-contact].desk-replies");
     composer.classList.toggle("desk-noting", noting);
-    composer.querySelector("button[type=submit]").disabled = !noting && held === "other";
+    button.disabled = sending || (!noting && head().held === "other");
     text.placeholder = noting
       ? "For your colleagues only — the visitor never sees it"
       : "Write to the visitor — Ctrl+Enter sends";
-    let hint = "";
-    if (noting) {
-      hint = "Only operators read this.";
-    } else if (held === "other") {
-      hint = `${holder} has this conversation.`;
-    } else if (contact) {
-      hint = "Answers the contact request.";
-    } else if (!held) {
-      hint = "The bot goes on answering; take over to silence it.";
-    }
-    composer.querySelector("[data-hint]").textContent = hint;
-  }
-
-  async function act(deed, fields) {
-    const body = new FormData();
-    for (const [name, value] of Object.entries(fields)) {
-      body.append(name, value);
-    }
-    body.append("csrfmiddlewaretoken", composer.elements.csrfmiddlewaretoken.value);
-    tell("");
-    let fault = "";
-    try {
-      const answer = await fetch(`${pane.dataset.deeds}${deed}/`, { method: "POST", body });
-      if (answer.status === 409) {
-        fault = (await answer.json()).error;
-      } else if (!answer.ok || answer.redirected) {
-        fault = "It was not done: please load the page again.";
-      }
-    } catch {
-      fault = "The gateway cannot be reached. Please try again in a moment.";
-    }
-    tell(fault);
-    await refresh();
-    return !fault;
+    composer.querySelector("[data-hint]").textContent = hint();
   }
 
   function tell(fault) {
@@ -156,31 +120,91 @@ function open(pane) {
     error.hidden = !fault;
   }
 
+  async function act(deed, fields) {
+    const body = new FormData();
+    Object.entries(fields).forEach(([name, value]) => body.append(name, value));
+    body.append("csrfmiddlewaretoken", composer.elements.csrfmiddlewaretoken.value);
+    tell("");
+    let fault = "";
+    try {
+      const answer = await fetch(`${deeds}${deed}/`, { method: "POST", body, signal: AbortSignal.timeout(PATIENCE) });
+      if (answer.status === 409) {
+        fault = (await answer.json()).error;
+      } else if (!answer.ok || answer.redirected) {
+        fault = "It was not done: please load the page again. What you wrote is kept.";
+      }
+    } catch {
+      fault = UNREACHABLE;
+    }
+    tell(fault);
+    refresh(view.id);
+    return !fault;
+  }
+
   async function send() {
-    const button = composer.querySelector("button[type=submit]");
-    if (button.disabled) {
+    const words = text.value;
+    if (button.disabled || !words.trim()) {
       return;
     }
-    button.disabled = true;
-    const fields = { text: text.value };
-    const contact = view.querySelector("[data-contact].desk-replies");
-    if (mode() === "reply" && contact) {
-      fields.contact = contact.dataset.contact;
+    if (tried?.words !== words) {
+      tried = { words, uuid: newName() };
     }
-    if (await act(mode(), fields)) {
+    keep();
+    sending = true;
+    text.readOnly = true; // what is typed meanwhile would be lost with what is sent
+    adjust();
+    if (await act(mode(), { text: words, uuid: tried.uuid })) {
       text.value = "";
-      toTheEnd();
+      tried = null;
+      keep();
+      atTheEnd = true;
+      if (head().newest) {
+        location.assign(head().newest); // an older page would not show it
+      }
     }
-    button.disabled = false;
+    sending = text.readOnly = false;
     adjust();
     text.focus();
   }
+
+  /* A UUID; crypto.randomUUID is there on HTTPS pages only. */
+  function newName() {
+    const bytes = crypto.getRandomValues(new Uint8Array(16));
+    return [...bytes].map((byte) => byte.toString(16).padStart(2, "0")).join("");
+  }
+
+  // --- Keeping what is being written: the tab may leave this page, and the operator be logged out ---
+
+  const place = `desk.draft.${session}`;
+
+  function keep() {
+    if (text.value) {
+      sessionStorage.setItem(place, JSON.stringify({ words: text.value, mode: mode(), tried }));
+    } else {
+      sessionStorage.removeItem(place);
+    }
+  }
+
+  function takeUp() {
+    const draft = JSON.parse(sessionStorage.getItem(place) ?? "null");
+    if (draft) {
+      text.value = draft.words;
+      composer.elements.mode.value = draft.mode;
+      tried = draft.tried;
+    }
+  }
+
+  // --- What the operator does ---
 
   composer.addEventListener("submit", (event) => {
     event.preventDefault();
     send();
   });
-  composer.addEventListener("change", adjust);
+  composer.addEventListener("input", keep);
+  composer.addEventListener("change", () => {
+    keep();
+    adjust();
+  });
   text.addEventListener("keydown", (event) => {
     if (event.key === "Enter" && (event.ctrlKey || event.metaKey) && !event.isComposing) {
       event.preventDefault();
@@ -189,39 +213,50 @@ function open(pane) {
   });
   canned.addEventListener("toggle", async () => {
     if (canned.open) {
-      const answer = await fetch(canned.dataset.url).catch(() => null);
+      const answer = await fetch(canned.dataset.url, { signal: AbortSignal.timeout(PATIENCE) }).catch(() => null);
       if (answer?.ok && !answer.redirected) {
         canned.querySelector("ul").innerHTML = await answer.text();
       }
     }
   });
-  composer.addEventListener("click", (event) => {
-    const reply = event.target.closest("[data-canned]");
+  canned.addEventListener("click", ({ target }) => {
+    const reply = target.closest("[data-canned]");
     if (reply) {
       text.setRangeText(reply.dataset.canned, text.selectionStart, text.selectionEnd, "end");
       canned.open = false;
+      keep();
       text.focus();
     }
   });
-  view.addEventListener("click", async (event) => {
-    if (event.target.closest("[data-about]")) {
-      pane.classList.toggle("desk-told");
+  document.addEventListener("click", ({ target }) => {
+    if (!canned.contains(target)) {
+      canned.open = false;
+    }
+  });
+  canned.addEventListener("keydown", ({ key }) => {
+    if (key === "Escape") {
+      canned.open = false;
+      canned.querySelector("summary").focus();
+    }
+  });
+  view.addEventListener("click", ({ target }) => {
+    const about = target.closest("[data-about]");
+    if (about) {
+      about.setAttribute("aria-expanded", String(pane.classList.toggle("desk-told")));
       return;
     }
-    const button = event.target.closest("[data-deed]");
-    if (button) {
-      button.disabled = true;
-      const { deed, delivery, contact } = button.dataset;
-      await act(deed, { ...(delivery && { delivery }), ...(contact && { contact }) });
+    const asked = target.closest("[data-deed]");
+    if (asked && (!asked.dataset.confirm || confirm(asked.dataset.confirm))) {
+      const { deed, delivery, contact, over } = asked.dataset;
+      asked.disabled = true;
+      act(deed, { ...(delivery && { delivery }), ...(contact && { contact }), ...(over && { over }) }).then(() => {
+        asked.disabled = false; // what changed is drawn anew
+      });
     }
   });
 
+  takeUp();
   adjust();
   toTheEnd();
-  follow(pane.dataset.session, { onDelta, onStored: refresh });
-  setInterval(() => {
-    if (!document.hidden) {
-      refresh();
-    }
-  }, REFRESH_EVERY);
+  follow(session, { onDelta, onStored: () => refresh(view.id) });
 }

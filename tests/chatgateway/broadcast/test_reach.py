@@ -18,7 +18,10 @@ async def test_it_reaches_whom_it_is_for_on_every_worker(start_gateway: GatewayF
     rooms = [await PipelineClient.connect(gateway, "group", session_id="room") for _ in range(2)]
     visitors = [await ContactClient.connect(gateway) for _ in range(4)]
     async with await WeChatClient.open(gateway, login="somebody") as user:
-        said = [("to all", "", "", 10), ("to rooms", "group", "", 2), ("to visitors", "", "contact", 4)]
+        said = [
+            ("to all", "", "", 10), ("to rooms", "group", "", 2), ("to the pipeline wire", "", "langbot", 6),
+            ("to visitors", "", "contact", 4),
+        ]  # fmt: skip
         for text, session_type, wire, reached in said:
             form = {"text": text, "session_type": session_type, "wire": wire}
             page = await asyncio.to_thread(staff.post, PAGE, **form, step="look")
@@ -26,7 +29,11 @@ async def test_it_reaches_whom_it_is_for_on_every_worker(start_gateway: GatewayF
             assert f"Sent to {reached} live connections." in await asyncio.to_thread(
                 staff.post, PAGE, **form, step="send"
             )
-        heard = ((persons, ["to all"]), (rooms, ["to all", "to rooms"]), (visitors, ["to all", "to visitors"]))
+        heard = (
+            (persons, ["to all", "to the pipeline wire"]),
+            (rooms, ["to all", "to rooms", "to the pipeline wire"]),
+            (visitors, ["to all", "to visitors"]),
+        )
         for clients, texts in heard:
             for client in clients:
                 frames = await client.until(lambda frame: frame["message"] == texts[-1])  # noqa: B023  called at once

@@ -1,4 +1,4 @@
-"""The dashboard and the command: the same numbers, for all of staff, with links where one may go."""
+"""The dashboard and the command: the same numbers, each for those who may view what is counted."""
 
 import json
 import re
@@ -115,19 +115,45 @@ def test_charts_show_an_hour_or_a_day(house: UUID, admin_client: Client, span: s
     assert f"<b>Messages</b> <span>{unit}</span>" in page
 
 
-def test_whoever_may_see_nothing_sees_the_numbers_without_links(house: UUID) -> None:
+def test_whoever_may_see_nothing_is_told_so(house: UUID) -> None:
     page = staff().get("/admin/dashboard/").content.decode()
-    assert tiles(page)["Connections"] == "2 on 1 worker"
-    assert set(re.findall(r'href="([^"]+)"', page)) == {
-        "/admin/?span=hour#charts", "/admin/?span=day#charts", "#chart-first-words", "#chart-whole-answers",
-        "#chart-errors",
-    }  # fmt: skip
-    assert "data-waiting-count" not in page
-    assert SECRET not in page
+    assert "Nothing here is for you to see yet" in page
+    assert tiles(page) == {}
+    for part in ("<a ", "<svg", "<table", "Town hall", "gateway-1", "data-waiting-count", SECRET):
+        assert part not in page
+
+
+@pytest.mark.parametrize(
+    ("permission", "names", "charts", "shown", "hidden"),
+    [
+        ("view_connection", ["Connections"], ["connections"], "Town hall", "gateway-1"),
+        (
+            "view_chatsession",
+            ["Messages a minute", "Turns in flight", "First words", "Whole answer", "Errors", "Waiting for a person"],
+            ["messages", "first-words", "whole-answers", "answers", "errors"],
+            "What happened",
+            "Who is here",
+        ),
+        ("view_contactrequest", ["Contact requests"], [], "without a reply", "What happened"),
+        ("view_hubclient", ["Mailboxes waiting"], [], "3 letters", "Who is here"),
+        ("view_worker", ["Workers"], [], "gateway-1", "Town hall"),
+    ],
+)
+def test_a_part_is_shown_to_those_who_may_view_its_rows(
+    house: UUID, permission: str, names: list[str], charts: list[str], shown: str, hidden: str
+) -> None:
+    page = staff(permission).get("/admin/dashboard/").content.decode()
+    assert list(tiles(page)) == names
+    assert re.findall(r'id="chart-(\S+)"', page) == charts
+    assert shown in page
+    assert hidden not in page
+    assert "Nothing here" not in page
 
 
 def test_tiles_lead_where_one_may_go(house: UUID) -> None:
-    client = staff("view_connection", "view_contactrequest", "answer_session", "view_message")
+    client = staff(
+        "view_connection", "view_worker", "view_contactrequest", "view_chatsession", "answer_session", "view_message"
+    )
     page = client.get("/admin/dashboard/").content.decode().replace("&amp;", "&")
     links = {link for link in re.findall(r'href="(/admin/[^"]+)"', page) if "span=" not in link}
     assert f"/admin/connections/connection/?worker={house}" in links

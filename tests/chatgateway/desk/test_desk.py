@@ -1,10 +1,11 @@
 """The desk in a browser, with real visitors on the other side."""
 
+import asyncio
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import pytest
-from playwright.async_api import Browser, Page, expect
+from playwright.async_api import Browser, Page, Route, expect
 
 from conversations import phrases
 from tests.faults.model import FakeModel, Mode, model_in_thread
@@ -149,12 +150,72 @@ async def test_the_second_operator_is_told_who_has_it(gateway: GatewayProcess, b
         await ben.click("text=Private note")
         await ben.fill(".desk-composer textarea", "He is a regular.")
         await ben.press(".desk-composer textarea", "Control+Enter")
-        await expect(ann.locator(".line-note")).to_contain_text("He is a regular.")
+        await expect(ann.locator(".line-note")).to_contain_text("He is a regular.", timeout=10_000)
         await said_by(ann, "你好")
         assert "regular" not in str(await visitor.until(lambda frame: text_of(frame) == "你好"))
         await expect(ann.locator(".desk-request")).to_contain_text("Replied")
     for page in (ann, ben):
         await page.context.close()
+
+
+async def test_a_reply_whose_answer_was_lost_is_kept_and_arrives_once(
+    gateway: GatewayProcess, browser: Browser
+) -> None:
+    page = await log_in(browser, gateway, "ann")
+    async with await ContactClient.connect(gateway) as visitor:
+        await visitor.request("我想联系博主")
+        await open_conversation(page, session_of(visitor))
+        lost: list[int] = []
+
+        async def lose(route: Route) -> None:
+            """Let it be done, and lose what is said of it."""
+            lost.append((await route.fetch()).status)
+            await route.abort()
+
+        await page.route("**/reply/", lose)
+        text = page.locator(".desk-composer textarea")
+        await text.fill("第一行\n第二行")
+        await text.press("Control+Enter")
+        await expect(page.locator(".desk-error")).to_contain_text("cannot be reached")
+        await page.unroute("**/reply/")
+        await page.reload()
+        await expect(text).to_have_value("第一行\n第二行")
+        await text.press("Control+Enter")
+        await expect(text).to_have_value("")
+        await page.fill(".desk-composer textarea", "完")
+        await text.press("Control+Enter")
+        told = await visitor.until(lambda frame: text_of(frame) == "完")
+        assert [text_of(frame) for frame in told if frame.get("sender") == "owner"] == ["第一行\n第二行", "完"]
+        assert lost == [204]
+    await page.context.close()
+
+
+async def test_what_is_sent_twice_in_haste_is_said_once(gateway: GatewayProcess, browser: Browser) -> None:
+    page = await log_in(browser, gateway, "ann")
+    async with await ContactClient.connect(gateway) as visitor:
+        await visitor.request("我想联系博主")
+        await open_conversation(page, session_of(visitor))
+        go_on = asyncio.Event()
+
+        async def hold_back(route: Route) -> None:
+            answer = await route.fetch()
+            await go_on.wait()
+            await route.fulfill(response=answer)
+
+        await page.route("**/reply/", hold_back)
+        text = page.locator(".desk-composer textarea")
+        await text.fill("您好")
+        await text.press("Control+Enter")
+        await expect(page.locator(".line-operator")).to_have_count(1)  # the page was drawn anew meanwhile
+        await text.press("Control+Enter")
+        await expect(page.locator(".desk-composer button[type=submit]")).to_be_disabled()
+        go_on.set()
+        await expect(text).to_have_value("")
+        await text.fill("再见")
+        await text.press("Control+Enter")
+        told = await visitor.until(lambda frame: text_of(frame) == "再见")
+        assert [text_of(frame) for frame in told if frame.get("sender") == "owner"] == ["您好", "再见"]
+    await page.context.close()
 
 
 async def test_who_may_not_answer_sees_no_desk(gateway: GatewayProcess, browser: Browser) -> None:

@@ -11,7 +11,6 @@ from django.contrib.sessions.backends.db import SessionStore
 from django.http import HttpRequest
 
 from chatgateway.live.access import (
-    TO_FOLLOW,
     TO_WATCH,
     Staff,
     is_page_token,
@@ -20,10 +19,11 @@ from chatgateway.live.access import (
     session_key,
     staff_of,
 )
+from chatgateway.roles import AT_THE_DESK
 from integrations.parts import WireOptions
 from integrations.peers import Peer
 
-EVERYTHING = TO_FOLLOW.union(TO_WATCH.values())
+EVERYTHING = AT_THE_DESK.union(TO_WATCH.values())
 
 
 def request_of(user: User) -> HttpRequest:

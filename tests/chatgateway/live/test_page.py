@@ -1,14 +1,16 @@
 """The script of live pages in a real browser, where there is no socket: what it fetches, and what it leaves alone."""
 
+import asyncio
 from collections.abc import AsyncIterator, Iterator
+from itertools import pairwise
 
 import pytest
-from playwright.async_api import Page, expect
+from playwright.async_api import Page, Route, expect
 
 from tests.support.browser import browser_page, served
 from tests.support.environment import ROOT
 
-SCRIPT = (ROOT / "chatgateway" / "static" / "chatgateway" / "live.js").read_text("utf-8")
+SCRIPTS = ROOT / "chatgateway" / "static" / "chatgateway"
 SOON = 4000  # milliseconds
 LIST = """
 <h2>{heading}</h2>
@@ -16,7 +18,7 @@ LIST = """
 <input type="checkbox" name="row" value="1"><input type="checkbox" name="row" value="2">
 <input id="search" value="">
 <div style="height: 40px; overflow: auto"><p style="height: 900px">Long</p></div>
-<b data-waiting-count="{waiting}">{waiting}</b>
+<b data-waiting-count="{count}" data-waiting="{waiting}">{count}</b>
 """
 PAGE = """<!doctype html><title>Desk</title>
 <span data-live-state></span><button data-notify>Notify me</button>
@@ -30,18 +32,27 @@ HIDDEN = """
 window.told = [];
 window.Notification = class { static permission = "granted"; constructor(text) { window.told.push(text); } };
 window.hidden = false;
+window.fetched = [];  // when and what
+const fetch = window.fetch;
+window.fetch = (url, options) => {
+  window.fetched.push([performance.now(), new URL(url, location).pathname]);
+  return fetch(url, options);
+};
 Object.defineProperty(document, "hidden", { get: () => window.hidden });
 """
 
 
-def contents(heading: str = "one", waiting: int = 0, more: str = "") -> str:
-    return PAGE.format(first=LIST.format(heading=heading, waiting=waiting, more=more))
+def contents(heading: str = "one", waiting: str = "", more: str = "") -> str:
+    count = len(waiting.split())
+    return PAGE.format(first=LIST.format(heading=heading, waiting=waiting, count=count, more=more))
 
 
 @pytest.fixture
 def files() -> dict[str, str]:
     """What is served, by path; a test changes it."""
-    return {"/": contents(), "/queue": "<p>new</p>", "/live.js": SCRIPT}
+    scripts = [SCRIPTS / "live.js", *(SCRIPTS / "live").iterdir()]
+    served = {f"/{script.relative_to(SCRIPTS)}": script.read_text("utf-8") for script in scripts}
+    return {"/": contents(), "/queue": "<p>new</p>", **served}
 
 
 @pytest.fixture
@@ -90,20 +101,65 @@ async def test_what_did_not_change_is_not_replaced(page: Page, files: dict[str, 
     assert await page.locator("h2").evaluate("element => element.mine")
 
 
-async def test_a_hidden_page_tells_how_many_wait_and_leaves_the_rest(page: Page, files: dict[str, str]) -> None:
-    await expect(page.locator("#queue p")).to_have_text("new", timeout=SOON)
-    await expect(page.locator("[data-notify]")).to_be_hidden()
-    assert await page.title() == "Desk"
-    await page.evaluate("window.hidden = true")
-    files["/"] = contents(waiting=2)
-    await expect(page).to_have_title("(2) Desk", timeout=SOON)
-    assert await page.evaluate("window.told") == ["A visitor is waiting"]
-    files["/"] = contents(waiting=1)
-    await expect(page).to_have_title("(1) Desk", timeout=SOON)
-    assert await page.evaluate("window.told.length") == 1, "one less is no news"
-    files |= {"/": contents(waiting=3), "/queue": "<p>unseen</p>"}  # no round is under way that began when it was seen
-    await expect(page).to_have_title("(3) Desk", timeout=SOON)
-    await expect(page.locator("#queue p")).to_have_text("new")
+async def test_the_longer_the_gateway_takes_the_less_it_is_asked(page: Page) -> None:
+    assert min(await gaps(page)) >= 500
+    took = 0.1
 
-    await page.evaluate("window.hidden = false; document.dispatchEvent(new Event('visibilitychange'))")
-    await expect(page.locator("#queue p")).to_have_text("unseen", timeout=SOON)
+    async def slowly(route: Route) -> None:
+        await asyncio.sleep(took)  # a gateway with much to do
+        await route.continue_()
+
+    await page.route("**/queue", slowly)
+    await page.evaluate("window.fetched = []")
+    assert min(await gaps(page)) >= 11 * took * 1000 * 0.95, "its own time, and ten times that"
+
+
+async def gaps(page: Page) -> list[float]:
+    """Return the milliseconds between fetches of the queue, once there are some."""
+    times = "window.fetched.filter(([, path]) => path === '/queue').map(([time]) => time)"
+    await page.wait_for_function(f"{times}.length > 3", timeout=4 * SOON)
+    return distances(await page.evaluate(times))
+
+
+def distances(times: list[float]) -> list[float]:
+    return [after - before for before, after in pairwise(times)]
+
+
+# --- In a hidden tab ---------------------------------------------------------------------------
+
+
+@pytest.fixture
+async def hidden(address: str) -> AsyncIterator[Page]:
+    """The page in a hidden tab, whose clock a test moves on."""
+    async with browser_page() as page:
+        await page.clock.install()
+        await page.add_init_script(HIDDEN)
+        await page.goto(address)
+        await expect(page.locator("#queue p")).to_have_text("new", timeout=SOON)
+        await page.evaluate("window.hidden = true; window.fetched = []")
+        yield page
+
+
+async def test_a_hidden_page_tells_how_many_wait_and_leaves_the_rest(hidden: Page, files: dict[str, str]) -> None:
+    await expect(hidden.locator("[data-notify]")).to_be_hidden()
+    assert await hidden.title() == "Desk"
+    files |= {"/": contents(waiting="a b"), "/queue": "<p>unseen</p>"}
+    await hidden.clock.run_for(6000)
+    await expect(hidden).to_have_title("(2) Desk", timeout=SOON)
+    assert {path for _, path in await hidden.evaluate("window.fetched")} == {"/"}
+    await expect(hidden.locator("#queue p")).to_have_text("new")
+
+    await hidden.evaluate("window.hidden = false; document.dispatchEvent(new Event('visibilitychange'))")
+    await expect(hidden.locator("#queue p")).to_have_text("unseen", timeout=SOON)  # at once: nobody moved the clock
+
+
+async def test_a_hidden_page_notifies_of_each_who_comes(hidden: Page, files: dict[str, str]) -> None:
+    told = 0
+    for waiting, news in (("a b", 1), ("b", 0), ("c", 1), ("", 0), ("c", 1)):
+        files["/"] = contents(waiting, waiting)
+        await hidden.clock.run_for(6000)
+        await expect(hidden.locator("h2")).to_have_text(waiting, timeout=SOON)
+        told += news
+        assert await hidden.evaluate("window.told") == ["A visitor is waiting"] * told, waiting
+    times = [time for time, _ in await hidden.evaluate("window.fetched")]
+    assert min(distances(times)) >= 5000, "seldom, though the clock ran on"

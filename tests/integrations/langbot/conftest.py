@@ -14,7 +14,7 @@ from tests.support.server import GatewayProcess
 @pytest.fixture(scope="module")
 def gateway(serve: Serve) -> Iterator[GatewayProcess]:
     """A gateway that everybody on this machine may use."""
-    with serve() as gateway:
+    with serve(LOCK_TIMEOUT="2") as gateway:
         yield gateway
 
 

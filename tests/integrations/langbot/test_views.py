@@ -1,6 +1,8 @@
 """The pipeline wire's REST calls on a real server."""
 
 import asyncio
+import sqlite3
+from contextlib import closing
 from typing import Any
 
 import pytest
@@ -107,6 +109,16 @@ async def test_a_reset_and_a_broadcast_are_in_the_audit_trail(gateway: GatewayPr
     assert subject.endswith("; person sessions")
     assert details.startswith("to ")
     assert "canary" not in str(trail)
+
+
+async def test_a_broadcast_that_cannot_be_recorded_is_not_sent(gateway: GatewayProcess) -> None:
+    path = gateway.database_url.removeprefix("sqlite:///")
+    async with await PipelineClient.connect(gateway) as client:
+        with closing(sqlite3.connect(path, isolation_level=None, timeout=10)) as database:
+            database.execute("BEGIN IMMEDIATE")
+            status, answer = await acall(gateway, "POST", below("broadcast"), {"message": "canary"})
+        assert (status, answer["msg"]) == (503, "The database cannot be written now, please try again.")
+        assert await client.recv_after_ping() == []
 
 
 async def test_a_body_in_chunks_is_read(gateway: GatewayProcess) -> None:

@@ -21,6 +21,7 @@ from tests.support.applications import make_application
 from tests.support.clients import PipelineClient
 from tests.support.postoffice import HubClient
 from tests.support.staff import Staff
+from tests.support.waiting import free_port
 
 pytestmark = pytest.mark.django_db
 
@@ -49,8 +50,9 @@ def asked() -> Iterator[list[EndConnections]]:
     """What was asked of the processes."""
     events: list[EndConnections] = []
 
-    def note(event: EndConnections, **_signal: Any) -> None:
+    def note(event: EndConnections, **_signal: Any) -> bool:
         events.append(event)
+        return True
 
     signals.asked.connect(note)
     yield events
@@ -89,6 +91,9 @@ def test_all_pages_of_the_list_are_closed_at_once(
     assert {(event.code, event.reason) for event in asked} == {(1013, "closed by the operator")}
     [entry] = AuditEntry.objects.filter(action="connections closed")
     assert entry.subject == "2000 connections"
+    named = re.fullmatch(r"1013: closed by the operator; ((?:\w{8}, ){9}\w{8}) and 1990 more", entry.details)
+    assert named is not None
+    assert {*named[1].split(", ")} <= {str(uuid)[:8] for event in asked for uuid in event.connections}
 
 
 def test_all_connections_of_an_application_are_closed_from_its_page(
@@ -111,7 +116,25 @@ def test_all_connections_of_an_application_are_closed_from_its_page(
     assert other.uuid not in closed
     [entry] = AuditEntry.objects.filter(action="connections closed")
     assert entry.subject == f"2000 connections of application shop ({application.appid})"
-    assert (entry.actor, entry.details) == ("admin", "4003: closed by the operator")
+    assert entry.actor == "admin"
+    assert entry.details.startswith("4003: closed by the operator; ")
+
+
+def test_the_page_names_the_first_ten_and_leads_back(admin_client: Client, application: Application) -> None:
+    rows = [connect(wire="wechat", client=f"visitor {number}", address=f"192.0.2.{number}") for number in range(12)]
+    list_ = f"{path('connection_changelist')}?wire=wechat"
+    chosen = {"action": "close_selected", "_selected_action": [row.pk for row in rows]}
+    html = admin_client.post(list_, chosen).content.decode()
+    named = re.findall(r">WeChat · <bdi>(visitor \d+)</bdi> · 192\.0\.2\.\d+<", html)
+    assert len(set(named)) == len(named) == 10
+    assert "and 2 more" in html
+    assert re.search(rf'href="{re.escape(list_)}"[^>]*>\s*Cancel', html)
+    assert "At most 123 bytes" in html
+    connect(application=application.uuid, address="198.51.100.7")
+    html = admin_client.get(path("application_close_its_connections", application.pk)).content.decode()
+    assert ">Pipeline · 198.51.100.7<" in html
+    assert re.search(rf'href="{path("application_change", application.pk)}"[^>]*>\s*Cancel', html)
+    assert "more</li>" not in html
 
 
 def test_connections_of_several_applications_are_closed_from_their_list(
@@ -130,6 +153,22 @@ def test_connections_of_several_applications_are_closed_from_their_list(
 def test_where_none_is_live_there_is_nothing_to_close(admin_client: Client, application: Application) -> None:
     page = path("application_close_its_connections", application.pk)
     assert "none is live" in admin_client.get(page, follow=True).content.decode()
+
+
+def test_where_the_workers_are_not_reached_the_page_and_the_trail_say_so(
+    admin_client: Client, application: Application, settings: Any
+) -> None:
+    many(application)
+    hosts = [f"redis://127.0.0.1:{free_port()}"]
+    settings.CHANNEL_LAYERS = {
+        "default": {"BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer", "CONFIG": {"hosts": hosts}}
+    }
+    page = path("application_close_its_connections", application.pk)
+    html = admin_client.post(page, CLOSING, follow=True).content.decode()
+    assert "The workers cannot be reached: 2,000 connections may stay open; please try again." in html
+    assert "asked to close" not in html
+    entries = AuditEntry.objects.filter(action="connections closed").order_by("id")
+    assert [entry.details[:6] for entry in entries] == ["1013: ", "failed"]
 
 
 @pytest.mark.parametrize("wrong", [{"code": "1000"}, {"reason": ""}, {"reason": "长" * 42}])
