@@ -33,7 +33,7 @@ def _is_beyond(user: Any, obj: User | Group) -> bool:
 class _BoundedAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # generic to mypy only
     """What users and groups share: staff that are no superusers give only what they have themselves."""
 
-    def lookup_allowed(self, lookup: str, value: str, request: HttpRequest) -> bool:  # type: ignore[override]
+    def lookup_allowed(self, lookup: str, value: str, request: HttpRequest) -> bool:
         return is_filter(lookup, self.get_list_filter(request))
 
     def formfield_for_manytomany(self, db_field: Any, request: HttpRequest, **options: Any) -> Any:

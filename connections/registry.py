@@ -6,14 +6,13 @@ while its row has no end and its worker lives.
 """
 
 import asyncio
-import fcntl
 import os
 import socket
 import time
 from collections.abc import Callable, Coroutine
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 from uuid import UUID, uuid4
 
 import msgspec
@@ -37,6 +36,7 @@ from connections.jobs import (
     Reopen,
     Touch,
 )
+from connections.lock import WorkerLock
 from connections.writer import Writer
 
 log = structlog.get_logger(__name__)
@@ -108,9 +108,8 @@ class Registry:
         self.worker = uuid4()
         self._writer = writer
         self._limits = limits
-        self._lock_dir = lock_dir
         self._on_change = on_change  # of what the list of connections shows, once it is committed
-        self._lock: IO[str] | None = None
+        self._lock = WorkerLock(lock_dir)
         self._live: dict[UUID, LiveConnection] = {}
         self._scanned = 0.0
         self._seen: dict[UUID, tuple[int, float]] = {}  # worker → its beat and since when, by our clock
@@ -137,7 +136,7 @@ class Registry:
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=STOP_PATIENCE)
         await self._writer.submit(EndWorker(self.worker, 1012, "server stopped"))
-        self._drop_lock()
+        self._lock.drop()
 
     async def open(self, row: ConnectionRow, end: End) -> LiveConnection:
         """Store a connection, which `end` closes, and return it once it is committed."""
@@ -189,7 +188,7 @@ class Registry:
         }
         self._seen = seen
         for worker, (_, since) in seen.items():
-            process_ended = self._process_ended(worker)
+            process_ended = self._lock.was_left_by(worker)
             if process_ended or now - since >= self._limits.lease:
                 log.warning("worker.lost", worker=str(worker), silent_for=round(now - since, 1), ended=process_ended)
                 await self.end_worker(worker)
@@ -203,7 +202,7 @@ class Registry:
     async def end_worker(self, worker: UUID) -> None:
         """End a worker's lease and the connections that lived under it."""
         await self._writer.submit(EndWorker(worker))
-        self._lock_path(worker).unlink(missing_ok=True)
+        self._lock.forget(worker)
         self._on_change()
 
     async def dead_among(self, workers: set[UUID]) -> set[UUID]:
@@ -213,7 +212,7 @@ class Registry:
     # --- Our own lease ---------------------------------------------------------------------------
 
     async def _register(self) -> None:
-        self._take_lock()
+        self._lock.take(self.worker)
         await self._writer.submit(Register(self.worker, socket.gethostname(), os.getpid()))
         log.info("worker.registered", worker=str(self.worker))
 
@@ -231,7 +230,7 @@ class Registry:
         """Take a new lease after others ended ours (this process was stopped for long), and re-enter what is open."""
         log.warning("worker.fenced", worker=str(self.worker), connections=len(self._live))
         self._fenced = True
-        self._drop_lock()
+        self._lock.drop()
         self.worker = uuid4()
         self._on_fenced()
         await self._register()
@@ -272,31 +271,6 @@ class Registry:
             else:
                 self._on_change()
                 return
-
-    # --- The lock that tells of a process's end --------------------------------------------------
-
-    def _lock_path(self, worker: UUID) -> Path:
-        return self._lock_dir / f"{worker}.lock"
-
-    def _take_lock(self) -> None:
-        self._lock_dir.mkdir(parents=True, exist_ok=True)
-        self._lock = self._lock_path(self.worker).open("w")
-        fcntl.flock(self._lock, fcntl.LOCK_EX)
-
-    def _drop_lock(self) -> None:
-        if self._lock is not None:
-            self._lock_path(self.worker).unlink(missing_ok=True)
-            self._lock.close()
-            self._lock = None
-
-    def _process_ended(self, worker: UUID) -> bool:
-        """Tell whether a worker that locked a file on this disk holds it no more; the kernel frees it at any death."""
-        try:
-            with self._lock_path(worker).open() as file:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:  # it is held, or it lies on another machine's disk
-            return False
-        return True
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)

@@ -5,7 +5,7 @@ from typing import Any
 from django import forms
 from unfold.widgets import UnfoldAdminTextareaWidget
 
-from conversations import contacts, matching, services
+from conversations import contacts, drafts, matching
 from conversations.models import Document, Pipeline, Route
 
 
@@ -121,6 +121,6 @@ class DocumentForm(forms.ModelForm):  # type: ignore[type-arg]  # generic to myp
         text: str = self.cleaned_data["text"].replace("\r\n", "\n")
         if not text.strip():
             raise forms.ValidationError("A document needs a text.")
-        if len(text.encode()) > services.MAX_DOCUMENT_BYTES:
-            raise forms.ValidationError(f"At most {services.MAX_DOCUMENT_BYTES} bytes.")
+        if len(text.encode()) > drafts.MAX_DOCUMENT_BYTES:
+            raise forms.ValidationError(f"At most {drafts.MAX_DOCUMENT_BYTES} bytes.")
         return text

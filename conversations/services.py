@@ -1,10 +1,7 @@
 """Every write that people and programs make, as named functions: synchronous, one transaction each."""
 
-import hashlib
-import os
 from collections.abc import Collection, Iterable
 from pathlib import Path
-from urllib.parse import quote, urlsplit
 from uuid import UUID
 
 import msgspec
@@ -13,20 +10,14 @@ from django.utils import timezone
 
 from conversations import signals
 from conversations.contacts import State
+from conversations.drafts import DocumentError, Draft, check_space, fault_of, read_folder
 from conversations.jobs import Handed, Hold, MarkDone, OperatorSays, Release, SettleRequests
 from conversations.jobs.handover import NAME
-from conversations.knowledge import passages
 from conversations.models import ChatSession, Document, Message, Note, OutboxEntry, Pipeline
 from conversations.store import Refused, commit, unhurried
 from conversations.types import MessageStored, Outcome, StopRequested, StoredMessage
 
-DOCUMENT_ENDINGS = (".md", ".markdown", ".txt")
-MAX_DOCUMENT_BYTES = 5 * 1024 * 1024
 ROWS_AT_ONCE = 200
-
-
-class DocumentError(ValueError):
-    """A document or folder that cannot be taken; `str()` is one sentence for a person."""
 
 
 class DocumentMissing(DocumentError):  # noqa: N818  names a state
@@ -41,19 +32,6 @@ class FolderLoad(msgspec.Struct, frozen=True):
     removed: int
     unchanged: int
     skipped: tuple[str, ...] = ()
-
-
-class _Draft(msgspec.Struct, frozen=True):
-    """A document as it is to be."""
-
-    title: str
-    text: str
-    url: str
-    path: str = ""
-
-    @property
-    def digest(self) -> str:
-        return hashlib.sha256(f"{self.title}\0{self.url}\0{self.text}".encode()).hexdigest()
 
 
 # --- Conversations -------------------------------------------------------------------------------
@@ -176,9 +154,9 @@ def save_document(
     pipeline: UUID, *, title: str, text: str, space: str = "default", url: str = "", document: UUID | None = None
 ) -> UUID:
     """Add a document to a pipeline, or rewrite `document`, and return its UUID; DocumentError says what is wrong."""
-    draft = _Draft(title=title.strip(), text=text, url=url.strip())
-    _check_space(space)
-    if fault := _fault(draft):
+    draft = Draft(title=title.strip(), text=text, url=url.strip())
+    check_space(space)
+    if fault := fault_of(draft):
         raise DocumentError(f"The document cannot be taken: {fault}.")
     with transaction.atomic():
         owner = _lock(pipeline)
@@ -214,8 +192,8 @@ def load_folder(pipeline: UUID, space: str, folder: Path, *, url_base: str = "")
     A file that cannot be taken is reported in `skipped`, and what was loaded from it before stays. A document that
     was entered by hand stays too. With `url_base` each document links to its path below it.
     """
-    _check_space(space)
-    drafts, skipped = _read_folder(folder, url_base)
+    check_space(space)
+    drafts, skipped = read_folder(folder, url_base)
     with transaction.atomic():
         owner = _lock(pipeline)
         loaded = Document.objects.filter(pipeline=owner, space=space).exclude(path="")
@@ -255,103 +233,16 @@ def _next_revision(owner: Pipeline) -> int:
     return owner.knowledge_revision
 
 
-def _filled(row: Document, draft: _Draft, revision: int) -> Document:
+def _filled(row: Document, draft: Draft, revision: int) -> Document:
     row.title, row.text, row.url = draft.title, draft.text, draft.url
     row.digest, row.revision = draft.digest, revision
     row.path = draft.path or row.path
     return row
 
 
-def _write(row: Document, draft: _Draft, revision: int) -> None:
+def _write(row: Document, draft: Draft, revision: int) -> None:
     _filled(row, draft, revision).save()
-
-
-def _check_space(space: str) -> None:
-    if not space or len(space) > 100 or not _is_storable(space):
-        raise DocumentError("The space must be a name of 1 to 100 characters.")
-
-
-def _fault(draft: _Draft) -> str:
-    """Say what is wrong with a document, or nothing."""
-    if not draft.text.strip():
-        return "it is empty"
-    if not all(map(_is_storable, (draft.text, draft.title, draft.url, draft.path))):
-        return "it contains a NUL or half a character"
-    if not draft.title or len(draft.title) > 300:
-        return "its title must have 1 to 300 characters"
-    if len(draft.url) > 1000:
-        return "its address is longer than 1000 characters"
-    if draft.url and urlsplit(draft.url).scheme not in {"", "http", "https"}:
-        return "its address must begin with http:// or https://, or be a path"
-    if len(draft.path) > 500:
-        return "its path is longer than 500 characters"
-    if len(draft.text.encode()) > MAX_DOCUMENT_BYTES:
-        return f"it is larger than {MAX_DOCUMENT_BYTES // 1024 // 1024} MiB"
-    return ""
-
-
-def _is_storable(text: str) -> bool:
-    """Tell whether every database takes a text: no NUL, and no half of a surrogate pair."""
-    try:
-        return b"\0" not in text.encode()
-    except UnicodeEncodeError:
-        return False
 
 
 def _batches(paths: list[str]) -> Iterable[list[str]]:
     return (paths[start : start + ROWS_AT_ONCE] for start in range(0, len(paths), ROWS_AT_ONCE))
-
-
-# --- Files ---------------------------------------------------------------------------------------
-
-
-def _read_folder(folder: Path, url_base: str) -> tuple[dict[str, _Draft], dict[str, str]]:
-    """Return the documents of a folder, and why each other file was left out, both by path below it."""
-    if not folder.is_dir():
-        raise DocumentError(f"{folder} is not a folder.")
-    drafts: dict[str, _Draft] = {}
-    skipped: dict[str, str] = {}
-    for file in _files(folder):
-        path = file.relative_to(folder).as_posix()
-        found = _read_file(file, path, url_base)
-        if isinstance(found, _Draft):
-            drafts[path] = found
-        else:
-            skipped[path] = found
-    return drafts, skipped
-
-
-def _files(folder: Path) -> Iterable[Path]:
-    """Yield the document files below a folder, in order; DocumentError where a folder cannot be read."""
-
-    def fail(error: OSError) -> None:
-        # Going on would take its documents for gone.
-        raise DocumentError(f"{error.filename} cannot be read: {error.strerror}.") from error
-
-    for parent, folders, names in os.walk(folder, onerror=fail):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for name in sorted(names):
-            file = Path(parent, name)
-            if name.startswith(".") or not name.lower().endswith(DOCUMENT_ENDINGS):
-                continue
-            # A link that leads out of the folder would publish whatever lies there.
-            if file.resolve().is_relative_to(folder.resolve()):
-                yield file
-
-
-def _read_file(file: Path, path: str, url_base: str) -> _Draft | str:
-    """Return a file as a document, or the reason why it cannot be one."""
-    try:
-        if file.stat().st_size > MAX_DOCUMENT_BYTES:
-            return f"it is larger than {MAX_DOCUMENT_BYTES // 1024 // 1024} MiB"
-        text = file.read_bytes().decode("utf-8-sig")
-    except OSError as error:
-        return f"it cannot be read ({error.strerror})"
-    except UnicodeDecodeError:
-        return "it is not UTF-8"
-    if not _is_storable(path):
-        return "its name is not UTF-8"
-    title = (passages.first_heading(text) or file.stem)[:300].strip()
-    url = f"{url_base.rstrip('/')}/{quote(path)}" if url_base else ""
-    draft = _Draft(title=title, text=text, url=url, path=path)
-    return _fault(draft) or draft

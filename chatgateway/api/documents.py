@@ -13,6 +13,7 @@ from rest_framework.response import Response
 from chatgateway.api import serializers
 from connections.auth import Scope
 from conversations import selectors, services
+from conversations.drafts import DocumentError
 from conversations.selectors import StoredDocument
 from integrations.errors import WireError
 from integrations.langbot.protocol import stamp
@@ -48,7 +49,7 @@ class DocumentCall(PipelineView):
             return await self.parts.store.read(function, *args, **kwargs)
         except services.DocumentMissing as error:
             raise _missing() from error
-        except services.DocumentError as error:
+        except DocumentError as error:
             raise WireError(str(error)) from error
 
 

@@ -82,7 +82,7 @@ def deeds(session: ChatSession) -> dict[str, dict[str, Any]]:
 def kept() -> list[Any]:
     """Return every row that a deed could change."""
     models = (ChatSession, Message, Note, ContactRequest, OutboxEntry, AuditEntry)
-    return [list(model.objects.order_by("pk").values()) for model in models]  # type: ignore[attr-defined]
+    return [list(model.objects.order_by("pk").values()) for model in models]
 
 
 @pytest.mark.parametrize("who", TURNED_AWAY)

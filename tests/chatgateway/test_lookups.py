@@ -70,3 +70,12 @@ def test_nobody_guesses_at_a_column_that_is_not_filtered_by(client: Client, view
 def test_the_last_words_are_not_even_asked_for_by_who_may_not_read(viewer: User) -> None:
     sessions = next(model for model in LISTS if model._meta.label == "conversations.ChatSession")
     assert "last_text" not in columns(sessions, viewer)
+
+
+def test_a_refused_guess_is_told_in_the_log_without_a_traceback(
+    client: Client, caplog: pytest.LogCaptureFixture
+) -> None:
+    client.get("/admin/connections/application/", {"secret_hash__startswith": "p"})
+    [told] = [record for record in caplog.records if record.name == "django.security.DisallowedModelAdminLookup"]
+    assert "secret_hash__startswith" in told.getMessage()
+    assert told.exc_info is None

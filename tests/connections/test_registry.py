@@ -30,12 +30,11 @@ PATIENCE = 15.0
 QUICK = LeaseLimits(beat=0.05, lease=0.4, scan=0.05)
 NEVER = LeaseLimits(beat=3600, lease=3600, scan=3600)
 HOLD_A_LEASE = """
-import sys, pathlib, django
-django.setup()
-from connections.registry import LeaseLimits, Registry
-registry = Registry(None, limits=LeaseLimits(), lock_dir=pathlib.Path(sys.argv[1]))
-registry._take_lock()
-print(registry.worker, flush=True)
+import pathlib, sys, uuid
+from connections.lock import WorkerLock
+worker, lock = uuid.uuid4(), WorkerLock(pathlib.Path(sys.argv[1]))
+lock.take(worker)
+print(worker, flush=True)
 sys.stdin.read()
 """
 

@@ -8,9 +8,10 @@ from uuid import UUID, uuid4
 import pytest
 from django.core.management import CommandError, call_command
 
-from conversations import services
+from conversations import drafts, services
+from conversations.drafts import DocumentError
 from conversations.models import Document, Pipeline
-from conversations.services import DocumentError, FolderLoad
+from conversations.services import FolderLoad
 
 pytestmark = pytest.mark.django_db
 
@@ -82,7 +83,7 @@ def test_another_pipeline_s_documents_are_out_of_reach(pipeline: UUID) -> None:
         ({"url": "x" * 1001}, "address"),
         ({"space": ""}, "space"),
         ({"space": "a\0"}, "space"),
-        ({"text": "x" * (services.MAX_DOCUMENT_BYTES + 1)}, "larger"),
+        ({"text": "x" * (drafts.MAX_DOCUMENT_BYTES + 1)}, "larger"),
         ({"text": "\ud800"}, "half a character"),
     ],
 )

@@ -2,7 +2,8 @@
 
 The fork server is Python's own (`multiprocessing`); each process of the suite has one. What it forks is a process like
 any other: own pid, session, environment, output, signals and exit status, and it imports everything of ours itself.
-Two things differ: its parent is the fork server, and `/proc/<pid>/environ` shows the fork server's environment.
+Three things differ: its parent is the fork server, `/proc/<pid>/environ` shows the fork server's environment, and it
+ends without taking its modules apart. Workers that a gateway starts itself are started as in production.
 """
 
 import atexit

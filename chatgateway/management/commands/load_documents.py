@@ -7,6 +7,7 @@ from django.core.management.base import CommandError
 
 from chatgateway.management.command import DatabaseCommand
 from conversations import services
+from conversations.drafts import DocumentError
 
 
 class Command(DatabaseCommand):
@@ -27,7 +28,7 @@ class Command(DatabaseCommand):
             raise CommandError(f"--pipeline must be a UUID, not {options['pipeline']!r}.") from error
         try:
             load = services.load_folder(pipeline, options["space"], Path(options["path"]), url_base=options["url_base"])
-        except services.DocumentError as error:
+        except DocumentError as error:
             raise CommandError(str(error)) from error
         for reason in load.skipped:
             self.stderr.write(f"Skipped {reason}.")
