@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Collection
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 from django import forms
 from django.conf import settings
@@ -38,6 +38,7 @@ class ReplyForm(forms.Form):
         max_length=REPLY,
         widget=UnfoldAdminTextareaWidget(attrs={"rows": 5}),
     )
+    uuid = forms.UUIDField(initial=uuid4, required=False, widget=forms.HiddenInput)  # sent twice, it is one reply
 
 
 class ContactRequestAdmin(StaffAdmin):
@@ -124,21 +125,26 @@ class ContactRequestAdmin(StaffAdmin):
         chosen = ContactRequest.objects.filter(pk=row.pk)
         match request.POST.get("do"):
             case "reply":
-                self._reply(request, row)
+                refused = self._reply(request, row)
+                if refused is not None:
+                    request.method = "GET"  # the page again, with what was written
+                    again: HttpResponse = super().change_view(request, object_id, form_url, {"reply": refused})
+                    return again
             case "replied":
                 self.mark_replied(request, chosen)
             case "close":
                 self.close(request, chosen)
         return redirect(reverse("admin:conversations_contactrequest_change", args=[row.uuid]))
 
-    def _reply(self, request: HttpRequest, row: ContactRequest) -> None:
+    def _reply(self, request: HttpRequest, row: ContactRequest) -> ReplyForm | None:
+        """Say what the form holds; return the form where it was not said."""
+        form = ReplyForm(request.POST)
         if row.state == ContactRequest.State.CLOSED:
             messages.error(request, "The request is closed.")
-            return
-        form = ReplyForm(request.POST)
+            return form
         if not form.is_valid():
-            messages.error(request, " ".join(str(fault) for fault in form.errors["text"]))
-            return
+            messages.error(request, " ".join(str(fault) for faults in form.errors.values() for fault in faults))
+            return form
         assert request.user.is_authenticated  # the admin lets nobody else in
         name = request.user.get_full_name() or request.user.get_username()
         try:
@@ -149,12 +155,14 @@ class ContactRequestAdmin(StaffAdmin):
                 contacts=(row.uuid,),
                 operator=request.user.pk,
                 seconds=settings.HOLD_IDLE,
+                uuid=form.cleaned_data["uuid"],
             )
         except (Refused, StoreError) as error:
             messages.error(request, str(error))
-            return
+            return form
         self.log_change(request, row, "Replied.")
         messages.success(request, "Your reply was sent to the visitor.")
+        return None
 
     def render_change_form(
         self,
@@ -171,7 +179,7 @@ class ContactRequestAdmin(StaffAdmin):
             "origin": self.shown_origin(obj),
             "may_reply": self.has_change_permission(request, obj) and obj.state != ContactRequest.State.CLOSED,
             "may_read": may_read(request),
-            "reply": ReplyForm(),
+            "reply": context.get("reply") or ReplyForm(),
             "unvalidated": {"formnovalidate": True},
         }
         response: HttpResponse = super().render_change_form(request, context, *args, obj=obj, **kwargs)

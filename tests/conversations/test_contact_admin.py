@@ -9,6 +9,7 @@ from django.contrib.auth.models import Permission, User
 from django.test import Client
 from django.urls import reverse
 
+from conversations import services
 from conversations.models import ChatSession, ContactRequest, Message, Pipeline
 from conversations.signals import said
 from conversations.types import MessageStored, Role
@@ -85,6 +86,23 @@ def test_a_reply_that_cannot_be_sent_changes_nothing(admin_client: Client, text:
     answer = admin_client.post(page_of(row), {"do": "reply", "text": text}, follow=True)
     assert "Your reply was sent" not in answer.content.decode()
     assert (state_of(row), Message.objects.count()) == ("received", 1)
+
+
+def test_a_reply_that_is_refused_stands_in_the_form_again(admin_client: Client) -> None:
+    row = new_request()
+    holder = User.objects.create_user("olga")
+    services.take_over(row.message.session.uuid, holder.pk, "Olga", seconds=3600)
+    page = admin_client.post(page_of(row), {"do": "reply", "text": "We call you at five."}).content.decode()
+    assert "Olga has this conversation." in page
+    assert "We call you at five.</textarea>" in page
+    assert state_of(row) == "received"
+
+
+def test_a_reply_that_is_sent_twice_is_said_once(admin_client: Client) -> None:
+    row = new_request()
+    for _ in range(2):
+        admin_client.post(page_of(row), {"do": "reply", "text": "您好", "uuid": "6f9619ff8b86d011b42d00c04fc964ff"})
+    assert Message.objects.filter(role="operator").count() == 1
 
 
 def test_a_request_is_marked_and_closed_on_its_page(admin_client: Client) -> None:
