@@ -30,6 +30,13 @@ def announce(event: Announced, **_signal: Any) -> bool:
     return _tell(event, *woken)
 
 
+def take_note(event: Announced, **_signal: Any) -> None:
+    """Have this process's gateway count what was said, and deliver it where no socket listens."""
+    from chatgateway.routing import gateway  # noqa: PLC0415  builds the gateway, for which Django must be set up
+
+    gateway.on_said(event)
+
+
 def announce_change(**_signal: Any) -> None:
     """Tell staff's pages, in every process, that something of a conversation changed."""
     _tell(Changed("conversations"))

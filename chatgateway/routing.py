@@ -150,12 +150,20 @@ class Gateway:
     async def ready(self) -> None:
         """Start everything at first use; wait until it has."""
         if self._starting is None:
-            self._starting = asyncio.get_running_loop().create_task(self._start())
+            self._loop = asyncio.get_running_loop()
+            self._starting = self._loop.create_task(self._start())
         if not self._starting.done():
             await asyncio.shield(self._starting)
         elif self._starting.exception() is not None:
             failed, self._starting = self._starting, None
             failed.result()
+
+    def on_said(self, event: object) -> None:
+        """Take note of what was said outside the loop, as by an operator, in whichever thread."""
+        self.tally.on_event(event)
+        if self._loop is not None:
+            with suppress(RuntimeError):  # the loop has ended
+                self._loop.call_soon_threadsafe(self.outbox.wake)
 
     async def stop(self) -> None:
         """Let answers in flight end, then end everything; nothing acknowledged is left unwritten."""

@@ -1,7 +1,6 @@
 """Counts what happens in conversations, for the statistics: connections keeps the numbers and knows no conversation."""
 
 import logging
-from typing import Any
 
 from connections.metrics import ANSWER, ERROR, MESSAGE, Metrics
 from conversations.answer import Answer
@@ -35,13 +34,6 @@ class Tally:
         self._metrics.whole_answers.observe(answer.seconds)
         if answer.first_text_ms is not None:
             self._metrics.first_words.observe(answer.first_text_ms / 1000)
-
-
-def count_said(event: object, **_signal: Any) -> None:
-    """Count what was said outside the gateway's loop, as by an operator."""
-    from chatgateway.routing import gateway  # noqa: PLC0415  builds the gateway, for which Django must be set up
-
-    gateway.tally.on_event(event)
 
 
 class Faults(logging.Handler):

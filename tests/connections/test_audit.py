@@ -16,7 +16,10 @@ from connections import services
 from connections.audit import PURGED_AT_ONCE, Action, Actor, name_of, purge, record, record_each
 from connections.models import AccessToken, Application, AuditEntry, HubClient
 from conversations.store import Store
+from tests.conftest import GatewayFactory
 from tests.conversations.conftest import Database
+from tests.support.applications import change
+from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.django_db
 
@@ -160,6 +163,24 @@ async def test_what_is_older_than_it_goes_back_is_forgotten_piece_by_piece(real_
     await purge(store, timedelta(days=365))
     assert await store.read(AuditEntry.objects.filter(actor=actor).count) == 2
     await store.stop()
+
+
+def test_a_gateway_keeps_the_trail_as_long_as_it_is_told_to(start_gateway: GatewayFactory) -> None:
+    gateway = start_gateway(start=False, environment={"AUDIT_DAYS": "1"})
+    for ago in ("-25 hours", "-23 hours"):
+        change(
+            gateway,
+            "INSERT INTO connections_auditentry (at, action, actor, subject, details)"
+            " VALUES (datetime('now', ?), 'reset', ?, '', '')",
+            ago,
+            ago,
+        )
+    gateway.start()
+
+    def kept() -> list[tuple[str]]:
+        return change(gateway, "SELECT actor FROM connections_auditentry")
+
+    wait_until(lambda: kept() == [("-23 hours",)], timeout=10, what="the older one is forgotten")
 
 
 def test_the_trail_is_filtered_searched_and_changed_by_nobody(admin_client: Client) -> None:

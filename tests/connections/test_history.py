@@ -54,7 +54,7 @@ def _fill() -> None:
         )  # fmt: skip
 
     Connection.objects.bulk_create(row(place, live=False) for place in range(TIMES))
-    columns = ", ".join(field.column for field in Connection._meta.fields if field.column not in ("id", "uuid"))
+    columns = ", ".join(field.attname for field in Connection._meta.fields if field.attname not in ("id", "uuid"))
     new = "lower(hex(randomblob(16)))" if connection.vendor == "sqlite" else "gen_random_uuid()"
     with connection.cursor() as cursor:
         for _ in range(DOUBLED):

@@ -137,7 +137,7 @@ function open(pane) {
       fault = UNREACHABLE;
     }
     tell(fault);
-    refresh(view.id);
+    refresh(view.id, { now: true });
     return !fault;
   }
 

@@ -59,5 +59,6 @@ async def test_what_a_person_says_waits_for_a_client_that_is_away(gateway: Gatew
         await client.recv()
     await at_the_desk(gateway, client.id, "services.reply_as_owner(here[0], 'Read the manual.', name='Ann')")
     async with await HubClient.connect(gateway, client.id) as again:
-        letter = await again.recv()
-        assert (letter["from"], letter["inReplyTo"], letter["content"]) == (BOT, "q1", "Read the manual.")
+        # The answer may come again before: what was read just before the end is not known to have been.
+        letter = (await again.until(lambda letter: letter["content"] == "Read the manual."))[-1]
+        assert (letter["from"], letter["inReplyTo"]) == (BOT, "q1")

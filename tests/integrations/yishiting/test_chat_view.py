@@ -48,7 +48,7 @@ async def test_what_fails_after_the_question_gives_up_answer_and_row(tmp_path: P
         options=SimpleNamespace(open_access=True, trusted_proxies=(), allowed_origins=frozenset()),
     )  # fmt: skip
     request = AsyncRequestFactory().post("/chat", json.dumps(question()), content_type="application/json")
-    request.scope["query_string"] = b""  # bytes in ASGI, which the factory makes text
+    cast(Any, request).scope["query_string"] = b""  # bytes in ASGI, which the factory makes text
     response = await ChatView.as_view(parts=parts)(request)
     assert response.status_code == 500
     assert house.given_up == [(NO_TRACE, Outcome.STOPPED)]
