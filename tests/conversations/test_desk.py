@@ -12,7 +12,7 @@ from django.db import connection, transaction
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from conversations import contacts, desk, services
+from conversations import contacts, desk, services, signals
 from conversations.desk import Which
 from conversations.jobs import Accept, HeldByAnother, Release
 from conversations.models import CannedReply, ChatSession, Message, Note, OutboxEntry, Pipeline
@@ -96,7 +96,7 @@ def test_who_calls_for_a_person_waits_until_one_replies(office: Office, called: 
     ("said", "wanted"),
     [
         ({"text": "我要转人工"}, True),
-        ({"text": "@bot Can I talk to a human?", "prompt": "Can I talk to a human?"}, True),
+        ({"text": "@bot 人工", "prompt": "人工"}, True),  # which the whole of the text is not
         ({"text": "Where is the manual?"}, False),
         ({"text": "I want to talk to a human", "wants_answer": False}, False),  # to others in the room
     ],
@@ -160,6 +160,30 @@ def test_whose_requests_are_settled_waits_no_more(office: Office, settle: Any, c
     assert settle([first, second]) == 1
     assert not office.waits(session)
     assert len(changes) == 2
+
+
+def test_who_takes_over_again_has_it_longer(office: Office) -> None:
+    session = office.write()
+    office.take_over(session, seconds=10)
+    office.take_over(session)
+    until = office.row(session).held_until
+    assert until is not None
+    assert until > timezone.now() + timedelta(seconds=AN_HOUR / 2)
+
+
+def test_the_answer_is_asked_to_end_before_the_notice_is_told(office: Office) -> None:
+    session, told = new_session(office.pipeline), []
+
+    def hear(event: object, **_signal: Any) -> None:
+        told.append(type(event).__name__)
+
+    office.commit(Accept(question(session), office.pipeline.pk, uuid4()))
+    signals.said.connect(hear)
+    try:
+        office.take_over(session)
+    finally:
+        signals.said.disconnect(hear)
+    assert told == ["StopRequested", "MessageStored"]
 
 
 def test_a_conversation_can_be_taken_from_who_is_away(office: Office) -> None:
