@@ -201,7 +201,7 @@ def _conversation(row: Any, operator: int) -> Conversation:
         created_at=row.created_at,
         last_message_at=row.last_message_at,
         waiting_since=row.waiting_since,
-        held_by=row.held_by,
+        held_by=row.held_by if row.holder_id else "",  # nobody's, where the account is gone
         held_until=row.held_until,
         is_mine=row.holder_id == operator,
         done_at=row.done_at,

@@ -132,8 +132,8 @@ class ChatSession(models.Model):
     held_by = models.CharField(max_length=100, blank=True, default="", db_default="")
     held_since = models.DateTimeField(null=True, blank=True)
     held_until = models.DateTimeField(null=True, blank=True)
-    # The name that a page gave to the reply that was said last: said again, it is the same one.
-    last_reply = models.UUIDField(null=True, blank=True)
+    # The names that pages gave to what operators said last, with the message of each: said again, it is the same one.
+    last_replies = models.JSONField(null=True, blank=True)
     # Since when a person is needed, or expected by the visitor of a session that one holds; null while nobody is.
     waiting_since = models.DateTimeField(null=True, blank=True)
     # When an operator was through with it; null again once more is said.
@@ -248,6 +248,8 @@ class Turn(models.Model):
 class Note(models.Model):
     """What operators tell one another about a session; no visitor sees it, so it has no place in his `seq`."""
 
+    # As the page named it: written again under that name, it is the same one.
+    uuid = models.UUIDField(unique=True, default=uuid.uuid4)
     session = models.ForeignKey(ChatSession, on_delete=models.CASCADE, related_name="notes")
     author = models.CharField(max_length=100)
     text = models.TextField()

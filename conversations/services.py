@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Iterable
 from pathlib import Path
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import msgspec
 from django.db import transaction
@@ -50,7 +50,7 @@ def reply_as_owner(
     """Say `text` in a session for the owner, tell its open sockets, and return what was stored.
 
     `contacts` are the contact requests that are replied to with it. An `operator` who holds the session does for
-    another `seconds`. Said again under the same `uuid` as the last reply, it is the same one.
+    another `seconds`. Said again under the same `uuid`, it is the same one.
     Raises HeldByAnother where somebody else holds it, Refused where there is no such session, or a StoreError. Not to
     be called inside a transaction: what is told must be committed.
     """
@@ -91,12 +91,13 @@ def mark_done(session: UUID, operator: int) -> None:
     signals.changed.send(sender=None)
 
 
-def add_note(session: UUID, author: str, text: str) -> None:
-    """Keep a note about a session for operators; Refused where there is no such session."""
+def add_note(session: UUID, author: str, text: str, *, uuid: UUID | None = None) -> None:
+    """Keep a note about a session for operators, once under that `uuid`; Refused where there is no such session."""
     row = ChatSession.objects.filter(uuid=session).first()
     if row is None:
         raise Refused("There is no such session.")
-    Note.objects.create(session=row, author=author[:NAME], text=text, created_at=timezone.now())
+    written = {"session": row, "author": author[:NAME], "text": text, "created_at": timezone.now()}
+    Note.objects.get_or_create(uuid=uuid or uuid4(), defaults=written)
     signals.changed.send(sender=None)
 
 

@@ -29,7 +29,7 @@ WORDS = 100  # of a search
 QUEUE = 60  # conversations that are listed
 OPEN_REQUESTS = ("received", "notified")
 TAKE_FROM_OTHERS = "conversations.change_chatsession"  # who is away must not block a visitor for ever
-UNKNOWN = "It is not known whether that was done. Please do it again: a reply arrives once."
+UNKNOWN = "It is not known whether that was done. Please do it again: what you write is said once."
 TABS: tuple[tuple[conversations.Which, str], ...] = (
     ("open", "Open"),
     ("waiting", "Waiting"),
@@ -201,7 +201,8 @@ def _reply(request: HttpRequest, session: UUID) -> None:
 
 
 def _note(request: HttpRequest, session: UUID) -> None:
-    services.add_note(session, _name(_operator(request)), _words(request)["text"])
+    words = _words(request)
+    services.add_note(session, _name(_operator(request)), words["text"], uuid=words["uuid"])
 
 
 def _done(request: HttpRequest, session: UUID) -> None:

@@ -18,12 +18,14 @@ from conversations.selectors import stored_message
 from conversations.store import Refused
 from conversations.types import Role, StoredMessage
 
+REMEMBERED = 10  # replies of a session that are known again by their name
+
 
 class OperatorSays(ConversationJob, msgspec.Struct, frozen=True):
     """Store an operator's words in a session; the result is the StoredMessage. `contacts` are replied to with it.
 
-    `uuid` names them: said again under the name of the last ones, they are the same. Where he holds the session, he
-    does for another `seconds`. Refused as HeldByAnother, or where there is no such session.
+    `uuid` names them: said again under the name of one of the last REMEMBERED, they are the same. Where he holds the
+    session, he does for another `seconds`. Refused as HeldByAnother, or where there is no such session.
     """
 
     rank: ClassVar[int] = 35
@@ -50,15 +52,18 @@ class OperatorSays(ConversationJob, msgspec.Struct, frozen=True):
         if session is None:
             return Refused("There is no such session.")
         row = ChatSession.objects.get(pk=session.id)
-        if self.uuid is not None and row.last_reply == self.uuid:
-            said = Message.objects.filter(session_id=session.id, role=Message.Role.OPERATOR)
-            return stored_message(said.select_related("session", "question").latest("seq"))
+        replies: list[tuple[str, int]] = row.last_replies or []
+        for name, said in replies:
+            if name == str(self.uuid):
+                return stored_message(Message.objects.select_related("session", "question").get(pk=said))
         if row.held_since is not None:
             if row.holder_id != self.operator:
                 return HeldByAnother(f"{row.held_by} has this conversation.")
             row.held_until = timezone.now() + timedelta(seconds=self.seconds)
-        row.last_reply = self.uuid
-        row.save(update_fields=["held_until", "last_reply"])
         session.wait_no_more()
         contacts.mark_replied(self.contacts)
-        return say(session, row, Role.OPERATOR, self.text, self.name[:NAME])
+        message = say(session, row, Role.OPERATOR, self.text, self.name[:NAME])
+        if self.uuid is not None:
+            row.last_replies = [*replies, (str(self.uuid), message.id)][-REMEMBERED:]
+        row.save(update_fields=["held_until", "last_replies"])
+        return message

@@ -31,7 +31,7 @@ def say(session: LockedSession, row: ChatSession, role: Role, text: str, name: s
     )
     is_posted = row.wire in settings.OUTBOX_WIRES
     if is_posted:
-        message = msgspec.structs.replace(message, question_id=_last_words(session))
+        message = msgspec.structs.replace(message, question_id=last_words(session))
     time = rows.adapt_time(now)
     values = (
         id_, session.id, message.seq, session.epoch, role.value, text, None, "", "", name, message.question_id, "",
@@ -43,7 +43,7 @@ def say(session: LockedSession, row: ChatSession, role: Role, text: str, name: s
     return message
 
 
-def _last_words(session: LockedSession) -> int | None:
+def last_words(session: LockedSession) -> int | None:
     """Return the id of what the visitor said last."""
     said = Message.objects.filter(session_id=session.id, role=Message.Role.USER).order_by("-seq")
     return said.values_list("id", flat=True).first()

@@ -186,6 +186,16 @@ def test_the_answer_is_asked_to_end_before_the_notice_is_told(office: Office) ->
     assert told == ["StopRequested", "MessageStored"]
 
 
+def test_who_said_more_since_his_request_waits_still(office: Office) -> None:
+    contact, session = uuid4(), office.write()
+    office.write("Call me", session, contact=contact)
+    office.take_over(session)
+    office.write("Are you there?", session)
+    services.hand_back(session.uuid, office.ann)
+    assert services.close_requests([contact]) == 1
+    assert office.waits(session)
+
+
 def test_a_conversation_can_be_taken_from_who_is_away(office: Office) -> None:
     session = office.write()
     office.take_over(session)
@@ -206,14 +216,16 @@ def test_a_conversation_of_somebody_who_is_gone_is_anybodys(office: Office) -> N
 
 
 def test_a_reply_that_is_sent_again_is_the_same(office: Office) -> None:
-    session, name = office.write(), uuid4()
+    session, ours = office.write(), uuid4()
     said = [
         services.reply_as_owner(session.uuid, "I am here.", name="Ann", operator=office.ann, uuid=name)
-        for _ in range(2)
+        for name in (ours, uuid4(), ours)
     ]
-    other = services.reply_as_owner(session.uuid, "I am here.", name="Ann", operator=office.ann, uuid=uuid4())
-    assert said[0] == said[1]
-    assert other.seq == said[0].seq + 1
+    assert said[0] == said[2]
+    assert said[1].seq == said[0].seq + 1
+    for _ in range(2):
+        services.add_note(session.uuid, "Ann", "Remember him.", uuid=ours)
+    assert Note.objects.filter(session__uuid=session.uuid).count() == 1
 
 
 def test_what_is_done_is_out_of_the_queue_until_more_is_said(office: Office, changes: list[object]) -> None:

@@ -6,7 +6,8 @@ import { follow, refresh } from "./live.js";
 
 const NEAR_THE_END = 120; // pixels; a reader this close to the end is taken along
 const PATIENCE = 15000; // milliseconds that the gateway may take to do something
-const UNREACHABLE = "The gateway cannot be reached. Please try again in a moment: a reply arrives once.";
+const UNREACHABLE = "The gateway cannot be reached. Please try again in a moment: what you write is said once.";
+const TOLD_FOR = 10000; // milliseconds that this stays at least
 const REACH = {
   "when resumed": "He reads it when he resumes the conversation.",
   never: "This wire cannot carry it to the visitor.",
@@ -18,7 +19,7 @@ if (pane) {
 }
 
 function open(pane) {
-  const { session, deeds } = pane.dataset;
+  const { session, operator, deeds } = pane.dataset;
   const view = pane.querySelector("#desk-view");
   const composer = pane.querySelector(".desk-composer");
   const canned = composer.querySelector(".desk-canned");
@@ -28,6 +29,7 @@ function open(pane) {
   const grown = new Map(); // turn → its answer so far, newer than what the database has
   let atTheEnd = true;
   let sending = false;
+  let toldAt = 0;
   let tried = null; // what was sent last, and under which name: sent again, it is the same
 
   const lines = () => view.querySelector("#desk-lines");
@@ -70,7 +72,7 @@ function open(pane) {
         bubble.textContent = words;
       }
     }
-    if (error.textContent === UNREACHABLE) {
+    if (error.textContent === UNREACHABLE && performance.now() - toldAt > TOLD_FOR) {
       tell("");
     }
     follows();
@@ -118,6 +120,7 @@ function open(pane) {
   function tell(fault) {
     error.textContent = fault;
     error.hidden = !fault;
+    toldAt = performance.now();
   }
 
   async function act(deed, fields) {
@@ -175,7 +178,7 @@ function open(pane) {
 
   // --- Keeping what is being written: the tab may leave this page, and the operator be logged out ---
 
-  const place = `desk.draft.${session}`;
+  const place = `desk.draft.${operator}.${session}`;
 
   function keep() {
     if (text.value) {
@@ -200,7 +203,12 @@ function open(pane) {
     event.preventDefault();
     send();
   });
-  composer.addEventListener("input", keep);
+  composer.addEventListener("input", () => {
+    if (tried?.words !== text.value) {
+      tried = null; // what is written now is something else
+    }
+    keep();
+  });
   composer.addEventListener("change", () => {
     keep();
     adjust();
@@ -221,7 +229,7 @@ function open(pane) {
   });
   canned.addEventListener("click", ({ target }) => {
     const reply = target.closest("[data-canned]");
-    if (reply) {
+    if (reply && !sending) {
       text.setRangeText(reply.dataset.canned, text.selectionStart, text.selectionEnd, "end");
       canned.open = false;
       keep();

@@ -211,6 +211,7 @@ async def test_what_is_sent_twice_in_haste_is_said_once(gateway: GatewayProcess,
         await expect(page.locator(".desk-composer button[type=submit]")).to_be_disabled()
         go_on.set()
         await expect(text).to_have_value("")
+        await page.unroute_all(behavior="wait")
         await text.fill("再见")
         await text.press("Control+Enter")
         told = await visitor.until(lambda frame: text_of(frame) == "再见")
