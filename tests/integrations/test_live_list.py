@@ -19,7 +19,6 @@ from tests.support.waiting import eventually
 from tests.support.wechat import WeChatClient
 from tests.support.yishiting import Stream, caller, events, question
 
-LISTED = 1.0  # seconds until a connection is in the list, or out of it
 PAGE = "/admin/connections/connection/"
 FIRST_WORDS = b'"response":"tok00 '
 
@@ -51,7 +50,7 @@ async def says(gateway: GatewayProcess, wire: str, **fields: Any) -> dict[str, A
     async def is_so() -> bool:
         return bool(found := rows(gateway, wire)) and fields.items() <= found[0].items()
 
-    await eventually(is_so, timeout=LISTED, what=f"{wire}: {fields}")
+    await eventually(is_so, timeout=15, what=f"{wire}: {fields}")
     return rows(gateway, wire)[0]
 
 

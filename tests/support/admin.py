@@ -3,10 +3,12 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from playwright.async_api import Browser, Page, async_playwright
+from playwright.async_api import Browser, Page, async_playwright, expect
 
 from tests.support.programs import tool
 from tests.support.server import GatewayProcess, manage
+
+expect.set_options(timeout=15_000)  # milliseconds: patient with a busy machine
 
 PASSWORD = "a password for tests"
 NO_POLLING = "window.setInterval = () => 0;"

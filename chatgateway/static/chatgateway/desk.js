@@ -28,6 +28,7 @@ function open(pane) {
   const { text } = composer.elements;
   const grown = new Map(); // turn → its answer so far, newer than what the database has
   let atTheEnd = true;
+  let reading = null; // the first line that is seen, and where it stands
   let sending = false;
   let toldAt = 0;
   let tried = null; // what was sent last, and under which name: sent again, it is the same
@@ -60,7 +61,18 @@ function open(pane) {
   function follows() {
     if (atTheEnd) {
       toTheEnd();
+    } else if (reading) {
+      const line = view.querySelector(`[data-seq="${reading.seq}"]`);
+      lines().scrollTop += line ? line.getBoundingClientRect().top - reading.top : 0;
     }
+  }
+
+  /* Note where the reader is: what is said above or below moves the line that he reads, not its place. */
+  function notePlace(box) {
+    atTheEnd = box.scrollHeight - box.scrollTop - box.clientHeight < NEAR_THE_END;
+    const { top } = box.getBoundingClientRect();
+    const line = [...box.querySelectorAll("[data-seq]")].find((seen) => seen.getBoundingClientRect().bottom > top);
+    reading = line ? { seq: line.dataset.seq, top: line.getBoundingClientRect().top } : null;
   }
 
   view.addEventListener("live:refreshed", () => {
@@ -82,7 +94,7 @@ function open(pane) {
     "scroll",
     ({ target }) => {
       if (target === lines()) {
-        atTheEnd = target.scrollHeight - target.scrollTop - target.clientHeight < NEAR_THE_END;
+        notePlace(target);
       }
     },
     true,

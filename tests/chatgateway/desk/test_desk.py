@@ -5,14 +5,15 @@ from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import pytest
-from playwright.async_api import Browser, Page, Route, expect
+from playwright.async_api import Browser, Locator, Page, Route, expect
 
 from conversations import phrases
 from tests.faults.model import FakeModel, Mode, model_in_thread
 from tests.support.admin import chromium, log_in, make_staff
 from tests.support.clients import Frame, is_type
 from tests.support.contact import ContactClient
-from tests.support.server import GatewayProcess, Templates, model_settings
+from tests.support.server import GatewayProcess, Templates, manage, model_settings
+from tests.support.waiting import eventually
 from tests.support.wechat import WeChatClient
 
 WORDS = tuple(f"word{number:03d} " for number in range(400))
@@ -150,7 +151,7 @@ async def test_the_second_operator_is_told_who_has_it(gateway: GatewayProcess, b
         await ben.click("text=Private note")
         await ben.fill(".desk-composer textarea", "He is a regular.")
         await ben.press(".desk-composer textarea", "Control+Enter")
-        await expect(ann.locator(".line-note")).to_contain_text("He is a regular.", timeout=10_000)
+        await expect(ann.locator(".line-note")).to_contain_text("He is a regular.")
         await said_by(ann, "你好")
         assert "regular" not in str(await visitor.until(lambda frame: text_of(frame) == "你好"))
         await expect(ann.locator(".desk-request")).to_contain_text("Replied")
@@ -217,6 +218,42 @@ async def test_what_is_sent_twice_in_haste_is_said_once(gateway: GatewayProcess,
         told = await visitor.until(lambda frame: text_of(frame) == "再见")
         assert [text_of(frame) for frame in told if frame.get("sender") == "owner"] == ["您好", "再见"]
     await page.context.close()
+
+
+async def test_who_reads_what_was_said_before_is_not_moved(gateway: GatewayProcess, browser: Browser) -> None:
+    page = await log_in(browser, gateway, "ann")
+    async with await ContactClient.connect(gateway) as visitor:
+        await visitor.request("我想联系博主")
+        session = session_of(visitor)
+        many = f"[reply_as_owner(UUID({session!r}), f'line {{number}}', name='Ann') for number in range(130)]"
+        code = f"from uuid import UUID; from conversations.services import reply_as_owner; {many}"
+        await asyncio.to_thread(
+            manage, "shell", "-v", "0", "-c", code, data_dir=gateway.data_dir, DATABASE_URL=gateway.database_url
+        )
+        await open_conversation(page, session)
+        line = page.get_by_text("line 60", exact=True)
+
+        async def is_read() -> bool:
+            """Scroll there, which the page's first look at what is new may undo."""
+            await line.evaluate(f"line => {{ line.closest('#desk-lines').scrollTop += {PLACE} - 20; }}")
+            return abs(await place_of(line) - 20) < 5
+
+        await eventually(is_read, timeout=15, what="a reader of line 60")
+        for number in range(3):  # each takes the first line of the page away
+            await visitor.request(f"还有 {number}")
+        await expect(page.locator(".desk-lines").get_by_text("还有 2")).to_have_count(1)
+        assert abs(await place_of(line) - 20) < 5
+    await page.context.close()
+
+
+PLACE = "(line.getBoundingClientRect().top - line.closest('#desk-lines').getBoundingClientRect().top)"
+
+
+async def place_of(line: Locator) -> float:
+    """Return how far below the transcript's upper end a line is, once what was drawn is seen."""
+    seen = f"requestAnimationFrame(() => requestAnimationFrame(() => told({PLACE})))"
+    place: float = await line.evaluate(f"line => new Promise((told) => {seen})")
+    return place
 
 
 async def test_who_may_not_answer_sees_no_desk(gateway: GatewayProcess, browser: Browser) -> None:

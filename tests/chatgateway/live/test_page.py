@@ -11,7 +11,7 @@ from tests.support.browser import browser_page, served
 from tests.support.environment import ROOT
 
 SCRIPTS = ROOT / "chatgateway" / "static" / "chatgateway"
-SOON = 4000  # milliseconds
+SOON = 10_000  # milliseconds
 LIST = """
 <h2>{heading}</h2>
 <details id="more"{more}><summary>More</summary>Words</details>
