@@ -80,12 +80,13 @@ async def test_an_operator_takes_over_in_the_middle_of_an_answer_and_hands_back(
     page = await log_in(browser, gateway, "ann")
     await page.goto("/admin/desk/?which=waiting")
     await expect(page.locator("[data-live-state]")).to_have_text("live")
+    waiting = int(await page.locator("[data-waiting-count]").get_attribute("data-waiting-count") or "")
     async with await ContactClient.connect(gateway, stream=1) as visitor:
         session = session_of(visitor)
         await visitor.send({"type": "chat_message", "message": "转人工", "timestamp": ""})
         # Without a reload, and in the title.
         await expect(entry(page, session)).to_contain_text("waiting")
-        await expect(page).to_have_title("(1) Desk | Chat gateway")
+        await expect(page).to_have_title(f"({waiting + 1}) Desk | Chat gateway")
         await entry(page, session).click()
         answer = page.locator(".line-open .bubble")
         await expect(answer).to_contain_text("word010")  # it grows
