@@ -226,8 +226,9 @@ async def test_who_reads_what_was_said_before_is_not_moved(gateway: GatewayProce
     async with await ContactClient.connect(gateway) as visitor:
         await visitor.request("我想联系博主")
         session = session_of(visitor)
-        many = f"[reply_as_owner(UUID({session!r}), f'line {{number}}', name='Ann') for number in range(130)]"
-        code = f"from uuid import UUID; from conversations.services import reply_as_owner; {many}"
+        many = f"commit([OperatorSays(UUID({session!r}), f'line {{number}}', 'Ann') for number in range(130)])"
+        imports = "from uuid import UUID; from conversations.jobs import OperatorSays"
+        code = f"{imports}; from conversations.store import commit; {many}"
         await asyncio.to_thread(
             manage, "shell", "-v", "0", "-c", code, data_dir=gateway.data_dir, DATABASE_URL=gateway.database_url
         )
