@@ -98,12 +98,7 @@ class Gateway:
         self.catalogue = Catalogue(self.store)
         self.registry = Registry(
             self.store,
-            limits=LeaseLimits(
-                beat=settings.BEAT,
-                lease=settings.LEASE,
-                scan=settings.SCAN,
-                kept_for=timedelta(days=settings.CONNECTION_DAYS),
-            ),
+            limits=_lease_limits(),
             lock_dir=settings.DATA_DIR / "workers",
             on_change=lambda: self.wakes.note("connections"),
         )
@@ -324,6 +319,15 @@ def _wire_options() -> WireOptions:
         small_frame_bytes=settings.MAX_SMALL_FRAME_BYTES,
         outbound_bytes=settings.MAX_OUTBOUND_BYTES,
         connections=settings.MAX_CONNECTIONS,
+    )
+
+
+def _lease_limits() -> LeaseLimits:
+    return LeaseLimits(
+        beat=settings.BEAT,
+        lease=settings.LEASE,
+        scan=settings.SCAN,
+        kept_for=timedelta(days=settings.CONNECTION_DAYS),
     )
 
 

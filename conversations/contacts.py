@@ -16,6 +16,7 @@ from conversations.models import ContactRequest
 from conversations.types import Language
 
 State = ContactRequest.State
+OPEN = (State.RECEIVED, State.NOTIFIED)  # nobody has replied
 
 
 class Notice(msgspec.Struct, frozen=True):
@@ -49,8 +50,7 @@ def addresses(text: str) -> list[str]:
 
 def is_owner_called(session_id: int) -> bool:
     """Tell whether a session has a contact request that nobody has replied to."""
-    waiting = (State.RECEIVED, State.NOTIFIED)
-    return ContactRequest.objects.filter(message__session_id=session_id, state__in=waiting).exists()
+    return ContactRequest.objects.filter(message__session_id=session_id, state__in=OPEN).exists()
 
 
 def notice_of(message: int) -> Notice | None:
@@ -83,7 +83,7 @@ def mark_notified(message: int) -> int:
 
 def mark_replied(requests: Collection[UUID]) -> int:
     """Note that the owner replied."""
-    found = ContactRequest.objects.filter(uuid__in=requests, state__in=(State.RECEIVED, State.NOTIFIED))
+    found = ContactRequest.objects.filter(uuid__in=requests, state__in=OPEN)
     return found.update(state=State.REPLIED, replied_at=timezone.now())
 
 

@@ -9,6 +9,7 @@ import msgspec
 from django.db.models import Count, F, OuterRef, Q, QuerySet, Subquery, Value
 from django.db.models.functions import Left
 
+from conversations import contacts
 from conversations.models import CannedReply, ChatSession, ContactRequest, Message, OutboxEntry
 from conversations.transcript import Transcript, read_transcript
 from conversations.types import Language, SessionType
@@ -80,6 +81,7 @@ class RequestView(msgspec.Struct, frozen=True):
     text: str
     state: str
     state_label: str
+    is_open: bool
     escalated: bool
     created_at: datetime
     deliveries: tuple[DeliveryView, ...]
@@ -151,6 +153,7 @@ def requests(session: UUID) -> list[RequestView]:
             text=_excerpt(row.message.text),
             state=row.state,
             state_label=row.get_state_display(),
+            is_open=row.state in contacts.OPEN,
             escalated=row.escalated,
             created_at=row.created_at,
             deliveries=tuple(deliveries.get(row.message_id, ())),

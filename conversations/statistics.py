@@ -5,9 +5,8 @@ from uuid import UUID
 import msgspec
 from django.db.models import Count
 
+from conversations import contacts
 from conversations.models import ChatSession, ContactRequest, Pipeline, Turn
-
-OPEN = (ContactRequest.State.RECEIVED, ContactRequest.State.NOTIFIED)
 
 
 class OpenWork(msgspec.Struct, frozen=True):
@@ -25,7 +24,7 @@ def open_work() -> OpenWork:
     return OpenWork(
         turns.get(Turn.State.RUNNING, 0),
         turns.get(Turn.State.QUEUED, 0),
-        ContactRequest.objects.filter(state__in=OPEN).count(),
+        ContactRequest.objects.filter(state__in=contacts.OPEN).count(),
         ChatSession.objects.filter(waiting_since__isnull=False).count(),
     )
 

@@ -1,7 +1,7 @@
 """The desk: the queue of conversations, one of them, and what an operator does in it."""
 
 from collections.abc import Callable, Iterable
-from typing import Any, ParamSpec, get_args
+from typing import Any, get_args
 from urllib.parse import urlencode
 from uuid import UUID
 
@@ -27,7 +27,6 @@ from integrations.capabilities import CAPABILITIES, Capabilities
 TEXT = 5000  # characters that an operator may say at once
 WORDS = 100  # of a search
 QUEUE = 60  # conversations that are listed
-OPEN_REQUESTS = ("received", "notified")
 TAKE_FROM_OTHERS = "conversations.change_chatsession"  # who is away must not block a visitor for ever
 UNKNOWN = "It is not known whether that was done. Please do it again: what you write is said once."
 TABS: tuple[tuple[conversations.Which, str], ...] = (
@@ -36,9 +35,6 @@ TABS: tuple[tuple[conversations.Which, str], ...] = (
     ("mine", "Mine"),
     ("done", "Done"),
 )
-
-P = ParamSpec("P")
-View = Callable[P, HttpResponse]
 
 
 def for_operators(view: Callable[..., HttpResponse]) -> Any:
@@ -135,7 +131,7 @@ def _conversation(request: HttpRequest, session: UUID) -> dict[str, Any]:
 
 
 def _open(requests: Iterable[conversations.RequestView]) -> tuple[UUID, ...]:
-    return tuple(found.uuid for found in requests if found.state in OPEN_REQUESTS)
+    return tuple(found.uuid for found in requests if found.is_open)
 
 
 def _is_place(text: str) -> bool:
@@ -152,7 +148,7 @@ class Words(forms.Form):
         max_length=TEXT,
         error_messages={
             "required": "There is nothing to send.",
-            "max_length": f"That are more than {TEXT} characters.",
+            "max_length": f"At most {TEXT} characters can be sent at once.",
         },
     )
     uuid = forms.UUIDField(required=False)

@@ -5,7 +5,8 @@ from uuid import uuid4
 from playwright.async_api import Dialog, Page, expect
 
 from tests.conftest import GatewayFactory
-from tests.support.admin import chromium, log_in, make_staff
+from tests.support.admin import log_in, make_staff
+from tests.support.browser import chromium
 from tests.support.server import manage
 
 # Short, so that all of it fits the shortest column; `fired` is known to every page that is opened.

@@ -11,7 +11,8 @@ import pytest
 from playwright.async_api import Page, expect
 
 from tests.faults.model import FakeModel, Mode, model_in_thread
-from tests.support.admin import chromium, log_in, make_staff
+from tests.support.admin import log_in, make_staff
+from tests.support.browser import chromium
 from tests.support.clients import PipelineClient
 from tests.support.contact import ContactClient
 from tests.support.databases import ValkeyServer

@@ -1,11 +1,7 @@
 """Staff in a browser, at the admin of a running gateway."""
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from playwright.async_api import Browser, Page, expect
 
-from playwright.async_api import Browser, Page, async_playwright, expect
-
-from tests.support.programs import tool
 from tests.support.server import GatewayProcess, manage
 
 expect.set_options(timeout=15_000)  # milliseconds: patient with a busy machine
@@ -24,18 +20,6 @@ def make_staff(gateway: GatewayProcess, **members: str) -> None:
     """Make members of staff, each with the name of his group; without one he is a superuser."""
     code = MAKE.format(members=members, password=PASSWORD)
     manage("shell", "-v", "0", "-c", code, data_dir=gateway.data_dir, DATABASE_URL=gateway.database_url)
-
-
-@asynccontextmanager
-async def chromium() -> AsyncIterator[Browser]:
-    """Give Debian's Chromium."""
-    path = tool("chromium")
-    async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(executable_path=path)
-        try:
-            yield browser
-        finally:
-            await browser.close()
 
 
 async def log_in(

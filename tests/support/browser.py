@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-from playwright.async_api import Page, async_playwright
+from playwright.async_api import Browser, Page, async_playwright
 
 from tests.support.programs import tool
 
@@ -38,12 +38,19 @@ def served(files: dict[str, str]) -> Iterator[str]:
 
 
 @asynccontextmanager
-async def browser_page() -> AsyncIterator[Page]:
-    """Give an empty page of a new browser."""
-    chromium = tool("chromium")
+async def chromium() -> AsyncIterator[Browser]:
+    """Give a new browser."""
+    path = tool("chromium")
     async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(executable_path=chromium)
+        browser = await playwright.chromium.launch(executable_path=path)
         try:
-            yield await browser.new_page()
+            yield browser
         finally:
             await browser.close()
+
+
+@asynccontextmanager
+async def browser_page() -> AsyncIterator[Page]:
+    """Give an empty page of a new browser."""
+    async with chromium() as browser:
+        yield await browser.new_page()

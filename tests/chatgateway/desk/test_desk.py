@@ -9,7 +9,8 @@ from playwright.async_api import Browser, Locator, Page, Route, expect
 
 from conversations import phrases
 from tests.faults.model import FakeModel, Mode, model_in_thread
-from tests.support.admin import chromium, log_in, make_staff
+from tests.support.admin import log_in, make_staff
+from tests.support.browser import chromium
 from tests.support.clients import Frame, is_type
 from tests.support.contact import ContactClient
 from tests.support.server import GatewayProcess, Templates, manage, model_settings

@@ -6,7 +6,8 @@ from collections.abc import AsyncIterator
 import pytest
 from playwright.async_api import Page, expect
 
-from tests.support.admin import PASSWORD, chromium, log_in, make_staff
+from tests.support.admin import PASSWORD, log_in, make_staff
+from tests.support.browser import chromium
 from tests.support.server import GatewayProcess
 
 SOON = 15_000  # milliseconds: the gateway looks at sessions every two seconds, then the page tries again
