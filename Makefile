@@ -80,9 +80,13 @@ test: .venv/dev.stamp $(FOREIGN) ## Run the whole suite and hold line coverage a
 	@$(BIN)/python -m coverage report --fail-under=$(if $(ARGS),0,90) \
 		--include="$(subst $(space),$(comma),$(PACKAGES:%=%/*))"
 
+FAULTS_REPORT := .venv/faults.jsonl
+
 .PHONY: faults
-faults: .venv/dev.stamp ## Break things for real, at length: FAULT_ROUNDS rounds (default 100)
-	@FAULT_ROUNDS=$${FAULT_ROUNDS:-100} $(BIN)/python -m pytest --timeout 3600 tests/faults $(ARGS)
+faults: .venv/dev.stamp $(FOREIGN) ## Break things for real, at length, and write docs/reliability.md (ARGS="-k name" narrows it)
+	@rm -f $(FAULTS_REPORT)
+	@FAULTS=long FAULTS_REPORT=$(CURDIR)/$(FAULTS_REPORT) $(KEEP_BYTECODE) $(BIN)/python -m pytest -p no:randomly --timeout 7200 \
+		tests/faults $(ARGS); status=$$?; $(BIN)/python -m tests.faults.report $(FAULTS_REPORT) $(if $(ARGS),,--anew); exit $$status
 
 .PHONY: bench
 bench: .venv/dev.stamp ## Measure the store, the wire and staff's pages; prints one JSON object a run and a table
