@@ -11,6 +11,7 @@ from chatgateway import health
 from chatgateway.api import urls as api
 from chatgateway.broadcast.views import broadcast
 from chatgateway.dashboard import views as dashboard
+from chatgateway.metrics.views import metrics
 from chatgateway.routing import gateway
 from integrations.langbot import urls as langbot
 from integrations.postoffice import urls as postoffice
@@ -25,6 +26,7 @@ urlpatterns = [
     path("admin/", admin.site.urls),
     path("healthz", health.healthz),
     path("readyz", health.readyz),
+    path("metrics", metrics),
     path("health", health.HealthView.as_view()),
     path("api/schema/", SpectacularAPIView.as_view(), name="schema"),
     path("api/docs/", SpectacularSwaggerView.as_view(url_name="schema"), name="docs"),

@@ -6,9 +6,39 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
-MESSAGE = "message"  # stored, in or out
-ANSWER = "answer"  # a turn that ended
-ERROR = "error"  # a turn that failed or was cut, or a fault of our own
+# What is counted. Each has the name that /metrics tells it by; chatgateway.metrics.families tells what its reasons are.
+MESSAGE = "messages"  # stored, and with that acknowledged
+ANSWER = "answers"  # turns that ended
+ERROR = "errors"  # turns that failed or were cut, and faults of our own
+RESUME = "resumes"
+REPLAYED = "replayed"  # messages told again by a resume
+REPEATED = "repeated"  # questions whose id had been here
+GAP = "gaps"  # events that a topic missed
+TAKEN_OVER = "taken_over"  # turns that another worker left
+OPENED = "opened"  # connections, by wire
+CLOSED = "closed"  # connections, by close code
+DEAD_PEER = "dead_peers"  # connections that nobody answers on any more, by wire
+REFUSED_HANDSHAKE = "refused_handshakes"  # before the upgrade
+REFUSED_FRAME = "refused_frames"  # that are not of their wire, by wire
+LIMIT = "limited"  # what was over a limit, by kind
+SHED = "shed"  # 503 or its like, because something is full
+GHOST = "ghosts"  # connections of lost workers that were ended for them
+WORKER = "workers"  # started, lost (another one), fenced (this one, by others)
+LAYER = "layer_changes"  # away, back
+STORE = "store_failures"  # writes that failed
+JOB = "jobs"  # writes that were committed
+MODEL = "model_failures"  # calls to models
+BREAKER = "breaker_changes"  # of calls to models: opened, closed
+OUTBOX = "deliveries"  # attempts to deliver from the outbox
+CLOCK = "clock_jumps"  # of the wall clock against the monotonic one
+CPU = "cpu_seconds"
+
+OTHER = "other"  # the reason of what a peer said and is none of those that are told apart
+# Of a connection, as far as they are told apart: RFC 6455's, then ours.
+CLOSE_CODES = (
+    "1000", "1001", "1002", "1003", "1005", "1006", "1007", "1008", "1009", "1011", "1012", "1013",
+    "4001", "4003", "4004", "4009", "4108", "4129",
+)  # fmt: skip
 
 # The upper bounds of a histogram's buckets, in seconds; a last bucket holds what took longer. Two neighbours are at
 # most 5/3 apart, and so is what `quantile` says from what was measured.
@@ -19,10 +49,11 @@ BOUNDS = (
 
 
 class Histogram:
-    """How often something took how long, by the buckets of BOUNDS."""
+    """How often something took how long, by the buckets of BOUNDS; one thread observes."""
 
     def __init__(self) -> None:
         self._counts = [0] * (len(BOUNDS) + 1)
+        self.seconds = 0.0  # of all of them together
 
     @property
     def counts(self) -> tuple[int, ...]:
@@ -32,6 +63,7 @@ class Histogram:
     def observe(self, seconds: float) -> None:
         """Count something that took so long."""
         self._counts[bisect_left(BOUNDS, seconds)] += 1
+        self.seconds += seconds
 
 
 def quantile(counts: Sequence[int], share: float) -> float | None:
@@ -63,12 +95,22 @@ class Metrics:
         self.counts: Mapping[tuple[str, str], int] = MappingProxyType(self._counts)
         self.first_words = Histogram()
         self.whole_answers = Histogram()
+        self.commits = Histogram()
+        self.drains = Histogram()
+        self.loop_lags = Histogram()
+        self.outbound_bytes = 0  # that wait now for peers to read
+        self.writes_fail = False  # as the last one did
 
     def count(self, what: str, reason: str, times: int = 1) -> None:
         """Count `what` for `reason`."""
         if times:
             with self._lock:
                 self._counts[what, reason] += times
+
+    def copy(self) -> dict[tuple[str, str], int]:
+        """Return the counts as they are now; they may go on meanwhile."""
+        with self._lock:
+            return dict(self._counts)
 
     def total(self, what: str) -> int:
         """Return how often `what` was counted, for whichever reason."""

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from connections.metrics import BOUNDS, Histogram, Metrics, quantile
+from connections.metrics import BOUNDS, MESSAGE, Histogram, Metrics, quantile
 
 
 def observed(*seconds: float) -> tuple[int, ...]:
@@ -31,11 +31,11 @@ def test_threads_that_count_at_once_lose_nothing() -> None:
 
     def count(_place: int) -> None:
         for _ in range(2_000):
-            metrics.count("message", "user")
+            metrics.count(MESSAGE, "user")
 
     with ThreadPoolExecutor(8) as threads:
         list(threads.map(count, range(8)))
-    assert metrics.total("message") == 16_000
+    assert metrics.total(MESSAGE) == 16_000
 
 
 @pytest.mark.parametrize(("seconds", "bucket"), [(0.0, 0), (0.01, 0), (0.011, 1), (60.0, 23), (61.0, 24), (1e6, 24)])

@@ -9,7 +9,7 @@ import pytest
 
 from chatgateway.dashboard.tally import Faults, Tally
 from chatgateway.routing import gateway
-from connections.metrics import ANSWER, ERROR, MESSAGE, Metrics
+from connections.metrics import ANSWER, ERROR, MESSAGE, REPEATED, TAKEN_OVER, Metrics
 from conversations.answer import Answer
 from conversations.signals import said
 from conversations.types import MessageStored, Outcome, ReplyDelta, Role, SessionKey, StoredMessage, Turn
@@ -82,3 +82,11 @@ def test_faults_of_our_own_are_counted_and_warnings_are_not(metrics: Metrics) ->
     finally:
         log.removeHandler(handler)
     assert metrics.counts == {(ERROR, "fault"): 1}
+
+
+def test_what_came_again_and_what_others_left_is_counted(metrics: Metrics) -> None:
+    tally = Tally(metrics)
+    tally.on_repeat("joined")
+    for begun in (True, False):
+        tally.on_take_over(msgspec.structs.replace(TURN, begun=begun))
+    assert metrics.counts == {(REPEATED, "joined"): 1, (TAKEN_OVER, "broken off"): 1, (TAKEN_OVER, "anew"): 1}
