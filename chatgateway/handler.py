@@ -10,7 +10,9 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing, suppress
 from os import SEEK_END
 from typing import Any
+from uuid import uuid4
 
+import structlog
 from django.core.exceptions import RequestAborted
 from django.core.handlers.asgi import ASGIHandler
 from django.core.handlers.exception import convert_exception_to_response
@@ -28,6 +30,8 @@ class WireHandler(ASGIHandler):
 
     async def handle(self, scope: Any, receive: Any, send: Any) -> None:
         """Answer one request; a view whose caller leaves is cancelled."""
+        request_id = str(uuid4())
+        structlog.contextvars.bind_contextvars(request_id=request_id)
         try:
             body: Any = await self._read(scope, receive)
         except RequestAborted:
@@ -40,6 +44,7 @@ class WireHandler(ASGIHandler):
                 body.seek(0)
             async with _cancelled_when_left(receive):
                 response: Any = refusal if request is None else await self.run_get_response(request)
+                response.headers["X-Request-ID"] = request_id
                 try:
                     await self.send_response(response, send)
                 finally:

@@ -1,34 +1,42 @@
-"""Logs are events with fields, one line each: `connection.opened wire=langbot connection_id=…`.
+"""Logs are events with fields, one line each: `connection.refused wire=langbot connection_id=…`.
 
-No message text, no token and no openid is ever a field.
+What is said while a socket, a call or a turn is served carries its id: `connection_id` and `wire`, `request_id`, or
+`turn` and `session`. No message text, no token and no openid is ever a field.
 """
 
 import logging
 import logging.config
 import time
+from traceback import TracebackException
 from typing import Any
 
 import structlog
+from structlog.typing import ExcInfo
 
 REPEATED = 60.0  # seconds in which a library says the same once
 
+
+def brief_traceback(exc_info: ExcInfo) -> str:
+    """Return a traceback in which an exception says one line: on the next PostgreSQL tells the values of the row."""
+    told = []
+    for part in TracebackException(*exc_info).format():
+        is_frame = part.startswith((" ", "\n"))
+        told.append(part if is_frame else part.splitlines()[0] + "\n")
+    return "".join(told).rstrip()
+
+
+_EXCEPTION = structlog.processors.ExceptionRenderer(brief_traceback)
 _SHARED: list[Any] = [
     structlog.contextvars.merge_contextvars,
     structlog.stdlib.add_log_level,
     structlog.processors.TimeStamper(fmt="iso", utc=True),
+    _EXCEPTION,
 ]
 
 
 def config(*, json_lines: bool) -> dict[str, Any]:
     """Return the logging settings: readable lines, or one JSON object a line."""
-    renderer = (
-        structlog.processors.JSONRenderer()
-        if json_lines
-        else structlog.dev.ConsoleRenderer(
-            colors=False,
-            exception_formatter=structlog.dev.plain_traceback,  # the other one prints locals, and with them content
-        )
-    )
+    renderer = structlog.processors.JSONRenderer() if json_lines else structlog.dev.ConsoleRenderer(colors=False)
     return {
         "version": 1,
         "disable_existing_loggers": False,
@@ -96,7 +104,6 @@ def configure(settings: dict[str, Any]) -> None:
         processors=[
             structlog.stdlib.filter_by_level,
             *_SHARED,
-            structlog.processors.format_exc_info,
             structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
         ],
         logger_factory=structlog.stdlib.LoggerFactory(),
