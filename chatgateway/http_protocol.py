@@ -6,6 +6,8 @@ of connections that are open at all, whatever they are doing.
 
 import asyncio
 import fcntl
+import socket
+import struct
 import sys
 import termios
 from typing import Any
@@ -14,24 +16,29 @@ import structlog
 from django.conf import settings
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
+from connections.metrics import DEAD_PEER, SHED, Metrics
+
 log = structlog.get_logger(__name__)
 
 HEAD_BYTES = 64 * 1024  # of a request's line and headers, and of what is neither between two pieces of its body
 BODY_PROGRESS = 10 * 1024  # bytes of a body that must come in each REQUEST_TIMEOUT
 PIPELINED = 16  # requests that wait for the answer to the one before
+PROBES = 3  # unanswered by the peer's machine, after which the kernel gives a connection up
 SURPLUS_PATIENCE = 1.0  # seconds that a connection beyond the bound has to ask and be told
-# Answered also beyond the bound: whoever restarts a gateway that is full makes everybody come at once.
 FULL = (503, b"503 Service Unavailable", b"Connection limit reached")
-LIVENESS = b"GET /healthz "
+# Answered also beyond the bound: whoever restarts a gateway that is full makes everybody come at once.
+ANSWERED_WHEN_FULL = (b"GET /healthz ", b"GET /metrics ")
+_AT_ONCE = struct.pack("ii", 1, 0)  # SO_LINGER: close by a reset
 
 
 class GatewayHTTPProtocol(HttpToolsProtocol):
     """One connection until it closes or becomes a WebSocket."""
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, metrics: Metrics, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self._metrics = metrics
         self._timer: asyncio.TimerHandle | None = None
-        self._surplus = self._heard = False
+        self._surplus = self._heard = self._retired = False
         self._answering: RequestResponseCycle | None = None
         self._unfinished = 0  # bytes since the last head, piece of a body, or request came to its end
         self._body = 0  # bytes of bodies since the timer was set
@@ -39,13 +46,14 @@ class GatewayHTTPProtocol(HttpToolsProtocol):
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
+        _probe(transport.get_extra_info("socket"))
         self._surplus = len(self.connections) > settings.MAX_CONNECTIONS
         self._timer = self.loop.call_later(
             SURPLUS_PATIENCE if self._surplus else settings.REQUEST_TIMEOUT, self._expired
         )
 
     def data_received(self, data: bytes) -> None:
-        if self._surplus and not self._heard and not data.startswith(LIVENESS):
+        if self._surplus and not self._heard and not data.startswith(ANSWERED_WHEN_FULL):
             self._refuse(*FULL)
             return
         self._heard = True
@@ -73,6 +81,19 @@ class GatewayHTTPProtocol(HttpToolsProtocol):
             self._answering.message_event.set()
         super().connection_lost(exc)
 
+    # --- When the server stops -------------------------------------------------------------------
+
+    @property
+    def is_coming(self) -> bool:
+        """Whether a request could be on its way, which an end of the connection would meet."""
+        return self._answering is None or self._answering.response_complete
+
+    def retire(self) -> None:
+        """Say with the next answer that it is the last one of this connection."""
+        self._retired = True
+        if self._answering is not None and not self.pipeline:
+            self._answering.keep_alive = False
+
     # --- How far a request has come --------------------------------------------------------------
 
     def on_message_begin(self) -> None:
@@ -99,6 +120,8 @@ class GatewayHTTPProtocol(HttpToolsProtocol):
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         self._answering = cycle
+        if self._retired and not self.pipeline:
+            cycle.keep_alive = False
         super()._start_asgi_task(cycle, app)
 
     # --- Limits ----------------------------------------------------------------------------------
@@ -129,7 +152,10 @@ class GatewayHTTPProtocol(HttpToolsProtocol):
         if patience and not self._surplus:
             self._set_timer()
             return
-        what = "reading the answer" if self._answering else "sending the request"
+        what = "sending the request"
+        if self._answering:
+            what = "reading the answer"
+            self._metrics.count(DEAD_PEER, "http")
         log.info("connection.timed_out", address=self.client[0] if self.client else "", what=what)
         self._drop()
 
@@ -145,9 +171,11 @@ class GatewayHTTPProtocol(HttpToolsProtocol):
         """End the connection at once: closing would wait for what the peer does not read."""
         if self._answering is not None:
             self._answering.disconnected = True
-        self.transport.abort()
+        reset(self.transport)
 
     def _refuse(self, status: int, line: bytes, text: bytes) -> None:
+        if status == FULL[0]:
+            self._metrics.count(SHED, "connections")
         log.info(
             "connection.refused", status=status, reason=text.decode(), address=self.client[0] if self.client else ""
         )
@@ -157,3 +185,19 @@ class GatewayHTTPProtocol(HttpToolsProtocol):
             b"Connection: close\r\n\r\n%b" % (line, retry, len(text), text)
         )
         self.transport.close()
+
+
+def reset(transport: asyncio.Transport) -> None:
+    """Drop a connection with all that is unsent, also what the kernel has: it would keep that for many minutes."""
+    peer = transport.get_extra_info("socket")
+    if peer.fileno() >= 0:  # it is not closed yet
+        peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _AT_ONCE)
+    transport.abort()
+
+
+def _probe(peer: socket.socket) -> None:
+    """Have the kernel find out that the peer's machine is gone: who waits for an answer may be silent until then."""
+    peer.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, max(1, int(settings.PING_INTERVAL)))
+    peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, max(1, int(settings.PING_TIMEOUT / PROBES)))
+    peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, PROBES)

@@ -6,16 +6,22 @@ import structlog
 from django.http.request import split_domain_port, validate_host
 
 from connections.auth import AccessMode, origin_allowed
+from connections.limits import per_minute
+from connections.metrics import SHED
 from integrations.errors import POLICY, Fault
+from integrations.limiting import CALL
 from integrations.parts import Parts, WireOptions
 from integrations.peers import Peer
 
 log = structlog.get_logger(__name__)
 
 
-def refusal(message: str, *, status: int, retry_after: int | None = None) -> Fault:
-    """Return a refusal before the upgrade."""
-    return Fault(message, message, status=status, retry_after=retry_after)
+def refusal(message: str, *, status: int, retry_after: int | None = None, reason: str = "") -> Fault:
+    """Return a refusal before the upgrade; `reason` is a word for the metrics."""
+    return Fault(message, message, status=status, retry_after=retry_after, reason=reason)
+
+
+CROWDED = refusal("Too many connections from this address", status=503, retry_after=5, reason="address")
 
 
 async def objection(parts: Parts, peer: Peer, *, known_origin: bool = False) -> Fault | None:
@@ -25,11 +31,15 @@ async def objection(parts: Parts, peer: Peer, *, known_origin: bool = False) -> 
     """
     options = parts.options
     if options.open_access and peer.proxied and not options.proxied_open_access:
-        return refusal("Open access is not served through a proxy", status=403)
+        return refusal("Open access is not served through a proxy", status=403, reason="proxy")
+    wait = await parts.limiter.hit(per_minute(options.calls_of_address), CALL, peer.network)
+    if wait is not None:
+        return refusal("Too many requests from this address", status=429, retry_after=wait, reason="rate")
     if not known_origin and not await _origin_allowed(parts, peer):
-        return refusal("Origin not allowed", status=403)
+        return refusal("Origin not allowed", status=403, reason="origin")
     if parts.registry.live >= options.connections:
-        return refusal("Connection limit reached", status=503, retry_after=5)
+        parts.metrics.count(SHED, "connections")
+        return refusal("Connection limit reached", status=503, retry_after=5, reason="full")
     return None
 
 

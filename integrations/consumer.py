@@ -6,6 +6,7 @@ an answer. What arrives from the hub goes straight to the outbound buffer.
 """
 
 import asyncio
+import math
 from abc import abstractmethod
 from collections.abc import Callable, Coroutine
 from typing import Any, ClassVar
@@ -18,7 +19,9 @@ from limits import RateLimitItem
 
 from connections.auth import Principal, Scope, may, may_use
 from connections.hub import Encoder, Member, Membership, Topic
-from connections.jobs import LONGEST_REASON, ConnectionRow
+from connections.jobs import LONGEST_REASON, LOST, ConnectionRow
+from connections.limits import Allowance
+from connections.metrics import CLOSE_CODES, CLOSED, DEAD_PEER, OPENED, OTHER, REFUSED_FRAME, REFUSED_HANDSHAKE
 from connections.registry import LiveConnection
 from conversations.store import OutcomeUnknown, StoreFull, StoreUnavailable
 from integrations import admission
@@ -37,8 +40,8 @@ from integrations.errors import (
     WireError,
     fault_of,
 )
-from integrations.limiting import Strikes, admit
-from integrations.outbound import EXTENSION, DirectTransport, Frame, Outbound
+from integrations.limiting import MESSAGE, Strikes, admit, allowance
+from integrations.outbound import EXTENSION, NO_PONG, DirectTransport, Frame, Outbound
 from integrations.parts import Parts
 from integrations.peers import Peer
 from integrations.strict import ProtocolError
@@ -49,7 +52,6 @@ REFUSED_FRAMES = 10  # so many refused frames within REFUSED_WITHIN seconds clos
 REFUSED_WITHIN = 60.0
 LIMITED = 10  # so many times over a limit within LIMITED_WITHIN seconds close it with 4129
 LIMITED_WITHIN = 60.0
-CLOSE_PATIENCE = 5.0  # seconds that a close frame may take to get through; then the transport is aborted
 RECHECK = 2.0  # seconds between two looks at a credential; with what is cached, a change takes hold within 5 (S4)
 TOO_MANY_STATUS = 429  # of an error that tells that something is over a limit
 TASKS = 64  # long works that one connection may have going at once
@@ -66,6 +68,7 @@ class GatewayConsumer(AsyncWebsocketConsumer):
 
     wire: ClassVar[str]
     small_frames: ClassVar[bool] = False  # whether this wire's frames are bounded tighter than the server's
+    held_up: ClassVar[bool] = False  # whether who sends too much is read more slowly, not refused
     principal: Principal  # set by `opened`
 
     def __init__(self, *, parts: Parts) -> None:
@@ -132,7 +135,7 @@ class GatewayConsumer(AsyncWebsocketConsumer):
         """Run long work in a task that ends with the connection; raise Limited where too much is going on."""
         if len(self._tasks) >= TASKS:
             work.close()
-            log.info("limit.reached", what=f"{self.wire}.tasks", who=self.connection_id, limit=str(TASKS))
+            self.parts.limiter.reached(f"{self.wire}.tasks", self.connection_id, TASKS)
             raise Limited(TASKS_RETRY)
         task = asyncio.get_running_loop().create_task(self._guarded(work))
         self._tasks.add(task)
@@ -214,6 +217,8 @@ class GatewayConsumer(AsyncWebsocketConsumer):
         message = await self._receive()
         if message["type"] != "websocket.receive":
             self._peer_closed = True
+            if message.get("reason") == NO_PONG and message["code"] == LOST:
+                self.parts.metrics.count(DEAD_PEER, self.wire)
             if self._closed is None:
                 self._note_end(message.get("code") or 1005, (message.get("reason") or "").replace("\0", ""))
             raise Disconnected
@@ -228,6 +233,7 @@ class GatewayConsumer(AsyncWebsocketConsumer):
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Serve one connection from upgrade to tidy-up."""
+        structlog.contextvars.bind_contextvars(connection_id=self.connection_id, wire=self.wire)
         self.scope = scope
         self.base_send = send
         self._receive = receive
@@ -235,18 +241,23 @@ class GatewayConsumer(AsyncWebsocketConsumer):
         self.peer = Peer(scope, options.trusted_proxies)
         direct: DirectTransport | None = (scope.get("extensions") or {}).get(EXTENSION)
         self._direct = direct
-        self.outbound = Outbound(send, direct, limit=options.outbound_bytes, too_slow=self._too_slow)
+        self._allowance = allowance(options)
+        self.outbound = Outbound(
+            send, direct, limit=options.outbound_bytes, too_slow=self._too_slow, metrics=self.parts.metrics
+        )
         if (await receive())["type"] != "websocket.connect":
             return
-        refusal = await self._refusal()
-        if refusal is not None:
-            await self._refuse(refusal)
-            return
-        await send({"type": "websocket.accept", "subprotocol": self.peer.bearer_subprotocol})
-        try:
-            await self._serve()
-        finally:
-            await self._tidy_up()
+        with self.parts.places.held(self.peer.network) as is_held:
+            refusal = await self._refusal() if is_held else admission.CROWDED
+            if refusal is not None:
+                await self._refuse(refusal)
+                return
+            await send({"type": "websocket.accept", "subprotocol": self.peer.bearer_subprotocol})
+            self.parts.metrics.count(OPENED, self.wire)
+            try:
+                await self._serve()
+            finally:
+                await self._tidy_up()
 
     async def _serve(self) -> None:
         try:
@@ -259,6 +270,8 @@ class GatewayConsumer(AsyncWebsocketConsumer):
                     self.end(TOO_BIG, "message too big")
                     continue
                 try:
+                    if self._allowance is not None and (wait := self._allowance.spend(len(data))):
+                        await self._sends_too_much(wait, self._allowance, len(data))
                     await self.received(data)
                 except ProtocolError as error:
                     self._refuse_frame(error)
@@ -275,6 +288,15 @@ class GatewayConsumer(AsyncWebsocketConsumer):
         except Disconnected:
             pass
 
+    async def _sends_too_much(self, wait: float, allowance: Allowance, size: int) -> None:
+        """Read no more until the peer may have sent this, or raise Limited."""
+        self.parts.limiter.reached(f"{self.wire}.{MESSAGE}", self.connection_id, "its allowance")
+        if not self.held_up:
+            raise Limited(math.ceil(wait))
+        while wait:
+            await asyncio.sleep(wait)
+            wait = allowance.spend(size)
+
     async def _refusal(self) -> Fault | None:
         """Return why there is no upgrade, or None."""
         try:
@@ -287,6 +309,7 @@ class GatewayConsumer(AsyncWebsocketConsumer):
             return fault
 
     async def _refuse(self, fault: Fault) -> None:
+        self.parts.metrics.count(REFUSED_HANDSHAKE, fault.reason or str(fault.status))
         log.info(
             "connection.refused",
             wire=self.wire,
@@ -298,6 +321,7 @@ class GatewayConsumer(AsyncWebsocketConsumer):
         await admission.refuse(self.scope, self.base_send, fault)
 
     def _refuse_frame(self, error: ProtocolError) -> None:
+        self.parts.metrics.count(REFUSED_FRAME, self.wire)
         self.fail(error)
         if self._refused.are_out():
             self.end(POLICY, "too many refused frames")
@@ -320,14 +344,14 @@ class GatewayConsumer(AsyncWebsocketConsumer):
                 connection_id=self.connection_id,
                 address=self.peer.address,
                 code=code,
-                reason=reason,
+                reason="" if self._peer_closed else reason,  # the peer's words are not for the log
             )
 
     async def _close(self) -> None:
         assert self._closed is not None
         code, reason = self._closed
         try:
-            async with asyncio.timeout(CLOSE_PATIENCE):
+            async with asyncio.timeout(self.parts.options.close_timeout):
                 await self.outbound.flush()
                 await self.base_send({"type": "websocket.close", "code": code, "reason": reason})
         except TimeoutError:
@@ -343,6 +367,7 @@ class GatewayConsumer(AsyncWebsocketConsumer):
             task.cancel()
         self.outbound.close()
         code, reason = self._closed or (RESTARTING, "")
+        self.parts.metrics.count(CLOSED, str(code) if str(code) in CLOSE_CODES else OTHER)
         if self.live is not None:
             self.parts.registry.close(self.live, code, reason)
         if self._closing is not None:

@@ -64,6 +64,7 @@ class Fault(msgspec.Struct, frozen=True):
     status: int = 500
     retry_after: int | None = None
     expected: bool = True
+    reason: str = ""  # a word for the metrics, of one before the upgrade
 
 
 _TABLE: tuple[tuple[type[Exception], str, int | None, int, int | None], ...] = (

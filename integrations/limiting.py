@@ -1,12 +1,31 @@
-"""Limits on a wire: what is over one is refused, and who is refused too often is sent away."""
+"""Limits on the wires: how much of what is too much, and what becomes of it.
+
+Whoever is over a limit is told when to come again, and who is told so too often is sent away. What one connection may
+send is counted in its process; the rest over all of them, where there is Redis. What else a wire limits stands with
+it: logins, contact requests, attempts to get a token.
+"""
 
 import time
 from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+from uuid import UUID
 
 from limits import RateLimitItem
 
-from connections.limits import Limiter
-from integrations.errors import Limited
+from connections.limits import Allowance, Limiter, per_minute
+from integrations.errors import Limited, WireError
+from integrations.parts import Parts, WireOptions
+from integrations.peers import Peer
+
+TURNS_OF_VISITOR = per_minute(60)  # of one session that a visitor talks in
+TURNS_OF_ADDRESS = per_minute(600)  # of all visitors at one address
+# What is counted, as the log and the metrics call it.
+CALL = "call"  # handshakes and HTTP calls, of an address
+TURN = "turn"  # questions, of an application
+SESSION_TURN = "session_turn"
+MESSAGE = "message"  # what one connection sends, by number and bytes
+PLACE = "connection"  # sockets and calls that wait for their answer, of an address
 
 
 async def admit(limiter: Limiter, limit: RateLimitItem, what: str, who: str) -> None:
@@ -14,6 +33,34 @@ async def admit(limiter: Limiter, limit: RateLimitItem, what: str, who: str) -> 
     wait = await limiter.hit(limit, what, who)
     if wait is not None:
         raise Limited(wait)
+
+
+async def admit_call(parts: Parts, peer: Peer) -> None:
+    """Count an HTTP call of an address; raise Limited where those are too many."""
+    await admit(parts.limiter, per_minute(parts.options.calls_of_address), CALL, peer.network)
+
+
+async def admit_turn(parts: Parts, application: UUID | None) -> None:
+    """Count a question that an application asks, on whichever wire; raise Limited where those are too many."""
+    if application is not None:
+        await admit(parts.limiter, per_minute(parts.options.turns_of_application), TURN, str(application))
+
+
+def allowance(options: WireOptions) -> Allowance | None:
+    """Return what a new connection may send, None for all that it wants."""
+    return Allowance(options.messages, options.bytes) if options.messages else None
+
+
+@contextmanager
+def placed(parts: Parts, peer: Peer) -> Iterator[None]:
+    """Hold one of an address's places while a call waits for its answer; raise WireError where all are taken."""
+    with parts.places.held(peer.network) as is_held:
+        if not is_held:
+            parts.limiter.reached(PLACE, peer.network, parts.places.limit)
+            raise WireError(
+                "Too many connections from this address", zh="该地址的连接过多，请稍后再试。", status=503, retry_after=5
+            )
+        yield
 
 
 class Strikes:

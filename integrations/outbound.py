@@ -10,8 +10,9 @@ answer's cumulative deltas), and what would go beyond `limit` bytes ends the con
 import asyncio
 import struct
 from collections.abc import Awaitable, Callable
-from functools import cached_property
 from typing import Any, Protocol
+
+from connections.metrics import Metrics
 
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 
@@ -20,6 +21,7 @@ class DirectTransport(Protocol):
     """What our server's WebSocket protocol offers in the scope's extensions, under EXTENSION."""
 
     can_write: bool
+    unsent: int  # bytes that it has taken and the kernel has not
     on_writable: Callable[[], None] | None
     on_pong: Callable[[int], None] | None  # hears the number of a ping, and that all before it was read
 
@@ -29,26 +31,35 @@ class DirectTransport(Protocol):
 
 
 EXTENSION = "chatgateway.direct"
+OVERHEAD = 256  # bytes that a waiting frame costs beside its own: a million small ones would be four times a large one
+NO_PONG = "does not answer pings"  # the reason of a disconnect with 1006, where that is how our server knows
 
 
 class Frame:
-    """One text message, encoded once, for any number of sockets."""
+    """One text message, encoded once, for any number of sockets.
+
+    `wire` is the message as a WebSocket frame from a server: final, text, unmasked (RFC 6455, 5.2). Only that is kept:
+    frames that wait are most of what a slow reader costs, and an encoder's bytes hold a quarter more than they say.
+    """
+
+    __slots__ = ("key", "last", "size", "wire")
 
     def __init__(self, payload: bytes, key: object = None, *, last: bool = False) -> None:
-        self.payload = payload
-        self.size = len(payload)
+        size = len(payload)
+        if size < 126:
+            self.wire = b"\x81" + bytes((size,)) + payload
+        elif size < 65536:
+            self.wire = b"\x81\x7e" + struct.pack("!H", size) + payload
+        else:
+            self.wire = b"\x81\x7f" + struct.pack("!Q", size) + payload
+        self.size = size
         self.key = key
         self.last = last
 
-    @cached_property
-    def wire(self) -> bytes:
-        """The message as a WebSocket frame from a server: final, text, unmasked (RFC 6455, 5.2)."""
-        size = len(self.payload)
-        if size < 126:
-            return b"\x81" + bytes((size,)) + self.payload
-        if size < 65536:
-            return b"\x81\x7e" + struct.pack("!H", size) + self.payload
-        return b"\x81\x7f" + struct.pack("!Q", size) + self.payload
+    @property
+    def payload(self) -> bytes:
+        """The message itself."""
+        return self.wire[len(self.wire) - self.size :]
 
 
 def _uncounted(size: int) -> None:
@@ -64,6 +75,7 @@ class Outbound:
         "_direct",
         "_drained",
         "_limit",
+        "_metrics",
         "_number",
         "_send",
         "_task",
@@ -80,11 +92,13 @@ class Outbound:
         *,
         limit: int,
         too_slow: Callable[[], None],
+        metrics: Metrics,
     ) -> None:
         self._send = send
         self._direct = direct
         self._limit = limit
         self._too_slow = too_slow
+        self._metrics = metrics
         self.on_sent: Callable[[int], None] = _uncounted
         self._waiting: dict[object, Frame] = {}
         self._bytes = 0
@@ -138,6 +152,7 @@ class Outbound:
         """Take no more frames and forget those that wait."""
         self._closed = True
         self._waiting.clear()
+        self._count(-self._bytes)
         if self._direct is not None:
             self._direct.on_writable = None
         self._tell_drained()
@@ -153,17 +168,28 @@ class Outbound:
             if older.last:
                 return  # the end of an answer is not taken back by a delta that comes late
             del self._waiting[key]
-            self._bytes -= len(older.payload)
-        if self._bytes + len(frame.payload) > self._limit:
+            self._count(-older.size)
+        if self._would_be_too_much(frame):
             self.lost()
             return
         self._waiting[key] = frame
-        self._bytes += len(frame.payload)
+        self._count(frame.size)
+
+    def _would_be_too_much(self, frame: Frame) -> bool:
+        """Tell whether more than the bound would wait; what the server has still to send waits too."""
+        if not self._waiting:  # it goes next, however large it may be
+            return frame.size > self._limit
+        unsent = self._direct.unsent if self._direct is not None else 0
+        return self._bytes + frame.size + (len(self._waiting) + 1) * OVERHEAD + unsent > self._limit
 
     def _take(self) -> Frame:
         frame = self._waiting.pop(next(iter(self._waiting)))
-        self._bytes -= len(frame.payload)
+        self._count(-frame.size)
         return frame
+
+    def _count(self, size: int) -> None:
+        self._bytes += size
+        self._metrics.outbound_bytes += size
 
     def _drain(self) -> None:
         direct = self._direct
@@ -171,7 +197,7 @@ class Outbound:
         while self._waiting and direct.can_write:
             frame = self._take()
             direct.write(frame.wire)
-            self.on_sent(len(frame.payload))
+            self.on_sent(frame.size)
         self._tell_drained()
 
     def _tell_drained(self) -> None:
@@ -192,7 +218,7 @@ class Outbound:
             while self._waiting:
                 frame = self._take()
                 await self._send({"type": "websocket.send", "text": frame.payload.decode()})
-                self.on_sent(len(frame.payload))
+                self.on_sent(frame.size)
             self._tell_drained()
             self._wake.clear()
             if not self._closed:

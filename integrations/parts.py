@@ -7,7 +7,7 @@ import msgspec
 
 from connections.auth import Authenticator
 from connections.hub import Hub
-from connections.limits import Limiter
+from connections.limits import Limiter, Places
 from connections.metrics import Metrics
 from connections.registry import Registry
 from conversations.catalogue import Catalogue
@@ -24,9 +24,16 @@ class WireOptions(msgspec.Struct, frozen=True):
     allowed_origins: frozenset[str] = frozenset()
     trusted_proxies: tuple[str, ...] = ()
     authenticate_timeout: float = 10.0
+    close_timeout: float = 5.0
     small_frame_bytes: int = 64 * 1024
     outbound_bytes: int = 1024 * 1024
     connections: int = 20_000
+    # Of a connection in a second, 0 for as many as it wants; of an address, a session and an application in a minute.
+    messages: int = 0
+    bytes: int = 0
+    calls_of_address: int = 60_000
+    turns_of_session: int = 6_000
+    turns_of_application: int = 120_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +47,7 @@ class Parts:
     registry: Registry
     authenticator: Authenticator
     limiter: Limiter
+    places: Places  # of an address
     metrics: Metrics
     options: WireOptions
     ready: Callable[[], Awaitable[None]]

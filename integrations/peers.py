@@ -38,6 +38,11 @@ class Peer:
         self.scheme = {"ws": "http", "wss": "https"}.get(scope.get("scheme", "http"), scope.get("scheme", "http"))
 
     @property
+    def network(self) -> str:
+        """Whom limits count: the address, but of IPv6 the network of which one host has every address."""
+        return network_of(self.address)
+
+    @property
     def origin(self) -> str | None:
         """The browser's origin, or None where no browser speaks."""
         return self.headers.get("origin")
@@ -86,6 +91,17 @@ def client_address(address: str, forwarded_for: str, trusted: tuple[str, ...]) -
         if not _within(address, trusted):
             break
     return address
+
+
+def network_of(address: str) -> str:
+    """Return what one host has of the addresses: an IPv4 address, a /64 of IPv6."""
+    try:
+        parsed = ipaddress.ip_address(address.partition("%")[0])
+    except ValueError:
+        return address
+    if isinstance(parsed, ipaddress.IPv4Address):
+        return address
+    return str(parsed.ipv4_mapped or ipaddress.ip_network((parsed, 64), strict=False))
 
 
 def _hop_address(hop: str) -> str | None:

@@ -1,29 +1,67 @@
-"""A WebSocket peer that does not read."""
+"""Peers that do not read: of a WebSocket, and of the answers to calls."""
 
 import base64
+import json
 import os
 import select
 import socket
 import struct
-from typing import Self
+from collections.abc import Iterable
+from typing import Any, Self
 
 from tests.support.server import GatewayProcess
 
 PATIENCE = 10.0
 SMALL = 4096  # bytes that the kernel keeps for it: little, so that the server feels it soon
+SEGMENT = 536  # makes the sender's buffer small too; on the loopback it is 3 MB otherwise
+
+_TCP_REPAIR = 19  # Linux: a socket in this mode is closed silently
 
 
-class StalledReader:
-    """Completes the handshake on `path`, says what it is told to, and never reads a byte more.
+class Stalled:
+    """A connection that is not read: what is sent to it soon waits with the server."""
 
-    Its own kernel's buffer is small; what is sent to it soon waits with the server.
-    """
-
-    def __init__(self, gateway: GatewayProcess, path: str, *, headers: dict[str, str] | None = None) -> None:
+    def __init__(self, gateway: GatewayProcess) -> None:
         self._socket = socket.socket()
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, SMALL)
+        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, SEGMENT)
         self._socket.settimeout(PATIENCE)
         self._socket.connect(("127.0.0.1", gateway.port))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._socket.close()
+
+    def vanish(self) -> None:
+        """Go without a word to the other end, as when a machine loses power; PermissionError where one may not."""
+        self._socket.setsockopt(socket.IPPROTO_TCP, _TCP_REPAIR, 1)
+        self._socket.close()
+
+    def is_dropped(self) -> bool:
+        """Tell whether the server ended the connection, by a reset or an end behind what is unread."""
+        poll = select.poll()
+        poll.register(self._socket, select.POLLRDHUP | select.POLLHUP | select.POLLERR)
+        return bool(poll.poll(0))
+
+
+class StalledCaller(Stalled):
+    """Posts JSON `bodies` to `path`, all at once, and never reads a byte of what is answered."""
+
+    def __init__(self, gateway: GatewayProcess, path: str, bodies: Iterable[Any]) -> None:
+        super().__init__(gateway)
+        head = f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1:{gateway.port}\r\nContent-Type: application/json\r\n"
+        for body in bodies:
+            data = json.dumps(body)
+            self._socket.sendall(f"{head}Content-Length: {len(data)}\r\n\r\n{data}".encode())
+
+
+class StalledReader(Stalled):
+    """Completes the handshake on `path`, says what it is told to, and never reads a byte more."""
+
+    def __init__(self, gateway: GatewayProcess, path: str, *, headers: dict[str, str] | None = None) -> None:
+        super().__init__(gateway)
         key = base64.b64encode(os.urandom(16)).decode()
         head = {
             "Host": f"127.0.0.1:{gateway.port}",
@@ -42,12 +80,6 @@ class StalledReader:
             answer += piece
         assert answer.startswith(b"HTTP/1.1 101"), answer
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._socket.close()
-
     def say(self, text: str) -> None:
         """Send a text frame."""
         data = text.encode()
@@ -59,9 +91,3 @@ class StalledReader:
             else bytes([0x80 | 127]) + struct.pack("!Q", len(data))
         )
         self._socket.sendall(b"\x81" + length + bytes(4) + data)  # masked with zeros
-
-    def is_dropped(self) -> bool:
-        """Tell whether the server ended the connection, by a reset or an end behind what is unread."""
-        poll = select.poll()
-        poll.register(self._socket, select.POLLRDHUP | select.POLLHUP | select.POLLERR)
-        return bool(poll.poll(0))

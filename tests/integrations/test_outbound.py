@@ -16,7 +16,8 @@ from websockets.frames import Frame as WireFrame
 from websockets.frames import Opcode
 from websockets.streams import StreamReader
 
-from integrations.outbound import DirectTransport, Frame, Outbound
+from connections.metrics import Metrics
+from integrations.outbound import OVERHEAD, DirectTransport, Frame, Outbound
 from tests.conftest import GatewayFactory
 from tests.support.clients import DEFAULT_PIPELINE, PipelineClient, is_type
 from tests.support.server import GatewayProcess
@@ -25,6 +26,8 @@ from tests.support.waiting import wait_until
 
 class Peer(DirectTransport):
     """A transport that takes `room` frames before it wants no more, and a Channels `send` that takes as many."""
+
+    unsent = 0
 
     def __init__(self, room: int = 1000) -> None:
         self.can_write = room > 0
@@ -91,8 +94,8 @@ def payload(frame: bytes) -> bytes:
     return bytes(parsed.data)
 
 
-def buffer(peer: Peer, told: Told, *, direct: bool, limit: int = 1000) -> Outbound:
-    made = Outbound(peer.send, peer if direct else None, limit=limit, too_slow=told.too_slow)
+def buffer(peer: Peer, told: Told, *, direct: bool, limit: int = 100_000) -> Outbound:
+    made = Outbound(peer.send, peer if direct else None, limit=limit, too_slow=told.too_slow, metrics=Metrics())
     made.on_sent = told.sizes.append
     return made
 
@@ -176,7 +179,7 @@ async def test_what_waits_is_sent_as_far_as_the_peer_reads_and_keeps_its_order()
 @both
 async def test_a_peer_beyond_the_bound_is_too_slow_once_and_gets_no_more(direct: bool) -> None:
     peer, told = Peer(room=0), Told()
-    outbound = buffer(peer, told, direct=direct, limit=10)
+    outbound = buffer(peer, told, direct=direct, limit=2 * (5 + OVERHEAD))
     for _ in range(5):
         outbound.push(Frame(b"12345"))
     assert told.slow == 1
@@ -190,7 +193,7 @@ async def test_a_peer_beyond_the_bound_is_too_slow_once_and_gets_no_more(direct:
 @both
 async def test_what_fills_the_bound_exactly_is_kept(direct: bool) -> None:
     peer, told = Peer(room=0), Told()
-    outbound = buffer(peer, told, direct=direct, limit=10)
+    outbound = buffer(peer, told, direct=direct, limit=10 + 3 * OVERHEAD)
     outbound.push(Frame(b"12345"))
     outbound.push(Frame(b"67890"))
     outbound.push(Frame(b""))
@@ -202,13 +205,34 @@ async def test_what_fills_the_bound_exactly_is_kept(direct: bool) -> None:
 
 
 @both
+async def test_ever_so_many_small_frames_are_as_much_as_a_few_large_ones(direct: bool) -> None:
+    peer, told = Peer(room=0), Told()
+    outbound = buffer(peer, told, direct=direct, limit=10 * OVERHEAD)
+    for _ in range(9):
+        outbound.push(Frame(b"1"))
+    assert told.slow == 0
+    outbound.push(Frame(b"1"))
+    assert told.slow == 1
+    outbound.close()
+
+
+@both
 async def test_a_replaced_frame_gives_its_bytes_back(direct: bool) -> None:
     peer, told = Peer(room=0), Told()
-    outbound = buffer(peer, told, direct=direct, limit=10)
+    outbound = buffer(peer, told, direct=direct, limit=8 + OVERHEAD)
     for number in range(50):
         outbound.push(Frame(b"%08d" % number, key="answer"))
     assert told.slow == 0
     outbound.close()
+
+
+async def test_what_the_server_has_still_to_send_waits_too() -> None:
+    peer, told = Peer(room=0), Told()
+    outbound = buffer(peer, told, direct=True, limit=100 + 2 * OVERHEAD)
+    outbound.push(Frame(b"1" * 40))
+    peer.unsent = 50
+    outbound.push(Frame(b"1" * 20))
+    assert told.slow == 1
 
 
 async def test_a_frame_greater_than_the_bound_reaches_a_peer_that_reads() -> None:

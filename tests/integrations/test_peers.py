@@ -136,3 +136,18 @@ def test_a_hop_that_is_no_address_ends_the_search_at_who_told_of_it(hops: str) -
 @pytest.mark.parametrize(("scheme", "page"), [("ws", "http"), ("wss", "https"), ("http", "http"), ("https", "https")])
 def test_a_sockets_scheme_is_that_of_its_pages(scheme: str, page: str) -> None:
     assert peer(scheme=scheme).scheme == page
+
+
+@pytest.mark.parametrize(
+    ("address", "network"),
+    [
+        ("192.0.2.7", "192.0.2.7"),
+        ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"),
+        ("2001:db8:1:2::", "2001:db8:1:2::/64"),
+        ("::ffff:192.0.2.7", "192.0.2.7"),
+        ("fe80::1%eth0", "fe80::/64"),
+        ("", ""),
+    ],
+)
+def test_limits_count_what_one_host_has_of_the_addresses(address: str, network: str) -> None:
+    assert peer(client=(address, 5)).network == network
