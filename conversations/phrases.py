@@ -6,6 +6,10 @@ FAILURE: dict[Language, str] = {
     "zh-hans": "抱歉，我暂时无法回答这个问题，请稍后再试。",
     "en": "Sorry, I cannot answer this right now. Please try again later.",
 }
+BUSY: dict[Language, str] = {
+    "zh-hans": "抱歉，现在提问的人太多，请稍等片刻再试一次。",
+    "en": "Sorry, too many questions are being answered right now. Please try again in a moment.",
+}
 BROKEN_OFF: dict[Language, str] = {
     "zh-hans": "（回答中断，请稍后再试。）",
     "en": "(The answer broke off here. Please try again later.)",

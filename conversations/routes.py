@@ -11,8 +11,8 @@ from conversations import contacts, escalation, matching, phrases, selectors
 from conversations.answer import Answer
 from conversations.catalogue import Catalogue
 from conversations.jobs import Begin
-from conversations.responders.base import Ask, PipelineConfig, Responder, ResponderError, RouteConfig
-from conversations.store import Store, StoreError
+from conversations.responders.base import Ask, Busy, PipelineConfig, Responder, ResponderError, RouteConfig
+from conversations.store import Store, StoreError, StoreFull
 from conversations.types import Outcome, Reply, Turn
 
 log = structlog.get_logger(__name__)
@@ -38,7 +38,7 @@ class Routes:
         """Ask the routes of a turn's pipeline in order until one has filled `answer`; return how it ended."""
         pipeline = self._catalogue.get(turn.session.pipeline)
         routes = pipeline.routes if pipeline else ()
-        model_failed = False
+        model_failed = busy = False
         for route in routes:
             assert pipeline is not None
             responder = self._responders.get(route.kind)
@@ -49,6 +49,7 @@ class Routes:
                 reply = await self._ask_responder(turn, answer, responder, pipeline, route, deadline)
             except (ResponderError, StoreError) as error:
                 log.warning("turn.responder_failed", turn=turn.id, responder=route.kind, reason=str(error))
+                busy = busy or isinstance(error, Busy | StoreFull)
             except Exception:
                 log.exception("turn.responder_broken", turn=turn.id, responder=route.kind)
             else:
@@ -59,7 +60,9 @@ class Routes:
                 answer.end_with(phrases.BROKEN_OFF[turn.language])
                 answer.responder = route.kind
                 return Outcome.FAILED
-        answer.end_with(pipeline.failure_text if pipeline and pipeline.failure_text else phrases.FAILURE[turn.language])
+        failure_text = pipeline.failure_text if pipeline else ""
+        failure = phrases.BUSY[turn.language] if busy else failure_text or phrases.FAILURE[turn.language]
+        answer.end_with(failure)
         return Outcome.FAILED
 
     async def _is_for(self, route: RouteConfig, turn: Turn) -> bool:

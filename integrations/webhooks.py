@@ -38,8 +38,9 @@ def signature(key: str, timestamp: str, body: bytes) -> str:
 class Webhooks:
     """Posts JSON and tells whether it arrived."""
 
-    def __init__(self, client: httpx2.AsyncClient) -> None:
+    def __init__(self, client: httpx2.AsyncClient, *, patience: float = PATIENCE) -> None:
         self._client = client
+        self._patience = patience
 
     async def post(self, url: str, body: bytes, *, owner: UUID, delivery: str) -> None:
         """Post `body`; raise Undeliverable where trying again is useless, another exception where it may help.
@@ -55,7 +56,7 @@ class Webhooks:
         }
         try:
             async with (
-                asyncio.timeout(PATIENCE),
+                asyncio.timeout(self._patience),
                 self._client.stream("POST", url, content=body, headers=headers) as response,
             ):
                 pass  # the status says it all; a body is not read

@@ -72,6 +72,10 @@ class ResponderError(Exception):
     """A responder cannot answer, or broke off; `str()` is for the log and carries no message text."""
 
 
+class Busy(ResponderError):  # noqa: N818  names a state
+    """A responder has too much to do; it may be asked again in a moment."""
+
+
 class Responder(Protocol):
     """Answers questions of one kind of route.
 

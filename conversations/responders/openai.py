@@ -14,7 +14,9 @@ from uuid import UUID
 import httpx2
 import msgspec
 
-from conversations.responders.base import Ask, ResponderError
+from conversations.responders.base import Ask
+from conversations.responders.breaker import Breaker
+from conversations.responders.calls import Calls, Failure, ModelError
 from conversations.responders.openai_events import Answer, error_code
 from conversations.responders.openai_messages import Passage, choose_passages, cite, compose, estimate_tokens
 from conversations.responders.upstream import ForbiddenAddress, read_by
@@ -24,6 +26,7 @@ MAX_BODY_BYTES = 1024 * 1024  # of a reply that is not streamed
 MAX_PROBLEM_BYTES = 16 * 1024  # of an error's body, read for its code
 RETRIES = 2
 RETRY_DELAY = 0.25  # seconds before the first retry; it doubles, and grows by chance up to half of itself
+ANSWER_CHARS = 32_000  # of one answer; a longer one breaks off
 TAIL = 1.0  # seconds that a finished answer waits for its usage and the end of the stream
 
 
@@ -40,7 +43,7 @@ class Limits:
     retry_after: float = 3.0  # a server that wants a longer pause is not asked again
     context_tokens: int = 3000
     passages: int = 4
-    answer_chars: int = 32_000
+    answer_chars: int = ANSWER_CHARS
 
 
 class Recall(Protocol):
@@ -54,8 +57,9 @@ class Recall(Protocol):
 class _Retriable(Exception):  # noqa: N818  names a state
     """A try failed before the first token; `pause` is what the server asked for, in seconds."""
 
-    def __init__(self, reason: str, pause: float | None = None) -> None:
-        super().__init__(reason)
+    def __init__(self, error: ModelError, pause: float | None = None) -> None:
+        super().__init__(str(error))
+        self.error = error
         self.pause = pause
 
 
@@ -74,6 +78,7 @@ class OpenAIResponder:
         model: str,
         recall: Recall,
         limits: Limits | None = None,
+        calls: Calls | None = None,
     ) -> None:
         self._client = client
         self._url = httpx2.URL(f"{base_url.rstrip('/')}/chat/completions")
@@ -84,89 +89,99 @@ class OpenAIResponder:
         self._model = model
         self._recall = recall
         self._limits = limits or Limits()
+        self._calls = calls or Calls()
 
     async def answer(self, ask: Ask) -> AsyncGenerator[str | Reply, None]:
         """Yield the model's words as they come, then a Reply that cites what was recalled."""
-        first_by = min(asyncio.get_running_loop().time() + self._limits.first_token, ask.deadline)
+        model = ask.route.model or self._model
         chosen: list[tuple[Passage, str]] = []
-        if ask.route.recall:
-            passages = await self._recall(ask.pipeline.uuid, ask.question, ask.language, self._limits.passages)
-            chosen = choose_passages(passages, self._limits.context_tokens // 2)
         answer = Answer()
-        length = 0
-        async with (
-            aclosing(await self._open(self._body(ask, chosen), first_by)) as response,
-            aclosing(self._read(response, answer, first_by)) as texts,
-        ):
-            async for text in texts:
-                length += len(text)
-                if length > self._limits.answer_chars:
-                    raise ResponderError(f"the model did not end within {self._limits.answer_chars} characters")
-                yield text
-        if not length:
-            raise ResponderError("the model answered with nothing")
+        with self._calls.call(model) as breaker:
+            first_by = min(asyncio.get_running_loop().time() + self._limits.first_token, ask.deadline)
+            if ask.route.recall:
+                passages = await self._recall(ask.pipeline.uuid, ask.question, ask.language, self._limits.passages)
+                chosen = choose_passages(passages, self._limits.context_tokens // 2)
+            length = 0
+            async with (
+                aclosing(await self._open(self._body(ask, model, chosen), first_by, breaker)) as response,
+                aclosing(self._read(response, answer, first_by)) as texts,
+            ):
+                async for text in texts:
+                    length += len(text)
+                    if length > self._limits.answer_chars:
+                        what = f"the model did not end within {self._limits.answer_chars} characters"
+                        raise ModelError(what, Failure.ENDLESS)
+                    yield text
+            if not length:
+                raise ModelError("the model answered with nothing", Failure.EMPTY)
         yield Reply(cite(chosen), answer.usage, known=True)
 
-    def _body(self, ask: Ask, chosen: Sequence[tuple[Passage, str]]) -> bytes:
+    def _body(self, ask: Ask, model: str, chosen: Sequence[tuple[Passage, str]]) -> bytes:
         spent = sum(estimate_tokens(words) for _, words in chosen)
         return msgspec.json.encode(
             {
-                "model": ask.route.model or self._model,
+                "model": model,
                 "messages": compose(ask, chosen, self._limits.context_tokens - spent),
                 "stream": True,
                 "stream_options": {"include_usage": True},
             }
         )
 
-    async def _open(self, body: bytes, first_by: float) -> httpx2.Response:
-        """Return a response that began well, after at most RETRIES further tries that can still end by `first_by`."""
+    async def _open(self, body: bytes, first_by: float, breaker: Breaker) -> httpx2.Response:
+        """Return a response that began well, after at most RETRIES further tries that can still end by `first_by`.
+
+        There is none while the model is left alone: not for the call that finds out, nor for those still on their way.
+        """
         loop = asyncio.get_running_loop()
         for attempt in range(RETRIES + 1):
             try:
                 async with asyncio.timeout_at(first_by):
                     return await self._try(body)
             except TimeoutError as error:
-                raise ResponderError("the model gave no first token in time") from error
+                raise ModelError("the model gave no first token in time", Failure.SILENT) from error
             except _Retriable as failure:
                 pause = failure.pause
                 if pause is None:
                     pause = RETRY_DELAY * 2**attempt * random.uniform(1.0, 1.5)  # noqa: S311  spreads load only
                 useless = pause > self._limits.retry_after or loop.time() + pause + self._limits.connect >= first_by
-                if attempt == RETRIES or useless:
-                    raise ResponderError(str(failure)) from failure
+                if attempt == RETRIES or useless or not breaker.is_closed:
+                    raise failure.error from failure
             await asyncio.sleep(pause)
         raise AssertionError("the last attempt returns or raises")
 
     async def _try(self, body: bytes) -> httpx2.Response:
-        """Send the request once; raise _Retriable, or ResponderError where another try would end the same."""
+        """Send the request once; raise _Retriable, or ModelError where another try would end the same."""
         connect = self._limits.connect
         request = httpx2.Request(
             "POST",
             self._url,
             headers=self._headers,
             content=body,
-            extensions={"timeout": {"connect": connect, "write": connect, "read": None, "pool": connect}},
+            extensions={"timeout": {"connect": connect, "write": connect, "read": None, "pool": None}},
         )
         try:
             response = await self._client.send(request, stream=True)
         except ForbiddenAddress as error:
-            raise ResponderError("the model's address is private, and ALLOW_PRIVATE_UPSTREAMS is off") from error
+            what = "the model's address is private, and ALLOW_PRIVATE_UPSTREAMS is off"
+            raise ModelError(what, Failure.REJECTED) from error
         except httpx2.ConnectTimeout as error:
-            raise _Retriable("the model's server cannot be reached in time") from error
+            # The kernel has knocked several times meanwhile.
+            raise ModelError("the model's server cannot be reached in time", Failure.UNREACHABLE) from error
         except httpx2.ConnectError as error:
-            raise _Retriable("the model's server cannot be reached") from error
-        except httpx2.PoolTimeout as error:
-            raise ResponderError("too many calls to the model at once") from error
+            raise _Retriable(ModelError("the model's server cannot be reached", Failure.UNREACHABLE)) from error
         except httpx2.TransportError as error:
             # Nothing was answered. Mostly a kept connection that the server had just closed.
-            raise _Retriable(f"the model's server gave no HTTP response ({type(error).__name__})") from error
-        if response.status_code == 200:
+            what = f"the model's server gave no HTTP response ({type(error).__name__})"
+            raise _Retriable(ModelError(what, Failure.UNREACHABLE)) from error
+        status = response.status_code
+        if status == 200:
             return response
         async with aclosing(response):
-            reason = f"the model's server answered {response.status_code}{await _problem_code(response)}"
-        if response.status_code == 429 or response.status_code >= 500:
-            raise _Retriable(reason, _retry_after(response))
-        raise ResponderError(reason)
+            reason = f"the model's server answered {status}{await _problem_code(response)}"
+        if status == 429 or status >= 500:
+            failure = Failure.LIMITED if status == 429 else Failure.ERROR
+            raise _Retriable(ModelError(reason, failure), _retry_after(response))
+        raise ModelError(reason, Failure.REJECTED)
 
     async def _read(self, response: httpx2.Response, answer: Answer, first_by: float) -> AsyncGenerator[str, None]:
         """Yield the increments of a response's text within the time limits, until it is complete."""
@@ -196,9 +211,10 @@ class OpenAIResponder:
             if answer.finished:
                 return  # all was said; only the end of the stream is missing
             if not isinstance(error, httpx2.ReadTimeout):
-                raise ResponderError("the model's answer broke off") from error
-            what = "stalled in the middle of its answer" if begun else "gave no first token in time"
-            raise ResponderError(f"the model {what}") from error
+                raise ModelError("the model's answer broke off", Failure.BROKEN_OFF) from error
+            if begun:
+                raise ModelError("the model stalled in the middle of its answer", Failure.STALLED) from error
+            raise ModelError("the model gave no first token in time", Failure.SILENT) from error
 
 
 def _chunks(response: httpx2.Response) -> "aclosing[AsyncGenerator[bytes, None]]":
@@ -207,13 +223,13 @@ def _chunks(response: httpx2.Response) -> "aclosing[AsyncGenerator[bytes, None]]
 
 
 async def _whole_body(response: httpx2.Response, limit: int) -> bytes:
-    """Return a response's body; raise ResponderError past `limit` bytes."""
+    """Return a response's body; raise ModelError past `limit` bytes."""
     body = bytearray()
     async with _chunks(response) as chunks:
         async for chunk in chunks:
             body += chunk
             if len(body) > limit:
-                raise ResponderError("the model's reply is too large")
+                raise ModelError("the model's reply is too large", Failure.GARBAGE)
     return bytes(body)
 
 
@@ -222,7 +238,7 @@ async def _problem_code(response: httpx2.Response) -> str:
     try:
         async with asyncio.timeout(TAIL):
             return error_code(await _whole_body(response, MAX_PROBLEM_BYTES))
-    except (TimeoutError, ResponderError, httpx2.TransportError):
+    except (TimeoutError, ModelError, httpx2.TransportError):
         return ""
 
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from conversations.responders.base import ResponderError
+from conversations.responders.calls import Failure, ModelError
 from conversations.types import Usage
 
 MAX_EVENT_BYTES = 256 * 1024
@@ -140,19 +140,19 @@ class Answer:
         self._events = EventStream()
 
     def take(self, chunk: bytes) -> tuple[str, bool]:
-        """Return the text that `chunk` adds, and whether it held any token at all; raise ResponderError."""
+        """Return the text that `chunk` adds, and whether it held any token at all; raise ModelError."""
         try:
             return self._read(self._events.feed(chunk))
         except EventTooLarge as error:
-            raise ResponderError("the model sent an event without an end") from error
+            raise ModelError("the model sent an event without an end", Failure.GARBAGE) from error
 
     def end(self) -> str:
-        """Return the text of an event that the end of the stream completed; raise ResponderError if it was cut."""
+        """Return the text of an event that the end of the stream completed; raise ModelError if it was cut."""
         text, _ = self._read(self._events.end())
         if not self._heard:
-            raise ResponderError("the model's server sent no event")
+            raise ModelError("the model's server sent no event", Failure.GARBAGE)
         if not self.finished:
-            raise ResponderError("the model's answer broke off")
+            raise ModelError("the model's answer broke off", Failure.BROKEN_OFF)
         return text
 
     def whole(self, body: bytes) -> str:
@@ -187,11 +187,11 @@ def _decode(event: bytes) -> _Completion:
     try:
         completion = _COMPLETION.decode(event)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-        raise ResponderError("the model sent something that is no completion") from error
+        raise ModelError("the model sent something that is no completion", Failure.GARBAGE) from error
     if bytes(completion.error) != b"null":
         try:
             problem = _PROBLEM.decode(completion.error)
         except (msgspec.MsgspecError, UnicodeDecodeError):
             problem = None
-        raise ResponderError(f"the model reported an error{_named(problem)}")
+        raise ModelError(f"the model reported an error{_named(problem)}", Failure.REPORTED)
     return completion

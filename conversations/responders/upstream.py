@@ -1,15 +1,17 @@
-"""The one outgoing HTTP client for models.
+"""The one outgoing HTTP client: for models, webhooks and WeChat.
 
-`open_client` gives a client that follows no redirect, reads no proxy from the environment, keeps no cookie, holds at
-most `MAX_CONNECTIONS`, and connects only to addresses it has checked (promise S9). httpx2 takes no network backend,
+`open_client` gives a client that follows no redirect, reads no proxy from the environment, keeps no cookie, holds so
+many connections at most, and connects only to addresses it has checked (promise S9). httpx2 takes no network backend,
 so `Transport` puts httpcore2's pool, which does, under an httpx2 client; both by their public names.
 """
 
 import asyncio
 import socket
 import ssl
-from collections.abc import AsyncIterable, AsyncIterator, Iterable
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
+from functools import partial
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from typing import Any, cast
@@ -19,9 +21,10 @@ import httpx2
 
 from conversations.responders.network import Stream, StreamBackend
 
-MAX_CONNECTIONS = 256  # calls at once in this process; one more waits as long as a connect may take, then fails
+MAX_CONNECTIONS = 256  # of one client; one more call waits as long as its caller lets it
 IDLE_CONNECTIONS = 128  # kept open for the next call; every request looks at each of them
 IDLE_SECONDS = 30.0
+LOOKUPS = 16  # host names that a client looks up at once; the next waits, within the time to connect
 
 # Global by number, yet answered inside a cloud: Azure's host, and the range of Oracle's metadata server.
 _CLOUD_HOSTS = (IPv4Network("168.63.129.16/32"), IPv4Network("192.0.0.0/24"))
@@ -59,9 +62,19 @@ class CheckedBackend(httpcore2.AsyncNetworkBackend):
     TLS still verifies the host's name: the pool asks for it by the URL, not by the address.
     """
 
-    def __init__(self, *, allow_private: bool, inner: httpcore2.AsyncNetworkBackend | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        allow_private: bool,
+        inner: httpcore2.AsyncNetworkBackend | None = None,
+        resolve: Callable[..., Sequence[tuple[Any, ...]]] = socket.getaddrinfo,
+    ) -> None:
         self._allow_private = allow_private
         self._inner = inner or StreamBackend()
+        self._resolve = resolve
+        # The loop's own are few, and shared: two receivers of webhooks whose name servers are silent would hold up
+        # every lookup of the process, the model's too, for as long as these keep trying.
+        self._lookups = ThreadPoolExecutor(LOOKUPS, thread_name_prefix="lookup")
 
     async def connect_tcp(
         self,
@@ -96,7 +109,8 @@ class CheckedBackend(httpcore2.AsyncNetworkBackend):
         try:
             found = [str(ip_address(host.strip("[]")))]
         except ValueError:
-            infos = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+            look_up = partial(self._resolve, host, port, type=socket.SOCK_STREAM)
+            infos = await asyncio.get_running_loop().run_in_executor(self._lookups, look_up)
             found = list(dict.fromkeys(str(info[4][0]) for info in infos))
         return [address for address in found if self._allow_private or is_public(ip_address(address))]
 
@@ -163,15 +177,17 @@ def _in_httpx2(error: Exception) -> Exception:
     return kind(str(error))
 
 
-def open_client(*, allow_private: bool, verify: ssl.SSLContext | None = None) -> httpx2.AsyncClient:
-    """Return the client for calls to models; whoever opens it closes it.
+def open_client(
+    *, allow_private: bool, connections: int = MAX_CONNECTIONS, verify: ssl.SSLContext | None = None
+) -> httpx2.AsyncClient:
+    """Return a client for calls to others' servers; whoever opens it closes it.
 
     `allow_private` permits every address (a local model). `verify` replaces the system's trusted certificates.
     It sets no time limits: every call brings its own.
     """
     pool = httpcore2.AsyncConnectionPool(
         ssl_context=verify or httpx2.create_ssl_context(trust_env=False),
-        max_connections=MAX_CONNECTIONS,
+        max_connections=connections,
         max_keepalive_connections=IDLE_CONNECTIONS,
         keepalive_expiry=IDLE_SECONDS,
         network_backend=CheckedBackend(allow_private=allow_private),

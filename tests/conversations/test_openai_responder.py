@@ -13,7 +13,8 @@ import pytest
 import pytest_asyncio
 import uvloop
 
-from conversations.responders.base import Ask, PastMessage, PipelineConfig, Responder, ResponderError, RouteConfig
+from conversations.responders.base import Ask, Busy, PastMessage, PipelineConfig, Responder, ResponderError, RouteConfig
+from conversations.responders.calls import Calls, Failure
 from conversations.responders.openai import MAX_BODY_BYTES, RETRY_DELAY, Limits, OpenAIResponder
 from conversations.responders.openai_events import MAX_EVENT_BYTES
 from conversations.responders.openai_messages import estimate_tokens
@@ -73,10 +74,16 @@ async def client() -> AsyncIterator[httpx2.AsyncClient]:
 
 
 def make(
-    client: httpx2.AsyncClient, base_url: str, limits: Limits = PATIENT, library: Library | None = None
+    client: httpx2.AsyncClient,
+    base_url: str,
+    limits: Limits = PATIENT,
+    library: Library | None = None,
+    calls: Calls | None = None,
 ) -> OpenAIResponder:
     recall = (library or Library()).search
-    return OpenAIResponder(client=client, base_url=base_url, api_key=KEY, model="m1", recall=recall, limits=limits)
+    return OpenAIResponder(
+        client=client, base_url=base_url, api_key=KEY, model="m1", recall=recall, limits=limits, calls=calls
+    )
 
 
 def ask(question: str = "canary question?", *, seconds: float = 55.0, **fields: Any) -> Ask:
@@ -470,8 +477,7 @@ class Raising(httpx2.AsyncBaseTransport):
 @pytest.mark.parametrize(
     ("error", "reason", "calls"),
     [
-        (httpx2.ConnectTimeout(""), "the model's server cannot be reached in time", 3),
-        (httpx2.PoolTimeout(""), "too many calls to the model at once", 1),
+        (httpx2.ConnectTimeout(""), "the model's server cannot be reached in time", 1),
         (httpx2.ReadError(""), "the model's server gave no HTTP response (ReadError)", 3),
     ],
 )
@@ -528,6 +534,84 @@ async def test_event_that_fills_the_memory_is_cut(client: httpx2.AsyncClient) ->
 async def test_reply_that_fills_the_memory_is_cut(client: httpx2.AsyncClient) -> None:
     async with FakeModel(Mode.PLAIN_JSON, words=("x" * MAX_BODY_BYTES,)) as model:
         assert await fail(make(client, model.base_url()), ask()) == ("", "the model's reply is too large")
+
+
+# --- A model that is left alone, and too many calls ----------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("mode", "failure"),
+    [
+        (Mode.UNAUTHORIZED, Failure.REJECTED),
+        (Mode.BUSY, Failure.LIMITED),
+        (Mode.BROKEN, Failure.ERROR),
+        (Mode.HANG_UP, Failure.UNREACHABLE),
+        (Mode.NOT_HTTP, Failure.UNREACHABLE),
+        (Mode.HTML, Failure.GARBAGE),
+        (Mode.EMPTY, Failure.EMPTY),
+        (Mode.SILENT, Failure.SILENT),
+        (Mode.HEADERS_ONLY, Failure.SILENT),
+        (Mode.STALL, Failure.STALLED),
+        (Mode.CUT, Failure.BROKEN_OFF),
+        (Mode.CLEAN_CUT, Failure.BROKEN_OFF),
+        (Mode.GARBAGE, Failure.GARBAGE),
+        (Mode.ERROR_EVENT, Failure.REPORTED),
+        (Mode.ENDLESS, Failure.ENDLESS),
+    ],
+)
+async def test_every_failure_is_counted_under_its_name(
+    mode: Mode, failure: Failure, model: FakeModel, client: httpx2.AsyncClient
+) -> None:
+    counted: list[Failure] = []
+    calls = Calls(on_failure=counted.append)
+    limits = HASTY if failure in (Failure.SILENT, Failure.STALLED) else PATIENT
+    await fail(make(client, model.base_url(mode), limits, calls=calls), ask())
+    assert counted == [failure]
+    assert calls.in_flight == 0
+
+
+async def test_model_that_is_left_alone_hears_nothing(model: FakeModel, client: httpx2.AsyncClient) -> None:
+    responder = make(client, model.base_url(Mode.CUT), calls=Calls(failures=2))
+    for _ in range(2):
+        await fail(responder, ask())
+    assert await fail(responder, ask()) == ("", "m1 failed too often and is left alone")
+    assert len(model.calls) == 2
+    await fail(responder, ask(route={"model": "m2"}))
+    assert [call.body["model"] for call in model.calls] == ["m1", "m1", "m2"]
+
+
+async def test_nobody_tries_again_once_the_model_is_left_alone(model: FakeModel, client: httpx2.AsyncClient) -> None:
+    model.retry_after = "0.5"
+    calls = Calls(failures=1)
+    retrying = asyncio.create_task(fail(make(client, model.base_url(Mode.BUSY), calls=calls), ask()))
+    await model.called.wait()
+    await fail(make(client, model.base_url(Mode.CUT), calls=calls), ask())
+    assert (await retrying)[1] == "the model's server answered 429 (rate_limit_exceeded)"
+    assert [call.mode for call in model.calls] == [Mode.BUSY, Mode.CUT, Mode.BUSY]
+
+
+async def test_call_that_finds_out_tries_once(model: FakeModel, client: httpx2.AsyncClient) -> None:
+    calls = Calls(failures=1, rest=0)
+    await fail(make(client, model.base_url(Mode.CUT), calls=calls), ask())
+    await fail(make(client, model.base_url(Mode.BROKEN), calls=calls), ask())
+    assert [call.mode for call in model.calls] == [Mode.CUT, Mode.BROKEN]
+    texts, _ = await collect(make(client, model.base_url(Mode.OK), calls=calls), ask())
+    assert ("".join(texts), calls.resting) == (ANSWER, 0)
+
+
+async def test_one_call_too_many_is_busy_at_once(model: FakeModel, client: httpx2.AsyncClient) -> None:
+    calls = Calls(at_once=2)
+    responder = make(client, model.base_url(Mode.SILENT), calls=calls)
+    waiting = [asyncio.create_task(fail(responder, ask())) for _ in range(2)]
+    await model.called.wait()
+    with pytest.raises(Busy):
+        await collect(responder, ask())
+    for task in waiting:
+        task.cancel()
+    await asyncio.gather(*waiting, return_exceptions=True)
+    assert calls.in_flight == 0
+    texts, _ = await collect(make(client, model.base_url(Mode.OK), calls=calls), ask())
+    assert "".join(texts) == ANSWER
 
 
 # --- Cancelling ----------------------------------------------------------------------------------

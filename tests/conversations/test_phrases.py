@@ -25,7 +25,8 @@ def test_the_language_of_a_text_is_told_by_its_letters(text: str, language: str)
 @pytest.mark.parametrize(
     "sentences",
     [
-        phrases.FAILURE, phrases.BROKEN_OFF, phrases.CUT, phrases.FALLBACK, phrases.CALLED, phrases.NOBODY_TO_CALL,
+        phrases.FAILURE, phrases.BUSY, phrases.BROKEN_OFF, phrases.CUT, phrases.FALLBACK, phrases.CALLED,
+        phrases.NOBODY_TO_CALL,
     ],
 )  # fmt: skip
 def test_every_sentence_is_there_in_its_own_language(sentences: dict[str, str]) -> None:

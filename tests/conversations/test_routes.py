@@ -7,7 +7,7 @@ import pytest
 import structlog
 
 from conversations import phrases
-from conversations.responders.base import PastMessage, ResponderError
+from conversations.responders.base import Busy, PastMessage, ResponderError
 from conversations.types import Reply, Role
 from tests.conversations.doubles import Echo, ScriptedResponder, new_session, texts
 from tests.conversations.houses import OpenHouse
@@ -141,6 +141,17 @@ async def test_when_nobody_can_answer_the_visitor_is_told(open_house: OpenHouse,
     )
     turn = await house.ask_for_turn(new_session(house.pipeline))
     assert texts(await house.audience.answers()) == [said]
+    assert (await house.outcome(turn.id))[0] == "failed"
+
+
+async def test_when_all_are_busy_the_visitor_is_asked_to_try_again(open_house: OpenHouse) -> None:
+    house = await open_house(
+        openai=ScriptedResponder(Busy("too many")),
+        knowledge=ScriptedResponder(ResponderError("no")),
+        failure_text="Call us.",
+    )
+    turn = await house.ask_for_turn(new_session(house.pipeline))
+    assert texts(await house.audience.answers()) == [phrases.BUSY["en"]]
     assert (await house.outcome(turn.id))[0] == "failed"
 
 

@@ -3,17 +3,21 @@
 import asyncio
 import logging
 import socket
-from collections.abc import Iterable
+import threading
+from collections.abc import Callable, Iterable, Sequence
 from ipaddress import ip_address
 from pathlib import Path
+from typing import Any
 
 import httpcore2
 import httpx2
 import pytest
 
-from conversations.responders.upstream import CheckedBackend, ForbiddenAddress, is_public, open_client
+from conversations.responders.upstream import LOOKUPS, CheckedBackend, ForbiddenAddress, is_public, open_client
 from tests.faults.model import FakeModel, Mode, closed_port
 from tests.support.tls import self_signed
+
+PATIENCE = 20.0  # seconds
 
 
 class Recorder(httpcore2.AsyncNetworkBackend):
@@ -37,13 +41,13 @@ class Recorder(httpcore2.AsyncNetworkBackend):
         return httpcore2.AsyncMockStream([])
 
 
-def resolve_to(monkeypatch: pytest.MonkeyPatch, *addresses: str) -> None:
-    """Make the running loop resolve every name to `addresses`."""
+def resolving_to(*addresses: str) -> Callable[..., Sequence[tuple[Any, ...]]]:
+    """Return a resolver to which every name has these addresses."""
 
-    async def getaddrinfo(_: str, port: int, **__: int) -> list[tuple[object, ...]]:
+    def resolve(_: str, port: int, **__: int) -> Sequence[tuple[Any, ...]]:
         return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, port)) for address in addresses]
 
-    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", getaddrinfo)
+    return resolve
 
 
 @pytest.mark.parametrize(
@@ -82,49 +86,58 @@ async def test_private_host_is_reached_when_allowed() -> None:
     assert response.status_code == 200
 
 
-async def test_connection_goes_to_the_address_that_was_checked(monkeypatch: pytest.MonkeyPatch) -> None:
-    resolve_to(monkeypatch, "10.0.0.1", "1.1.1.1", "127.0.0.1", "1.1.1.1")
+async def test_connection_goes_to_the_address_that_was_checked() -> None:
+    resolve = resolving_to("10.0.0.1", "1.1.1.1", "127.0.0.1", "1.1.1.1")
     recorder = Recorder()
-    await CheckedBackend(allow_private=False, inner=recorder).connect_tcp("models.example", 443)
+    await CheckedBackend(allow_private=False, inner=recorder, resolve=resolve).connect_tcp("models.example", 443)
     assert recorder.reached == [("1.1.1.1", None)]
 
 
-async def test_next_address_is_tried_within_the_time_that_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
-    resolve_to(monkeypatch, "1.1.1.1", "2606:4700::1", "8.8.8.8")
+async def test_next_address_is_tried_within_the_time_that_is_left() -> None:
+    resolve = resolving_to("1.1.1.1", "2606:4700::1", "8.8.8.8")
     recorder = Recorder(dead={"1.1.1.1", "2606:4700::1"})
-    await CheckedBackend(allow_private=False, inner=recorder).connect_tcp("models.example", 443, timeout=3.0)
+    backend = CheckedBackend(allow_private=False, inner=recorder, resolve=resolve)
+    await backend.connect_tcp("models.example", 443, timeout=3.0)
     assert [host for host, _ in recorder.reached] == ["1.1.1.1", "2606:4700::1", "8.8.8.8"]
     shares = [share for _, share in recorder.reached]
     assert shares == pytest.approx([1.0, 1.5, 3.0], abs=0.1)
 
 
-async def test_every_address_dead_is_a_connect_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    resolve_to(monkeypatch, "1.1.1.1")
-    backend = CheckedBackend(allow_private=False, inner=Recorder(dead={"1.1.1.1"}))
+async def test_every_address_dead_is_a_connect_error() -> None:
+    dead = Recorder(dead={"1.1.1.1"})
+    backend = CheckedBackend(allow_private=False, inner=dead, resolve=resolving_to("1.1.1.1"))
     with pytest.raises(httpcore2.ConnectError):
         await backend.connect_tcp("models.example", 443)
 
 
-async def test_name_that_resolves_too_slowly_is_a_connect_timeout(monkeypatch: pytest.MonkeyPatch) -> None:
-    never = asyncio.Event()
+async def test_name_that_resolves_too_slowly_is_a_connect_timeout_and_holds_up_no_other() -> None:
+    answered = threading.Event()
 
-    async def getaddrinfo(*_: object, **__: object) -> list[object]:
-        await never.wait()
-        return []
+    def resolve(host: str, port: int, **more: int) -> Sequence[tuple[Any, ...]]:
+        if host.startswith("silent"):
+            answered.wait(PATIENCE)
+        return resolving_to("1.1.1.1")(host, port, **more)
 
-    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", getaddrinfo)
-    with pytest.raises(httpcore2.ConnectTimeout):
-        await CheckedBackend(allow_private=False).connect_tcp("models.example", 443, timeout=0.01)
+    recorder = Recorder()
+    backend = CheckedBackend(allow_private=False, inner=recorder, resolve=resolve)
+    silent = [f"silent-{number}.example" for number in range(LOOKUPS - 1)]
+    try:
+        for host in silent:
+            with pytest.raises(httpcore2.ConnectTimeout):
+                await backend.connect_tcp(host, 443, timeout=0.01)
+        await backend.connect_tcp("models.example", 443, timeout=PATIENCE)
+        assert not answered.is_set()
+    finally:
+        answered.set()
+    assert [host for host, _ in recorder.reached] == ["1.1.1.1"]
 
 
-async def test_unknown_name_is_a_connect_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def getaddrinfo(*_: object, **__: object) -> list[object]:
+async def test_unknown_name_is_a_connect_error() -> None:
+    def resolve(*_: object, **__: object) -> Sequence[tuple[Any, ...]]:
         raise socket.gaierror(socket.EAI_NONAME, "unknown")
 
-    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", getaddrinfo)
-    async with open_client(allow_private=True) as client:
-        with pytest.raises(httpx2.ConnectError):
-            await client.get("http://models.invalid/")
+    with pytest.raises(httpcore2.ConnectError):
+        await CheckedBackend(allow_private=True, resolve=resolve).connect_tcp("models.invalid", 443)
 
 
 async def test_closed_port_is_a_connect_error() -> None:
@@ -156,7 +169,7 @@ async def test_connection_is_kept_for_the_next_call() -> None:
 
 
 async def test_tls_verifies_the_name_and_not_the_address(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    serving, trusting = self_signed("models.example", tmp_path)
+    serving, trusting = self_signed("localhost", tmp_path)
 
     async def respond(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
@@ -169,7 +182,6 @@ async def test_tls_verifies_the_name_and_not_the_address(tmp_path: Path, monkeyp
     async with await asyncio.start_server(respond, "127.0.0.1", 0, ssl=serving) as server:
         port = server.sockets[0].getsockname()[1]
         async with open_client(allow_private=True, verify=trusting) as client:
-            resolve_to(monkeypatch, "127.0.0.1")
-            assert (await client.get(f"https://models.example:{port}/")).text == "ok"
+            assert (await client.get(f"https://localhost:{port}/")).text == "ok"
             with pytest.raises(httpx2.ConnectError, match=r"(?i)certificate"):
-                await client.get(f"https://other.example:{port}/")
+                await client.get(f"https://127.0.0.1:{port}/")

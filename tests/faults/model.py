@@ -1,10 +1,11 @@
 """A model server over real sockets that works, or fails in every way that promise R12 names.
 
-In the test's own loop, with the way it fails set on the server or taken from the path of the request:
+In the test's own loop, with the way it fails set on the server, or taken from the path or the words of the request:
 
     async with FakeModel() as model:
         model.mode = Mode.STALL            # for base_url() without a mode
         base_url = model.base_url(Mode.CUT)  # for this client only
+        in_mode(Mode.CUT)                    # a question which is answered so whatever the server is set to
 
 For servers under test in other processes, in a thread of its own:
 
@@ -17,6 +18,7 @@ when a call is over, and `call.left_early` whether the client hung up before its
 
 import asyncio
 import json
+import re
 import socket
 import threading
 from collections.abc import Iterator
@@ -26,6 +28,9 @@ from enum import StrEnum
 from typing import Any, Self
 
 WORDS = tuple(f"tok{number:02d} " for number in range(20))
+DROP = "drop "  # what Mode.DRIP says
+PACE = 0.05  # seconds before each
+_ASKED_FOR = re.compile(r"\bmode=([a-z-]+)")
 
 
 class Mode(StrEnum):
@@ -59,10 +64,16 @@ class Mode(StrEnum):
     HTML = "html"
     ERROR_EVENT = "error-event"  # half the words, then an error object in the stream
     ERROR_TEXT = "error-text"  # the same with a text in place of the object
-    ENDLESS = "endless"
+    ENDLESS = "endless"  # as fast as it is read
+    DRIP = "drip"  # the same at a pace that no limit but the whole answer's ends
 
 
 _BROKEN_HALFWAY = frozenset({Mode.STALL, Mode.CUT, Mode.CLEAN_CUT, Mode.GARBAGE, Mode.ERROR_EVENT, Mode.ERROR_TEXT})
+
+
+def in_mode(mode: Mode) -> str:
+    """Return a question, in English, which the model answers in that mode."""
+    return f"What is this, please? mode={mode}"
 
 
 class ClientLeft(Exception):  # noqa: N818  names a state
@@ -119,6 +130,11 @@ class FakeModel:
         """Return the URL to configure; with `mode`, requests by it behave so whatever `self.mode` says."""
         return f"http://127.0.0.1:{self.port}{f'/{mode}' if mode else ''}/v1"
 
+    @property
+    def open_connections(self) -> int:
+        """How many are open now: a client keeps some for its next call."""
+        return len(self._open)
+
     async def __aenter__(self) -> Self:
         self._server = await asyncio.start_server(self._connected, "127.0.0.1", 0)
         self.port = self._server.sockets[0].getsockname()[1]
@@ -166,9 +182,14 @@ class FakeModel:
         headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
         body = await reader.readexactly(int(headers.get("content-length", 0)))
         path = request.split(" ")[1]
+        asked = json.loads(body) if body else None
+        return Call(path, self._mode_of(path, asked), headers, asked)
+
+    def _mode_of(self, path: str, asked: Any) -> Mode:
+        messages = asked.get("messages") if isinstance(asked, dict) else None
+        named = _ASKED_FOR.search(str(messages[-1]["content"])) if messages else None
         first = path.split("/")[1]
-        mode = Mode(first) if first in list(Mode) else self.mode
-        return Call(path, mode, headers, json.loads(body) if body else None)
+        return Mode(named[1]) if named else Mode(first) if first in list(Mode) else self.mode
 
     def first_failure(self, mode: Mode) -> bool:
         """Tell whether this is the first time that `mode` asks."""
@@ -237,7 +258,7 @@ class _Answer:
         if mode is Mode.HEADERS_ONLY:
             await self._write(_chunk(b": still working\n\n"))
             await self._pause(None)
-        if mode is Mode.EMPTY:
+        if mode in (Mode.EMPTY, Mode.DRIP):
             words = ()
         for word in words:
             if mode is Mode.SLOW:
@@ -262,6 +283,10 @@ class _Answer:
                 problem = {"message": "quotes what was said", "code": "context_length_exceeded"}
                 await self._event({"error": problem if mode is Mode.ERROR_EVENT else "quotes what was said"})
                 await self._pause(None)
+            case Mode.DRIP:
+                while True:
+                    await self._pause(PACE)
+                    await self._event(_delta(content=DROP))
             case Mode.ENDLESS:
                 while True:
                     await self._event(_delta(content="again and again "))

@@ -3,7 +3,7 @@
 import asyncio
 import hmac
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from hashlib import sha256
 from uuid import uuid4
@@ -13,7 +13,7 @@ import pytest
 
 from conversations.outbox import Undeliverable
 from conversations.responders.upstream import open_client
-from integrations.webhooks import Webhooks, signing_key
+from integrations.webhooks import PATIENCE, Webhooks, signing_key
 
 BODY = '{"text":"你好"}'.encode()
 
@@ -55,10 +55,10 @@ async def receiver() -> AsyncIterator[Receiver]:
 
 
 @asynccontextmanager
-async def webhooks(*, allow_private: bool = True) -> AsyncIterator[Webhooks]:
+async def webhooks(*, allow_private: bool = True, patience: float = PATIENCE) -> AsyncIterator[Webhooks]:
     client = open_client(allow_private=allow_private)
     try:
-        yield Webhooks(client)
+        yield Webhooks(client, patience=patience)
     finally:
         await client.aclose()
 
@@ -114,6 +114,31 @@ async def test_a_receiver_that_is_away_may_come_back(receiver: Receiver) -> None
     async with webhooks() as hooks:
         with pytest.raises(httpx2.ConnectError):
             await hooks.post("http://127.0.0.1:1/", BODY, owner=uuid4(), delivery="7")
+
+
+@pytest.mark.parametrize("drips", [False, True])
+async def test_a_receiver_that_does_not_come_to_an_end_is_left_in_time(drips: bool) -> None:
+    left = asyncio.Event()
+
+    async def take(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\n" if drips else b"")
+        with suppress(ConnectionError):
+            while drips:
+                writer.write(b"X: y\r\n")
+                await writer.drain()
+                await asyncio.sleep(0.01)  # a header now and then
+            await reader.read()  # the body, and that he hangs up
+        left.set()
+        writer.close()
+
+    async with await asyncio.start_server(take, "127.0.0.1", 0) as server, webhooks(patience=0.2) as hooks:
+        with pytest.raises(TimeoutError):
+            await hooks.post(
+                f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/", BODY, owner=uuid4(), delivery="7"
+            )
+        async with asyncio.timeout(PATIENCE):
+            await left.wait()
 
 
 async def test_an_answer_without_end_is_not_read(receiver: Receiver) -> None:
