@@ -124,6 +124,11 @@ class Hub:
         if self._shared:
             await self._relay.ready()
 
+    async def probe(self) -> None:
+        """Find out whether the other processes can be reached."""
+        if self._shared:
+            await self._relay.probe()
+
     def publish(self, topic: Topic, event: Any) -> None:
         """Deliver `event` to the members here at once, and to other processes over the layer."""
         room = self._rooms.get(topic)

@@ -20,6 +20,7 @@ log = structlog.get_logger(__name__)
 OUTGOING = 10_000
 LAYER_PATIENCE = 2.0  # seconds that a join waits for the layer; without it the hub goes on alone and retries
 LAYER_RETRY = 0.5
+PROBED = "gateway.probed"  # a group that nobody is in
 
 
 class Codec(Protocol):
@@ -78,8 +79,8 @@ class Relay:
         self._regroup(group)
 
     async def ready(self) -> None:
-        """Wait until the layer knows this process's topics, but no longer than LAYER_PATIENCE."""
-        if self.in_step.is_set():
+        """Wait until the layer knows this process's topics: no longer than LAYER_PATIENCE, nor where it is away."""
+        if self.in_step.is_set() or self._away:
             return
         try:
             async with asyncio.timeout(LAYER_PATIENCE):
@@ -135,8 +136,21 @@ class Relay:
                 await self._layer.group_send(group_name(topic), envelope(self._codec, topic, event, self._channel))
                 self._answers()
             except Exception as error:  # noqa: BLE001  the layer's clients raise many kinds; it is tried again
-                self._counts.dropped += 1
+                # What waits behind it would come when it is long read from the database.
+                self._counts.dropped += 1 + self._outgoing.qsize()
+                while not self._outgoing.empty():
+                    self._outgoing.get_nowait()
                 self._failed("send", error)
+
+    async def probe(self) -> None:
+        """Find out whether the layer answers, also while there is nothing to tell."""
+        try:
+            async with asyncio.timeout(LAYER_PATIENCE):
+                await self._layer.group_send(PROBED, {"type": "gateway.probe"})
+        except Exception as error:  # noqa: BLE001  the layer's clients raise many kinds; it is tried again
+            self._failed("probe", error)
+        else:
+            self._answers()
 
     def _receive(self, message: dict[str, Any]) -> None:
         if message.get("origin") == self._channel:
@@ -172,6 +186,7 @@ class Relay:
         """Log that the layer is away, once until it is back: it is tried twice a second."""
         if not self._away:
             self._away = True
+            self._counts.away += 1
             log.warning(
                 "hub.layer_away", step=step, error=type(error).__name__, means="workers do not reach one another"
             )
@@ -179,4 +194,5 @@ class Relay:
     def _answers(self) -> None:
         if self._away:
             self._away = False
+            self._counts.back += 1
             log.info("hub.layer_back")

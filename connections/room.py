@@ -58,10 +58,17 @@ Fill = Callable[[Any, int], Awaitable[Sequence[Event]]]  # (topic, after seq) â†
 
 @dataclass(slots=True)
 class Counts:
-    """What a hub could not keep: events `dropped`, to be read from the database, and members told that they `lost`."""
+    """What a hub could not keep: events `dropped`, to be read from the database, and members told that they `lost`.
+
+    `filled` are the events that the database gave in the place of some that did not come. `away` and `back` tell how
+    often the layer was found to be so.
+    """
 
     dropped: int = 0
     lost: int = 0
+    filled: int = 0
+    away: int = 0
+    back: int = 0
 
 
 class Membership:
@@ -137,12 +144,16 @@ class Room:
         """Tell whether something is missing."""
         return self._newest > (self.last or 0)
 
+    def is_over(self, id_: int) -> bool:
+        """Tell whether the members were told the end of what has that id: it does not grow any more."""
+        return 0 < id_ <= self._ended
+
     def deliver(self, event: Event) -> None:
         """Deliver an event to the members in order; hold it while those before it are missing."""
         seq = event.seq
         if seq is None:
             # Without a place in the order: a delta. It is cumulative, so in a gap it may be left out.
-            if not self.has_gap and not 0 < getattr(event, "part_of", 0) <= self._ended:
+            if not self.has_gap and not self.is_over(getattr(event, "part_of", 0)):
                 self._hand_out(event, None)
             return
         if self.last is not None and seq <= self.last:
@@ -227,6 +238,7 @@ class Room:
         for event in missing:
             if event.seq is not None and event.seq > self.last:
                 self.last = event.seq - 1  # what the database does not have any more is not waited for
+                self.counts.filled += 1
                 self.deliver(event)
         if not missing:
             self.last = max(self.last, erased)

@@ -17,15 +17,24 @@ from uuid import UUID
 import structlog
 
 from conversations import selectors
-from conversations.jobs.outbox import PURGED_AT_ONCE, ClaimOutbox, FreeClaims, Letter, Owner, PurgeOutbox, SettleOutbox
+from conversations.jobs.outbox import (
+    PURGED_AT_ONCE,
+    RETRIES,
+    ClaimOutbox,
+    FreeClaims,
+    Letter,
+    Owner,
+    PurgeOutbox,
+    SettleOutbox,
+)
 from conversations.store import Store, StoreError
 
 log = structlog.get_logger(__name__)
 
 POLL = 2.0  # seconds between two looks for what is due
 PATIENCE = 30.0  # seconds that one delivery may take, and to note how it went
+DRAIN_PATIENCE = 2.0  # seconds for the deliveries that are under way at a stop
 AT_ONCE = 40  # deliveries of one kind in a process at the same time
-RETRIES = (5.0, 30.0, 120.0, 600.0, 3600.0, 6 * 3600.0, 12 * 3600.0)  # seconds before each further attempt
 
 
 class Undeliverable(Exception):  # noqa: N818  names a state
@@ -42,29 +51,51 @@ Deliver = Callable[[Letter], Awaitable[None]]
 class Outbox:
     """Delivers what is due in this process, sessions side by side; `deliverers` by an entry's kind."""
 
-    def __init__(self, store: Store, deliverers: Mapping[str, Deliver], worker: Callable[[], UUID]) -> None:
+    def __init__(
+        self,
+        store: Store,
+        deliverers: Mapping[str, Deliver],
+        worker: Callable[[], UUID],
+        on_attempt: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        self._on_attempt = on_attempt  # hears "sent", "again" or "failed"
         self._store = store
         self._deliverers = deliverers
         self._worker = worker
         self._own: set[UUID] = set()  # the leases under which this process has claimed: what it delivers is under way
         self._under_way: Counter[tuple[str, Owner]] = Counter()
+        self._delivering: set[int] = set()
         self._woken = asyncio.Event()
+        self._closing = False
+        self._idle = asyncio.Event()
+        self._idle.set()
 
     def wake(self) -> None:
         """Look for what is due now: something was just stored."""
         self._woken.set()
 
     async def run(self) -> None:
-        """Deliver until cancelled."""
+        """Deliver until cancelled, or drained."""
+        self._idle.clear()
         async with asyncio.TaskGroup() as deliveries:
-            while True:
+            while not self._closing:
                 self._woken.clear()
                 for letter in await self._claim():
                     self._under_way[letter.kind, letter.owner] += 1
+                    self._delivering.add(letter.id)
                     deliveries.create_task(self._deliver(letter))
                 with suppress(TimeoutError):
                     async with asyncio.timeout(POLL):
                         await self._woken.wait()
+        self._idle.set()
+
+    async def drain(self, seconds: float = DRAIN_PATIENCE) -> None:
+        """Begin nothing more, and give what is under way `seconds`: what is broken off is delivered twice."""
+        self._closing = True
+        self.wake()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._idle.wait()
 
     async def take_over(self, dead: Callable[[set[UUID]], Awaitable[set[UUID]]]) -> None:
         """Free what workers had claimed that `dead` picks out as dead, and look for it."""
@@ -87,8 +118,9 @@ class Outbox:
         room = dict.fromkeys(self._deliverers, AT_ONCE)
         for (kind, _), count in self._under_way.items():
             room[kind] -= count
+        claim = ClaimOutbox(worker, room, +self._under_way, tuple(self._own), tuple(self._delivering))
         try:
-            letters: Sequence[Letter] = await self._store.write(ClaimOutbox(worker, room, +self._under_way))
+            letters: Sequence[Letter] = await self._store.write(claim)
         except StoreError as error:
             log.warning("outbox.round_failed", reason=str(error))
             return ()
@@ -99,6 +131,7 @@ class Outbox:
         try:
             await self._settle(await self._attempt(letter))
         finally:
+            self._delivering.discard(letter.id)
             self._under_way[letter.kind, letter.owner] -= 1
             self._under_way = +self._under_way  # forgets who has nothing under way
             self.wake()
@@ -111,6 +144,7 @@ class Outbox:
             async with asyncio.timeout(PATIENCE):
                 await self._deliverers[letter.kind](letter)
         except Unwanted as why:
+            self._on_attempt("sent")
             return SettleOutbox(letter.id, letter.message.id, sent=True, reason=str(why), told=False)
         except Undeliverable as error:
             reason = str(error)
@@ -119,6 +153,7 @@ class Outbox:
             again = RETRIES[letter.attempts] if letter.attempts < len(RETRIES) else None
         if reason:
             log.warning("outbox.not_delivered", kind=letter.kind, entry=letter.id, reason=reason, again_in=again)
+        self._on_attempt("sent" if not reason else "failed" if again is None else "again")
         return SettleOutbox(letter.id, letter.message.id, sent=not reason, again=again, reason=reason)
 
     async def _settle(self, how: SettleOutbox) -> None:

@@ -3,21 +3,55 @@
 Everything that waits is taken together, written in one transaction, and acknowledged after its COMMIT. The store
 knows no model: it takes jobs, and a job's class knows how to apply many of its kind at once.
 
-Bounds: `capacity` jobs wait at most (StoreFull at once beyond), `BATCH` of them share a transaction, and a job hears
-an error at the latest one lock time-out after the batch it was waiting behind. Reads run in threads, in two lanes, so
-that a flood of histories holds up nobody's lease; in each so many wait at most.
+Bounds: `capacity` jobs wait at most (StoreFull at once beyond), `BATCH` of them share a transaction. Reads run in
+threads, in two lanes, so that a flood of histories holds up nobody's lease; in each so many wait at most.
+
+A database may hang so that its client never hears of it: a machine that is gone, a disk that stands still. So a batch
+is waited for `patience` seconds; then those in it hear that nobody knows, those behind it, and whoever comes while
+the thread hangs, that nothing was written. A read is waited for as long, and the threads that it waits for.
 """
 
 import asyncio
+import math
 import threading
+import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from itertools import groupby
-from queue import SimpleQueue
-from typing import Any, ClassVar, ParamSpec, TypeVar
+from contextlib import suppress
+from queue import Empty, Full, SimpleQueue
+from typing import Any, ParamSpec, TypeVar
 
 import structlog
-from django.db import InterfaceError, OperationalError, close_old_connections, connection, transaction
+from django.db import InterfaceError, OperationalError, close_old_connections, connection
+
+from conversations.lane import Hangs, Lane
+from conversations.transactions import (
+    Job,
+    OutcomeUnknown,
+    Refused,
+    StoreClosed,
+    StoreError,
+    StoreFull,
+    StoreUnavailable,
+    Unstorable,
+    commit,
+    unavailable,
+    unknown,
+)
+
+__all__ = [
+    "Job",
+    "OutcomeUnknown",
+    "Refused",
+    "Store",
+    "StoreClosed",
+    "StoreError",
+    "StoreFull",
+    "StoreUnavailable",
+    "Unstorable",
+    "commit",
+    "patient",
+    "unhurried",
+]
 
 log = structlog.get_logger(__name__)
 
@@ -28,55 +62,11 @@ WAITING_READS = 1000
 # Reads that are marked `unhurried` have a lane of their own: few threads, and few that wait.
 UNHURRIED_READERS = 2
 WAITING_UNHURRIED = 100
+PATIENCE = 4.5  # seconds that a batch or a read is waited for; an error must reach the client within 5 (R11)
+LOOK = 0.2  # seconds between two looks whether a batch hangs
 
 P = ParamSpec("P")
 R = TypeVar("R")
-
-
-class StoreError(Exception):
-    """A write did not happen, or may not have; its text is fit for a client."""
-
-
-class StoreFull(StoreError):  # noqa: N818  names a state, as queue.Full does
-    """Too many writes are waiting; nothing was written."""
-
-
-class StoreUnavailable(StoreError):  # noqa: N818  names a state
-    """The database cannot be written now; nothing was written."""
-
-
-class Unstorable(StoreUnavailable):
-    """The database works and will not take this job, whenever it is sent; nothing was written."""
-
-
-class OutcomeUnknown(StoreError):  # noqa: N818  names a state
-    """The commit was cut off: it may or may not have happened. The same id may be sent again."""
-
-
-class StoreClosed(StoreError):  # noqa: N818  names a state
-    """The process is stopping; nothing was written."""
-
-
-class Refused(Exception):  # noqa: N818  an answer, not a fault
-    """A job was looked at and not done, for the reason in its text; nothing was written for it."""
-
-
-class Job:
-    """Something to write. Subclasses are frozen msgspec structs or dataclasses.
-
-    Jobs of one batch are applied by class, lower `rank` first; within a class in the order they were submitted.
-    Classes that inherit one `apply`, and whose ranks stand together, are handed to it together.
-    """
-
-    rank: ClassVar[int] = 50
-
-    @classmethod
-    def apply(cls, jobs: Sequence[Any]) -> Sequence[Any]:
-        """Write all `jobs` and return one result for each, in order; a Refused among them fails only its own job.
-
-        Runs inside a transaction, perhaps more than once: it must have no effect outside the database.
-        """
-        raise NotImplementedError
 
 
 def unhurried(function: Callable[P, R]) -> Callable[P, R]:
@@ -85,30 +75,23 @@ def unhurried(function: Callable[P, R]) -> Callable[P, R]:
     return function
 
 
-class _Lane:
-    """Threads that read, and how many reads may wait for them."""
+def patient(function: Callable[P, R]) -> Callable[P, R]:
+    """Mark a query that nobody waits for and that may take long: its end is waited for."""
+    vars(function)["patient"] = True
+    return function
 
-    def __init__(self, threads: int, waiting: int) -> None:
-        self._threads = ThreadPoolExecutor(threads, thread_name_prefix="reader")
-        self._room = threads + waiting
 
-    def run(self, function: Callable[[], R]) -> "asyncio.Future[R]":
-        """Run `function` in a thread; StoreFull where too many wait. Who cancels has left: it runs all the same."""
-        if not self._room:
-            raise StoreFull("The server is busy, please try again in a moment.")
-        self._room -= 1
-        future = asyncio.get_running_loop().run_in_executor(self._threads, function)
-        future.add_done_callback(self._leave)
-        return asyncio.shield(future)
+class Observer:
+    """Hears what becomes of reads and writes, in whichever thread; this one does nothing with it."""
 
-    def _leave(self, future: "asyncio.Future[Any]") -> None:
-        self._room += 1
-        if not future.cancelled():
-            future.exception()  # looked at: where the asker has left, nobody else will
+    def on_batch(self, results: Sequence[object], seconds: float) -> None:
+        """Hear what became of the jobs of one transaction, and how long it took."""
 
-    def stop(self) -> None:
-        """Wait for what runs, and end the threads."""
-        self._threads.shutdown(wait=True)
+    def on_full(self, what: str) -> None:
+        """Hear that something was refused, because too many `reads` or `writes` wait."""
+
+
+UNOBSERVED = Observer()
 
 
 Waiting = tuple[Job, "asyncio.Future[Any]"]
@@ -117,15 +100,21 @@ Waiting = tuple[Job, "asyncio.Future[Any]"]
 class Store:
     """The process's writer and its readers' threads; started by the first loop that uses it."""
 
-    def __init__(self, *, capacity: int = CAPACITY) -> None:
+    def __init__(
+        self, *, capacity: int = CAPACITY, patience: float = PATIENCE, observer: Observer = UNOBSERVED
+    ) -> None:
+        self._observer = observer
         self._capacity = capacity
+        self._patience = patience
         self._queue: SimpleQueue[Waiting | None] = SimpleQueue()
         self._waiting = 0
         self._closed = False
+        self._going: tuple[list[Waiting], float] | None = None  # what the thread is at, and since when
+        self._hangs = False
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._vital = _Lane(READERS, WAITING_READS)
-        self._unhurried = _Lane(UNHURRIED_READERS, WAITING_UNHURRIED)
+        self._vital = Lane(READERS, WAITING_READS)
+        self._unhurried = Lane(UNHURRIED_READERS, WAITING_UNHURRIED)
 
     @property
     def waiting(self) -> int:
@@ -139,12 +128,16 @@ class Store:
         """
         if self._closed:
             raise StoreClosed("The server is stopping, please send it again.")
+        if self._hangs:
+            raise unavailable()
         if self._waiting >= self._capacity:
+            self._observer.on_full("writes")
             raise StoreFull("The server is busy, please try again in a moment.")
         if self._thread is None:
             self._loop = asyncio.get_running_loop()
             self._thread = threading.Thread(target=self._work, name="store", daemon=True)
             self._thread.start()
+            self._loop.call_later(LOOK, self._look)
         future = asyncio.get_running_loop().create_future()
         self._waiting += 1
         self._queue.put((job, future))
@@ -165,12 +158,18 @@ class Store:
                 return function(*args, **kwargs)
             except (OperationalError, InterfaceError) as error:
                 connection.close()
-                raise StoreUnavailable("The database cannot be read now, please try again.") from error
+                raise _unreadable() from error
             finally:
                 close_old_connections()
 
         lane = self._unhurried if getattr(function, "unhurried", False) else self._vital
-        return await lane.run(run)
+        try:
+            return await lane.run(run, None if getattr(function, "patient", False) else self._patience)
+        except Full as error:
+            self._observer.on_full("reads")
+            raise StoreFull("The server is busy, please try again in a moment.") from error
+        except Hangs as error:
+            raise _unreadable() from error
 
     async def stop(self) -> None:
         """Refuse new jobs, write everything that waits, and end the threads."""
@@ -184,10 +183,27 @@ class Store:
         self._vital.stop()
         self._unhurried.stop()
 
+    def _look(self) -> None:
+        """Tell those who wait, once the thread has been at one batch for too long."""
+        if self._thread is None or self._loop is None:
+            return
+        self._loop.call_later(LOOK, self._look)
+        batch, since = self._going or ([], math.inf)
+        hung, self._hangs = self._hangs, time.monotonic() - since >= self._patience
+        if not self._hangs or hung:
+            return
+        log.warning("store.hangs", jobs=len(batch), means="the database does not answer")
+        for _, future in batch:
+            if not future.done():
+                future.set_exception(unknown())
+        behind = [(waiting, unavailable()) for waiting in self._take_all()]
+        self._observer.on_batch([unknown()] * len(batch) + [unavailable()] * len(behind), self._patience)
+        self._settle(behind)
+
     def _settle(self, settled: Sequence[tuple[Waiting, Any]]) -> None:
         self._waiting -= len(settled)
         for (_, future), result in settled:
-            if future.done():  # its owner left; what was written stays written
+            if future.done():  # its owner left, or was told that nobody knows; what was written stays written
                 pass
             elif isinstance(result, Exception):
                 future.set_exception(result)
@@ -199,7 +215,11 @@ class Store:
     def _work(self) -> None:
         while batch := self._take():
             batch.sort(key=lambda waiting: waiting[0].rank)
+            began = time.monotonic()
+            self._going = batch, began
             results = commit([job for job, _ in batch])
+            self._going = None
+            self._observer.on_batch(results, time.monotonic() - began)
             settled = list(zip(batch, results, strict=True))
             if isinstance(results[0], StoreUnavailable) and not isinstance(results[0], Unstorable):
                 # What came meanwhile has waited on the same database: tell it now, not one time-out later.
@@ -222,79 +242,14 @@ class Store:
         return batch
 
     def _take_all(self) -> list[Waiting]:
+        """Take what waits without waiting for more: the thread and the loop may do so at the same moment."""
         taken: list[Waiting] = []
-        while not self._queue.empty():
-            item = self._queue.get()
-            if item is None:
-                self._queue.put(None)
-                break
-            taken.append(item)
+        with suppress(Empty):
+            while item := self._queue.get_nowait():
+                taken.append(item)
+            self._queue.put(None)  # the stop mark
         return taken
 
 
-def commit(jobs: Sequence[Job]) -> list[Any]:
-    """Apply `jobs` in one transaction in this thread; return a result or an exception for each.
-
-    A job that breaks the transaction (a constraint, bad data) must not take the others with it: then each is tried
-    in a transaction of its own. A database that cannot be reached or locked fails all of them.
-    """
-    try:
-        return _transaction(jobs)
-    except StoreError as error:
-        return [error] * len(jobs)
-    except Exception as error:
-        if len(jobs) > 1:
-            return _one_by_one(jobs)
-        log.exception("store.job_failed", job=type(jobs[0]).__name__)
-        failed = Unstorable("This could not be stored.")
-        failed.__cause__ = error
-        return [failed]
-
-
-def _one_by_one(jobs: Sequence[Job]) -> list[Any]:
-    """Apply each job in a transaction of its own; once the database is away, the rest hear so without waiting."""
-    results: list[Any] = []
-    for job in jobs:
-        before = results[-1] if results else None
-        away = isinstance(before, StoreUnavailable) and not isinstance(before, Unstorable)
-        results += [before] if away else commit([job])
-    return results
-
-
-def _transaction(jobs: Sequence[Job], *, fresh: bool = False) -> list[Any]:
-    results: list[Any] = []
-    applied = False
-    try:
-        with transaction.atomic():
-            for _, group in groupby(jobs, key=_applied_by):
-                together = list(group)
-                results.extend(together[0].apply(together))
-            applied = True
-    except (OperationalError, InterfaceError) as error:
-        connection.close()
-        state = getattr(error.__cause__, "sqlstate", None)
-        if applied:
-            raise OutcomeUnknown(
-                "It is not known whether this was stored; it may be sent again with the same id."
-            ) from error
-        if state in _CONFLICTS and len(jobs) > 1:
-            raise
-        if connection.vendor == "postgresql" and state != _LOCK_TIMEOUT and not fresh:
-            # A connection that died while idle says so only when used; the pool's others may have died with it.
-            if pool := getattr(connection, "pool", None):
-                pool.check()
-            return _transaction(jobs, fresh=True)
-        log.warning("store.unavailable", jobs=len(jobs), error=type(error).__name__, state=state)
-        raise StoreUnavailable("The database cannot be written now, please try again.") from error
-    return results
-
-
-def _applied_by(job: Job) -> Any:
-    """Return the function that applies the job, which is one for all classes that inherit it."""
-    apply: Any = job.apply
-    return apply.__func__
-
-
-# PostgreSQL's SQLSTATEs: serialisation failure and deadlock; lock_timeout.
-_CONFLICTS = {"40001", "40P01"}
-_LOCK_TIMEOUT = "55P03"
+def _unreadable() -> StoreUnavailable:
+    return StoreUnavailable("The database cannot be read now, please try again.")

@@ -1,4 +1,8 @@
-"""The outbox's rows: claimed by one worker at a time, settled once, forgotten in the end."""
+"""The outbox's rows: claimed by one worker at a time, settled once, forgotten in the end.
+
+A claim holds while its worker lives, and longer than it delivers by no time: the wall clock may be set, and differs
+from machine to machine.
+"""
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -7,7 +11,7 @@ from typing import Any, ClassVar
 from uuid import UUID
 
 import msgspec
-from django.db.models import F, Max, Min, Q, QuerySet
+from django.db.models import Count, F, Min, Q, QuerySet
 from django.utils import timezone
 
 from conversations import contacts
@@ -16,7 +20,9 @@ from conversations.selectors import session_key, stored_message
 from conversations.store import Job
 from conversations.types import SessionKey, StoredMessage
 
-CLAIMED_FOR = 90.0  # seconds, longer than a delivery and its note may take; then another worker may try
+CLAIMED_FOR = 90.0  # seconds; the release before this one, which may run beside it, takes over what is claimed longer
+RETRIES = (5.0, 30.0, 120.0, 600.0, 3600.0, 6 * 3600.0, 12 * 3600.0)  # seconds before each further attempt
+SLACK = timedelta(minutes=1)  # what is due later than its pause allows by more was put off by a clock that was ahead
 SHARE = 10  # of one owner (a pipeline, and the application that asked) are under way in a process at the same time
 KEPT_FOR = timedelta(days=30)  # then what was settled is forgotten
 PURGED_AT_ONCE = 500
@@ -57,6 +63,8 @@ class ClaimOutbox(Job, msgspec.Struct, frozen=True):
     worker: UUID
     room: Mapping[str, int]
     under_way: Mapping[tuple[str, Owner], int]
+    leases: Collection[UUID] = ()  # this process's own, and what it delivers under them: it forgot the rest
+    delivering: Collection[int] = ()
 
     @classmethod
     def apply(cls, jobs: Sequence["ClaimOutbox"]) -> Sequence[list[Letter]]:
@@ -69,8 +77,8 @@ class ClaimOutbox(Job, msgspec.Struct, frozen=True):
         first = [id_ for kind, room in self.room.items() for id_ in self._fair(kind, room, now)]
         if not first:
             return []
-        due = OutboxEntry.objects.filter(pk__in=first, state=OutboxEntry.State.WAITING, due_at__lte=now)
-        free = due.filter(Q(claimed_until=None) | Q(claimed_until__lt=now)).select_for_update(skip_locked=True)
+        due = OutboxEntry.objects.filter(_is_due(now), pk__in=first, state=OutboxEntry.State.WAITING)
+        free = due.exclude(self._is_claimed()).select_for_update(skip_locked=True)
         taken = list(free.values_list("id", flat=True))
         claimed = OutboxEntry.objects.filter(pk__in=taken)
         claimed.update(claimed_until=now + timedelta(seconds=CLAIMED_FOR), worker=self.worker)
@@ -96,7 +104,7 @@ class ClaimOutbox(Job, msgspec.Struct, frozen=True):
         taken: set[int] = set()
         while len(taken) < room:
             full = [owner for owner, count in shares.items() if count >= SHARE]
-            found = _first_of_sessions(kind, now, full, taken)[: room - len(taken)]
+            found = self._first_of_sessions(kind, now, full, taken)[: room - len(taken)]
             if not found:
                 break
             for id_, *owner in found:
@@ -104,6 +112,40 @@ class ClaimOutbox(Job, msgspec.Struct, frozen=True):
                     shares[tuple(owner)] += 1
                     taken.add(id_)
         return sorted(taken)
+
+    def _first_of_sessions(
+        self, kind: str, now: datetime, full: Collection[Owner], taken: Collection[int]
+    ) -> QuerySet[Any, Any]:
+        """Return the first entry that is due of each session with none under way, and its owner: longest waiting first.
+
+        Without those of owners that are `full`, and those that are `taken` already.
+        """
+        # All in one statement: between two, a first one could be claimed and its successor be taken for the first.
+        waiting = OutboxEntry.objects.filter(kind=kind, state=OutboxEntry.State.WAITING)
+        for pipeline, application in full:
+            asked = (
+                Q(message__session__application=application) if application else Q(message__session__application=None)
+            )
+            waiting = waiting.exclude(Q(message__session__pipeline=pipeline) & asked)
+        claimed = self._is_claimed()
+        sessions = (
+            waiting.filter(_is_due(now) | claimed)
+            .order_by()
+            .values("message__session")
+            .annotate(
+                first=Min("id"),
+                waits_since=Min("due_at"),
+                claims=Count("id", filter=claimed),
+                pipeline=F("message__session__pipeline"),
+                application=F("message__session__application"),
+            )
+        )
+        idle = sessions.filter(claims=0).exclude(first__in=taken)
+        return idle.order_by("waits_since", "first").values_list("first", "pipeline", "application")
+
+    def _is_claimed(self) -> Q:
+        """Return what is under way, here or on another worker."""
+        return Q(worker__isnull=False) & (~Q(worker__in=self.leases) | Q(pk__in=self.delivering))
 
 
 class SettleOutbox(Job, msgspec.Struct, frozen=True):
@@ -167,25 +209,9 @@ class PurgeOutbox(Job, msgspec.Struct, frozen=True):
         return [count] * len(jobs)
 
 
-def _first_of_sessions(kind: str, now: datetime, full: Collection[Owner], taken: Collection[int]) -> QuerySet[Any, Any]:
-    """Return the first entry that is due of each session with none under way, and its owner: longest waiting first.
-
-    Without those of owners that are `full`, and those that are `taken` already.
-    """
-    # All of it in one statement: between two, a first one could be claimed and its successor be taken for the first.
-    waiting = OutboxEntry.objects.filter(kind=kind, state=OutboxEntry.State.WAITING)
-    for pipeline, application in full:
-        waiting = waiting.exclude(
-            Q(message__session__pipeline=pipeline)
-            & (Q(message__session__application=application) if application else Q(message__session__application=None))
-        )
-    present = waiting.filter(Q(due_at__lte=now) | Q(claimed_until__gte=now)).order_by()
-    sessions = present.values("message__session").annotate(
-        first=Min("id"),
-        waits_since=Min("due_at"),
-        claimed_until=Max("claimed_until"),
-        pipeline=F("message__session__pipeline"),
-        application=F("message__session__application"),
-    )
-    idle = sessions.filter(Q(claimed_until=None) | Q(claimed_until__lt=now)).exclude(first__in=taken)
-    return idle.order_by("waits_since", "first").values_list("first", "pipeline", "application")
+def _is_due(now: datetime) -> Q:
+    """Return what is due; of what an hour would be missing to that, the clock was set back by one since."""
+    due = Q(due_at__lte=now)
+    for attempts, pause in enumerate((0.0, *RETRIES)):
+        due |= Q(attempts=attempts, due_at__gt=now + timedelta(seconds=pause) + SLACK)
+    return due

@@ -11,6 +11,7 @@ from connections.relay import LAYER_PATIENCE, OUTGOING, envelope, group_name
 from tests.connections.conftest import Start
 from tests.connections.doubles import PATIENCE, Database, JsonCodec, Recorder, Said, StubbornLayer, Talk, as_text, enter
 from tests.support.databases import ValkeyServer
+from tests.support.waiting import eventually
 
 
 class DeafLayer(InMemoryChannelLayer):
@@ -24,6 +25,20 @@ class DeafLayer(InMemoryChannelLayer):
         self.sending.set()
         with suppress(asyncio.CancelledError):
             await asyncio.Event().wait()
+
+
+class BusyLayer(InMemoryChannelLayer):
+    """A layer that takes its time to send, until it has an answer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked = asyncio.Event()
+        self.answer: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    async def group_send(self, group: str, message: Any) -> None:
+        self.asked.set()
+        await self.answer
+        await super().group_send(group, message)
 
 
 async def test_events_cross_in_order_and_own_events_are_not_doubled(start: Start, new_layer: Any) -> None:
@@ -164,11 +179,13 @@ async def test_without_its_layer_a_process_goes_on_alone(start: Start, new_layer
     assert asyncio.get_running_loop().time() - before < LAYER_PATIENCE + 1
     hub.publish(Talk(), Said(1))
     assert member.told == [1]
+    before = asyncio.get_running_loop().time()
+    await hub.ready()
+    assert asyncio.get_running_loop().time() - before < LAYER_PATIENCE / 2, "known to be away, it is not waited for"
     server.start()
     try:
         async with asyncio.timeout(PATIENCE):
-            while not hub._relay.in_step.is_set():
-                await hub.ready()
+            await hub._relay.in_step.wait()
     finally:
         server.stop()
 
@@ -180,7 +197,8 @@ async def test_a_layer_that_refuses_a_group_is_asked_again(start: Start) -> None
     async with asyncio.timeout(PATIENCE):
         await layer.refused.wait()
     layer.open.set()
-    await hub.ready()
+    async with asyncio.timeout(PATIENCE):
+        await hub._relay.in_step.wait()
     await layer.group_send(group_name(Talk()), envelope(JsonCodec(), Talk(), Said(None, "in")))
     await member.until("in")
 
@@ -193,6 +211,27 @@ async def test_a_hub_stops_whose_layer_swallows_a_cancellation() -> None:
     async with asyncio.timeout(PATIENCE):
         await layer.sending.wait()
         await hub.stop()
+
+
+async def test_what_waits_behind_what_the_layer_did_not_take_is_not_sent_late(start: Start) -> None:
+    layer = BusyLayer()
+    here, there = await start(layer, shared=True), await start(layer, shared=True)
+    far = Recorder()
+    enter(there, far, after=None)
+    await there.ready()
+    for _ in range(5):
+        here.publish(Talk(), Said(None, "late"))
+    await layer.asked.wait()
+    layer.answer.set_exception(ConnectionError("away"))
+    layer.answer = asyncio.get_running_loop().create_future()
+    layer.answer.set_result(None)
+
+    async def all_dropped() -> bool:
+        return here.counts.dropped == 5
+
+    await eventually(all_dropped, timeout=PATIENCE, what="the end of what the layer did not take")
+    here.publish(Talk(), Said(None, "new"))
+    await far.until("new")
 
 
 async def test_what_the_layer_cannot_take_in_time_is_dropped_and_counted() -> None:

@@ -6,6 +6,7 @@ import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 from uuid import uuid4
 
@@ -27,10 +28,11 @@ from conversations.store import (
     StoreFull,
     StoreUnavailable,
     Unstorable,
+    patient,
     unhurried,
 )
 from tests.conversations.conftest import Database
-from tests.support.waiting import wait_until
+from tests.support.waiting import eventually, wait_until
 
 sqlite_only = pytest.mark.parametrize("database", ["sqlite"], indirect=True)
 postgres_only = pytest.mark.parametrize("database", ["postgres"], indirect=True)
@@ -264,6 +266,34 @@ async def test_what_came_while_the_database_was_locked_hears_of_it_together(stor
         assert {type(future.exception()) for future in [first, *late]} == {StoreUnavailable}
 
 
+async def test_a_database_that_hangs_is_an_error_all_the_same_and_recovers(database: Database) -> None:
+    store = Store(patience=0.3)
+    job, late = Held(), AddPipeline()
+    future = store.submit(job)
+    await asyncio.to_thread(job.entered.wait, 10)
+    behind = store.submit(late)
+    with pytest.raises(OutcomeUnknown):
+        await future
+    with pytest.raises(StoreUnavailable):
+        await behind
+    with pytest.raises(StoreUnavailable):
+        store.submit(AddPipeline())
+    assert store.waiting == 1, "what hangs may be written still"
+    job.released.set()
+    await eventually(partial(_is_taken, store), timeout=10, what="a store that takes jobs again")
+    assert database.has_pipeline(job.name)
+    assert not database.has_pipeline(late.name), "it was told that it is not written"
+    await store.stop()
+
+
+async def _is_taken(store: Store) -> bool:
+    try:
+        await store.write(AddPipeline())
+    except StoreUnavailable:
+        return False
+    return True
+
+
 @postgres_only
 async def test_a_killed_connection_is_replaced_without_an_error(store: Store, database: Database) -> None:
     await store.write(AddPipeline())
@@ -355,6 +385,37 @@ async def test_reads_that_wait_are_bounded(store: Store, database: Database) -> 
         go.set()
     assert all(await asyncio.gather(*asked))
     assert await store.read(Pipeline.objects.count)
+
+
+async def test_a_read_that_hangs_is_an_error_and_so_are_those_in_line(database: Database) -> None:
+    store, go = Store(patience=0.3), threading.Event()
+    asked = [asyncio.ensure_future(store.read(go.wait, 30)) for _ in range(READERS + 1)]
+    results = await asyncio.gather(*asked, return_exceptions=True)
+    assert [type(result) for result in results] == [StoreUnavailable] * len(asked)
+    go.set()
+    assert await store.read(Pipeline.objects.count)
+    await store.stop()
+
+
+async def test_reads_in_line_are_waited_for_as_long_as_those_before_them_end(database: Database) -> None:
+    store, patience = Store(patience=1.0), 1.0
+    began = time.monotonic()
+    pieces = [store.read(time.sleep, 0.6 * patience) for _ in range(3 * READERS)]  # each takes its time, none too much
+    await asyncio.gather(*pieces)
+    assert time.monotonic() - began > patience
+    await store.stop()
+
+
+async def test_a_patient_read_is_waited_for(database: Database) -> None:
+    store = Store(patience=0.1)
+
+    @patient
+    def slow() -> str:
+        time.sleep(0.5)  # that is what it is about
+        return "done"
+
+    assert await store.read(slow) == "done"
+    await store.stop()
 
 
 COMMITTING = "FROM pg_stat_activity WHERE datname = current_database() AND wait_event = 'advisory'"

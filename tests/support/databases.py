@@ -27,11 +27,11 @@ class PostgresServer:
     """A PostgreSQL of its own in a temporary folder, reached through a socket there; no port, no password.
 
     Unless `durable`, it runs without fsync: what a killed gateway wrote is safe all the same, only the machine must
-    not lose power.
+    not lose power. It has room for many servers' pools, or for so many `connections`.
     """
 
-    def __init__(self, *, durable: bool = False) -> None:
-        self._options = _SETTINGS if durable else (*_SETTINGS, *_HASTY)
+    def __init__(self, *, durable: bool = False, connections: int = 200) -> None:
+        self._options = (*_SETTINGS, "-c", f"max_connections={connections}", *(() if durable else _HASTY))
         self._folder = Path(tempfile.mkdtemp(prefix="gateway-pg-"))
         self._log = self._folder / "log"
         self._identity = _unprivileged(self._folder)
@@ -82,11 +82,21 @@ class PostgresServer:
 
     def query(self, url: str, statement: LiteralString) -> list[tuple[Any, ...]]:
         """Return the rows of a query in the database at `url`."""
-        with self._connect(url.split("?", maxsplit=1)[0].rsplit("/", 1)[1]) as connection:
+        with psycopg.connect(**self.address(url), autocommit=True) as connection:
             return connection.execute(statement).fetchall()
 
-    def _connect(self, database: str = "postgres") -> psycopg.Connection[Any]:
-        return psycopg.connect(host=str(self._folder), user="postgres", dbname=database, autocommit=True)
+    @property
+    def socket(self) -> Path:
+        """The Unix socket on which it is reached."""
+        return self._folder / ".s.PGSQL.5432"
+
+    def address(self, url: str = "/postgres") -> dict[str, Any]:
+        """Return what psycopg needs to reach the database at `url`."""
+        name = url.split("?", maxsplit=1)[0].rsplit("/", 1)[1]
+        return {"host": str(self._folder), "user": "postgres", "dbname": name}
+
+    def _connect(self) -> psycopg.Connection[Any]:
+        return psycopg.connect(**self.address(), autocommit=True)
 
     def _answers(self) -> bool:
         if self._process is not None and self._process.poll() is not None:
@@ -102,8 +112,7 @@ class PostgresServer:
             raise RuntimeError(f"{program} failed: {done.stderr}")
 
 
-# No port; room for many servers' pools.
-_SETTINGS = ("-h", "", "-c", "max_connections=200")
+_SETTINGS = ("-h", "")  # no port
 _HASTY = ("-c", "fsync=off", "-c", "full_page_writes=off", "-c", "autovacuum=off")
 
 
@@ -138,9 +147,9 @@ class ValkeyServer:
     """A Valkey of its own on a free loopback port, which it keeps over restarts; what it held is lost with a stop."""
 
     def __init__(self) -> None:
-        port = free_port()
-        self._server = _Valkey(port=port)
-        self.url = f"redis://127.0.0.1:{port}/0"
+        self.port = free_port()
+        self._server = _Valkey(port=self.port)
+        self.url = f"redis://127.0.0.1:{self.port}/0"
 
     def start(self) -> None:
         """Start the server and return once it answers."""
