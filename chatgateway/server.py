@@ -7,22 +7,30 @@ pauses only while much waits, and a log without query strings, which hold tokens
 
 import asyncio
 import gc
+import os
 import resource
+import signal
 import socket
 import struct
 import sys
+import threading
+import time
 from collections import deque
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from functools import partial
+from types import FrameType
 from typing import Any
 
 import structlog
 import uvicorn
 from django.conf import settings
+from django.utils.module_loading import import_string
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+from uvicorn.server import HANDLED_SIGNALS
 
-from chatgateway.http_protocol import GatewayHTTPProtocol
-from integrations.outbound import EXTENSION
+from chatgateway.http_protocol import GatewayHTTPProtocol, reset
+from integrations.outbound import EXTENSION, NO_PONG
 
 log = structlog.get_logger(__name__)
 
@@ -31,6 +39,10 @@ INBOX_FRAMES = 2  # or so many of the largest size, counted in bytes
 OTHER_DESCRIPTORS = 500  # files, databases, models and whatever else a process has open beside its connections
 HANG_UP = 5.0  # seconds that a peer may take to read the rest once the application is done with him
 WRITE_BUFFER = 64 * 1024  # bytes in the transport's buffer above which frames wait with the consumer
+COMING_PATIENCE = 1.0  # seconds after a stop in which a request or handshake that is on its way is still answered
+PARTING_PATIENCE = 3.0  # seconds that peers have to read the rest and close, once the answers have ended
+STOP_PATIENCE = 9.0  # seconds beside DRAIN_TIMEOUT in which a process that was told to stop has ended
+LOOK = 0.05  # seconds between two looks at who is still there
 
 
 class _Inbox:
@@ -101,12 +113,17 @@ class GatewayProtocol(WebSocketsSansIOProtocol):
     async def run_asgi(self) -> None:
         await super().run_asgi()
         # Closing waits for what is unsent, and who reads no more would hold his place for ever.
-        self.loop.call_later(self.hang_up_patience, self.transport.abort)
+        self.loop.call_later(self.hang_up_patience, reset, self.transport)
 
     async def send(self, message: Any) -> None:
         await super().send(message)
         if message["type"] == "websocket.http.response.body" and not message.get("more_body", False):
             self.handshake_complete = True  # refused: uvicorn would log a fault of the application
+
+    @property
+    def is_coming(self) -> bool:
+        """Whether the handshake is not over yet."""
+        return not self.handshake_complete
 
     # --- DirectTransport -------------------------------------------------------------------------
 
@@ -114,6 +131,11 @@ class GatewayProtocol(WebSocketsSansIOProtocol):
         """Write a whole frame, encoded already; a connection that is closing drops it."""
         if self.handshake_complete and not self.close_sent and not self.disconnected:
             self.transport.write(frame)
+
+    @property
+    def unsent(self) -> int:
+        """The bytes in the transport's buffer."""
+        return self.transport.get_write_buffer_size()
 
     def ping(self) -> int:
         """Ping the peer and return the ping's number, which `on_pong` hears once it has read everything up to here."""
@@ -125,7 +147,7 @@ class GatewayProtocol(WebSocketsSansIOProtocol):
 
     def abort(self) -> None:
         """Drop the connection with what is still unsent: a close frame would wait behind it for ever."""
-        self.transport.abort()
+        reset(self.transport)
 
     def pause_writing(self) -> None:
         self.can_write = False
@@ -151,9 +173,11 @@ class GatewayProtocol(WebSocketsSansIOProtocol):
             self.on_pong(struct.unpack("!Q", event.data)[0])
 
     def keepalive_timeout(self) -> None:
+        if not self.close_sent and not self.transport.is_closing():
+            self.queue.put_nowait({"type": "websocket.disconnect", "code": 1006, "reason": NO_PONG})
         super().keepalive_timeout()
-        if not self.can_write:
-            self.transport.abort()  # closing would wait for ever for what the peer does not read
+        if self.transport.get_write_buffer_size():
+            reset(self.transport)  # closing would wait for ever for what the peer does not read
 
     # --- Reading ---------------------------------------------------------------------------------
 
@@ -193,32 +217,97 @@ class GatewayProtocol(WebSocketsSansIOProtocol):
 
 
 class GatewayServer(uvicorn.Server):
-    """A uvicorn server that lets answers in flight end before it closes the sockets."""
+    """A uvicorn server that lets answers end, and then its peers go, before it closes what is left.
 
-    def __init__(self, config: uvicorn.Config, drain: Callable[[], Awaitable[None]], until: int | None) -> None:
+    A supervisor's worker has one end of two pipes: `until` tells it that the supervisor is gone, `news` tells him that
+    it serves, and by its end that it takes no more connections.
+    """
+
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        *,
+        drain: Callable[[], Awaitable[None]],
+        part: Callable[[], None],
+        until: int | None,
+        news: int | None,
+    ) -> None:
         super().__init__(config)
         self._drain = drain
+        self._part = part
         self._until = until
+        self._news = news
 
     async def startup(self, sockets: Any = None) -> None:
         """Start, then keep what is loaded out of every later garbage collection."""
         await super().startup(sockets=sockets)
+        loop = asyncio.get_running_loop()
         if self._until is not None:
-            asyncio.get_running_loop().add_reader(self._until, self._supervisor_gone)
+            loop.add_reader(self._until, self._on_supervisor_gone)
+        if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:  # else a terminal's, which ends what runs in it
+            loop.add_signal_handler(signal.SIGHUP, self._on_hangup)
         gc.collect()
         gc.freeze()
+        if self._news is not None:
+            with suppress(BrokenPipeError):  # the supervisor is gone, as `until` tells
+                os.write(self._news, b"1")
 
-    def _supervisor_gone(self) -> None:
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Stop; the next signal ends the process at once, but for a worker, which its supervisor ends."""
+        super().handle_exit(sig, frame)
+        if self._until is None:
+            for number in HANDLED_SIGNALS:
+                signal.signal(number, signal.SIG_DFL)
+
+    def _on_hangup(self) -> None:
+        log.warning("server.not_restarted", means="a rolling restart needs two workers; SIGHUP is for their supervisor")
+
+    def _on_supervisor_gone(self) -> None:
         if self._until is not None:
             asyncio.get_running_loop().remove_reader(self._until)
         self.should_exit = True
 
     async def shutdown(self, sockets: Any = None) -> None:
-        """Take no new connections, drain, then close."""
+        """Take no new connections, let answers end, part with everybody, then close what is left."""
+        _end_after(settings.DRAIN_TIMEOUT + STOP_PATIENCE)
         for server in self.servers:
             server.close()
+        if self._news is not None:
+            os.close(self._news)
+        for call in self._calls():
+            call.retire()
+        await self._wait_while(lambda: any(peer.is_coming for peer in self._peers()), COMING_PATIENCE)
         await self._drain()
+        self._part()
+        for call in self._calls():
+            call.shutdown()
+        await self._wait_while(lambda: bool(self.server_state.connections), PARTING_PATIENCE)
+        for call in self._calls():
+            reset(call.transport)  # who does not read would be waited for, and then logged as a fault
         await super().shutdown(sockets=sockets)
+
+    def _peers(self) -> list[GatewayHTTPProtocol | GatewayProtocol]:
+        return list(self.server_state.connections)  # type: ignore[arg-type]  # of the classes that `run` names
+
+    def _calls(self) -> list[GatewayHTTPProtocol]:
+        return [peer for peer in self._peers() if isinstance(peer, GatewayHTTPProtocol)]
+
+    async def _wait_while(self, condition: Callable[[], bool], seconds: float) -> None:
+        end = time.monotonic() + seconds
+        while condition() and time.monotonic() < end:  # noqa: ASYNC110  uvicorn tells nobody of an end
+            await asyncio.sleep(LOOK)
+
+
+def _end_after(seconds: float) -> None:
+    """End this process in `seconds`, whatever it still waits for."""
+
+    def end() -> None:
+        log.error("server.killed", means=f"it had not stopped {seconds:g} s after it was told to")
+        os._exit(1)
+
+    last = threading.Timer(seconds, end)
+    last.daemon = True
+    last.start()
 
 
 def _raise_descriptor_limit() -> None:
@@ -237,31 +326,29 @@ def _raise_descriptor_limit() -> None:
         )
 
 
-def run(listener: socket.socket, *, until: int | None = None) -> None:
-    """Serve on `listener` until a signal, or until the other end of the pipe `until` is closed."""
-    from chatgateway.asgi import application  # noqa: PLC0415  builds the gateway: only where it is served
-    from chatgateway.routing import gateway  # noqa: PLC0415
+def run(listener: socket.socket, *, until: int | None = None, news: int | None = None) -> None:
+    """Serve on `listener` until a signal, or until the other end of the pipe `until` is closed; tell so on `news`."""
+    import chatgateway.urls  # noqa: F401, PLC0415  a fault in a view is found before anybody is told that this serves
+    from chatgateway.routing import gateway  # noqa: PLC0415  builds the gateway: only where it is served
 
     config = uvicorn.Config(
-        application,
+        import_string(settings.ASGI_APPLICATION),
         loop="uvloop",
-        http=GatewayHTTPProtocol,
+        http=partial(GatewayHTTPProtocol, metrics=gateway.metrics),  # type: ignore[arg-type]  # it is only called
         ws=GatewayProtocol,
         ws_max_size=settings.MAX_FRAME_BYTES,
         ws_per_message_deflate=False,
+        ws_ping_interval=settings.PING_INTERVAL,
+        ws_ping_timeout=settings.PING_TIMEOUT,
         lifespan="on",
         access_log=False,
         log_config=None,
         proxy_headers=False,
         server_header=False,
-        timeout_graceful_shutdown=5,
+        timeout_graceful_shutdown=2,
     )
-
-    async def drain() -> None:
-        await gateway.turns.drain(settings.DRAIN_TIMEOUT)
-
     _raise_descriptor_limit()
-    server = GatewayServer(config, drain, until)
+    server = GatewayServer(config, drain=gateway.drain, part=gateway.part, until=until, news=news)
     # The writer's thread and the loop take turns often, or each statement would wait up to 5 ms for the interpreter.
     sys.setswitchinterval(0.0005)
     with suppress(KeyboardInterrupt):

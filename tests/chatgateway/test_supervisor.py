@@ -1,15 +1,106 @@
-"""Several workers: replaced when killed, and none outlives its supervisor."""
+"""Several workers: replaced when they die, renewed when told, ended together; none outlives its supervisor."""
 
+import itertools
 import os
 import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
+from chatgateway.supervisor import RESPAWN_PAUSE
 from tests.conftest import GatewayFactory
-from tests.support.clients import PipelineClient
+from tests.support.environment import ROOT
 from tests.support.server import GatewayProcess, get_status
-from tests.support.waiting import wait_until
+from tests.support.waiting import is_listening, wait_until
+
+
+@dataclass(frozen=True)
+class Started:
+    """A worker that was started."""
+
+    port: int
+    pid: int
+    time: float
+
+    @property
+    def runs(self) -> bool:
+        return runs(self.pid)
+
+
+class Supervised:
+    """A supervisor of two workers in processes of their own; tests/chatgateway/supervised.py says what they do."""
+
+    def __init__(self, folder: Path, patience: float) -> None:
+        self._folder = folder
+        self.behave("serve")
+        with (folder / "log").open("wb") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "tests.chatgateway.supervised", str(folder), str(patience)],
+                cwd=ROOT,
+                env={**os.environ, "PYTHONPATH": str(ROOT)},
+                stdout=log,
+                stderr=log,
+            )
+
+    @property
+    def started(self) -> list[Started]:
+        path = self._folder / "started"
+        lines = [line.split() for line in path.read_text().splitlines()] if path.exists() else []
+        return [Started(int(port), int(pid), float(time)) for port, pid, time in lines]
+
+    def behave(self, how: str) -> None:
+        """Say what workers do that are started from now on."""
+        (self._folder / "behaviour").write_text(how)
+
+    def send(self, number: signal.Signals) -> None:
+        self.process.send_signal(number)
+
+    def log(self) -> str:
+        return (self._folder / "log").read_text()
+
+    def wait(self, condition: Callable[[], bool], what: str) -> None:
+        wait_until(condition, timeout=20, what=what, detail=self.log)
+
+    def wait_started(self, count: int) -> list[Started]:
+        """Return all workers so far once there are `count` of them, and all that are to serve do."""
+        self.wait(lambda: len(self.started) >= count, f"{count} workers")
+        return self.started
+
+    def wait_ready(self, count: int) -> list[Started]:
+        """Return all workers so far once `count` of them have served."""
+        self.wait(lambda: self.log().count("worker.ready") >= count, f"{count} that serve")
+        return self.started
+
+    def end(self) -> None:
+        """Kill it, and every worker that outlived it."""
+        self.process.kill()
+        self.process.wait()
+        for worker in self.started:
+            if worker.runs:
+                os.kill(worker.pid, signal.SIGKILL)
+
+
+Supervise = Callable[..., Supervised]
+
+
+@pytest.fixture
+def supervise(tmp_path: Path) -> Iterator[Supervise]:
+    """A function that starts a supervisor, whose workers have `patience` seconds to stop."""
+    made = []
+
+    def supervise(patience: float = 30.0) -> Supervised:
+        made.append(Supervised(tmp_path, patience))
+        return made[-1]
+
+    yield supervise
+    for supervised in made:
+        supervised.end()
+        assert "Traceback" not in supervised.log(), supervised.log()
 
 
 def runs(pid: int) -> bool:
@@ -17,54 +108,155 @@ def runs(pid: int) -> bool:
     return Path(f"/proc/{pid}/exe").exists()
 
 
-def wait_gone(gateway: GatewayProcess, *pids: int) -> None:
-    wait_until(lambda: not any(map(runs, pids)), timeout=15, what="the end of the processes", detail=gateway.log)
+# --- Replacing ---------------------------------------------------------------------------------
 
 
-async def test_a_killed_worker_is_replaced(start_gateway: GatewayFactory) -> None:
-    gateway = start_gateway(workers=2)
-    before = gateway.worker_pids()
-    assert len(before) == 2
-    os.kill(before[0], signal.SIGKILL)
-    wait_gone(gateway, before[0])
-    wait_until(
-        lambda: len(set(gateway.worker_pids()) - {before[0]}) == 2,
-        timeout=10,
-        what="another worker",
-        detail=gateway.log,
-    )
-    assert before[1] in gateway.worker_pids()
-    gateway.wait_ready()
-    async with await PipelineClient.connect(gateway) as client:
-        assert (await client.ping())["type"] == "pong"
+def test_a_worker_that_dies_is_replaced_and_its_socket_stays_open(supervise: Supervise) -> None:
+    supervised = supervise()
+    first, second = supervised.wait_ready(2)
+    os.kill(first.pid, signal.SIGKILL)
+    with socket.create_connection(("127.0.0.1", first.port)):  # it waits for the next one
+        (*_, third) = supervised.wait_ready(3)
+    assert third.port == first.port
+    assert second.runs
+
+
+def test_workers_that_fail_again_and_again_are_started_once_a_second_each(supervise: Supervise) -> None:
+    supervised = supervise()
+    supervised.wait_ready(2)
+    supervised.behave("fail")
+    for worker in supervised.started:
+        os.kill(worker.pid, signal.SIGKILL)
+    started = supervised.wait_started(8)
+    for port in {worker.port for worker in started}:
+        times = [worker.time for worker in started if worker.port == port]
+        pauses = [later - earlier for earlier, later in itertools.pairwise(times)]
+        assert min(pauses[1:]) >= RESPAWN_PAUSE
+        assert min(pauses[1:]) < 1.75 * RESPAWN_PAUSE, "nobody waits for the other's pause"
+
+
+def test_a_worker_that_takes_no_more_connections_is_replaced_while_it_still_ends(supervise: Supervise) -> None:
+    supervised = supervise()
+    supervised.behave("linger")
+    first, _ = supervised.wait_ready(2)
+    supervised.behave("serve")
+    os.kill(first.pid, signal.SIGTERM)
+    (*_, third) = supervised.wait_ready(3)
+    assert third.port == first.port
+    assert first.runs
+
+
+# --- A rolling restart -------------------------------------------------------------------------
+
+
+def test_a_rolling_restart_replaces_one_after_another(supervise: Supervise) -> None:
+    supervised = supervise()
+    old = supervised.wait_ready(2)
+    supervised.send(signal.SIGHUP)
+    supervised.wait(lambda: "rolling_restart.done" in supervised.log(), "the end of the restart")
+    _, _, *new = supervised.started
+    assert {worker.port for worker in new} == {worker.port for worker in old}
+    assert not any(worker.runs for worker in old)
+    assert all(worker.runs for worker in new)
+    events = [word for word in supervised.log().split() if word.startswith("worker.")][4:]
+    assert events == ["worker.started", "worker.ready", "worker.ended"] * 2, "ready before the old one is told"
+
+
+def test_one_that_is_told_of_during_another_comes_after_it(supervise: Supervise) -> None:
+    supervised = supervise(patience=0.5)
+    supervised.behave("linger")
+    supervised.wait_ready(2)
+    supervised.behave("serve")
+    supervised.send(signal.SIGHUP)
+    supervised.wait_started(3)
+    supervised.send(signal.SIGHUP)
+    supervised.wait(lambda: supervised.log().count("rolling_restart.done") == 2, "the end of both")
+    assert supervised.log().count("rolling_restart.begun") == 2
+    assert len(supervised.started) == 6
+    assert [worker.runs for worker in supervised.started] == [False] * 4 + [True] * 2
+
+
+@pytest.mark.parametrize("behaviour", ["fail", "hang"])
+def test_it_stops_where_a_new_worker_does_not_come_up(supervise: Supervise, behaviour: str) -> None:
+    supervised = supervise()
+    old = supervised.wait_ready(2)
+    supervised.behave(behaviour)
+    supervised.send(signal.SIGHUP)
+    supervised.wait(lambda: "rolling_restart.stopped" in supervised.log(), "the end of the restart")
+    supervised.wait(lambda: not supervised.started[2].runs, "the end of the new worker")
+    assert len(supervised.started) == 3
+    assert all(worker.runs for worker in old)
+    supervised.behave("serve")
+    supervised.send(signal.SIGHUP)
+    supervised.wait(lambda: "rolling_restart.done" in supervised.log(), "another restart, which succeeds")
+
+
+def test_a_worker_that_dies_meanwhile_is_replaced(supervise: Supervise) -> None:
+    supervised = supervise()
+    supervised.behave("linger")
+    supervised.wait_ready(2)
+    supervised.behave("serve")
+    supervised.send(signal.SIGHUP)
+    first, second, third = supervised.wait_ready(3)
+    os.kill(third.pid, signal.SIGKILL)
+    (*_, fourth) = supervised.wait_ready(4)
+    assert fourth.port == third.port
+    assert first.runs, "one of them serves on, and the other takes its time to end"
+    assert second.runs
+
+
+# --- The end -----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_ends_all(start_gateway: GatewayFactory, number: signal.Signals) -> None:
-    gateway = start_gateway(workers=2)
-    workers = gateway.worker_pids()
-    os.kill(gateway.pid, number)
-    wait_gone(gateway, gateway.pid, *workers)
-    assert gateway.terminate() == 0
-    assert get_status(f"{gateway.url}/healthz") == 0
+def test_a_signal_ends_all(supervise: Supervise, number: signal.Signals) -> None:
+    supervised = supervise()
+    workers = supervised.wait_ready(2)
+    supervised.send(number)
+    assert supervised.process.wait(20) == 0
+    assert not any(worker.runs for worker in workers)
 
 
-def test_a_second_signal_kills_a_worker_that_does_not_end(start_gateway: GatewayFactory) -> None:
-    gateway = start_gateway(workers=2)
-    stuck, other = gateway.worker_pids()
-    os.kill(stuck, signal.SIGSTOP)
-    os.kill(gateway.pid, signal.SIGTERM)
-    wait_gone(gateway, other)
-    assert runs(stuck)
-    os.kill(gateway.pid, signal.SIGTERM)
-    wait_gone(gateway, gateway.pid, stuck)
+def test_a_signal_ends_all_in_the_midst_of_a_rolling_restart(supervise: Supervise) -> None:
+    supervised = supervise()
+    supervised.wait_ready(2)
+    supervised.behave("hang")
+    supervised.send(signal.SIGHUP)
+    supervised.wait_started(3)
+    supervised.send(signal.SIGTERM)
+    assert supervised.process.wait(20) == 0
+    assert not any(worker.runs for worker in supervised.started)
+
+
+def test_while_workers_end_their_sockets_refuse_and_a_second_signal_kills_them(supervise: Supervise) -> None:
+    supervised = supervise()
+    supervised.behave("linger")
+    workers = supervised.wait_ready(2)
+    supervised.send(signal.SIGTERM)
+    supervised.wait(lambda: not any(is_listening(worker.port) for worker in workers), "refusals")
+    assert all(worker.runs for worker in workers)
+    supervised.send(signal.SIGTERM)
+    assert supervised.process.wait(20) == 0
+    assert not any(worker.runs for worker in workers)
+
+
+def test_workers_that_do_not_end_in_time_are_killed(supervise: Supervise) -> None:
+    supervised = supervise(patience=0.5)
+    supervised.behave("linger")
+    workers = supervised.wait_ready(2)
+    supervised.send(signal.SIGTERM)
+    assert supervised.process.wait(20) == 0
+    assert not any(worker.runs for worker in workers)
+
+
+# --- A gateway's workers -----------------------------------------------------------------------
 
 
 def test_killing_the_supervisor_ends_its_workers(start_gateway: GatewayFactory) -> None:
     gateway = start_gateway(workers=2)
-    workers = gateway.worker_pids()
+    pids = [gateway.pid, *gateway.worker_pids()]
     os.kill(gateway.pid, signal.SIGKILL)
-    wait_gone(gateway, gateway.pid, *workers)
+    wait_until(lambda: not any(map(runs, pids)), timeout=15, what="the end of the processes", detail=gateway.log)
     assert get_status(f"{gateway.url}/healthz") == 0
 
 

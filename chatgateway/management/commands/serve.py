@@ -1,7 +1,9 @@
 """Serve the gateway with uvicorn."""
 
 import os
+import signal
 import socket
+import sys
 from argparse import SUPPRESS
 from typing import Any
 
@@ -29,11 +31,12 @@ class Command(BaseCommand):
         parser.add_argument("--prepare", action="store_true", help="migrate and bootstrap first")
         parser.add_argument("--listener", type=int, help=SUPPRESS)
         parser.add_argument("--life", type=int, help=SUPPRESS)
+        parser.add_argument("--news", type=int, help=SUPPRESS)
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Check, prepare, say where things are, serve."""
         if options["listener"] is not None:
-            server.run(socket.socket(fileno=options["listener"]), until=options["life"])
+            self._work(options["listener"], options["life"], options["news"])
             return
         host, port, workers = options["host"], options["port"], options["workers"]
         checks.check_settings(host, workers)
@@ -50,12 +53,24 @@ class Command(BaseCommand):
         self._say_where(host, port, bootstrapped)
         connections.close_all()
         if workers == 1:
+            if not (sys.stdin and sys.stdin.isatty()):  # no terminal that went away: somebody wants a rolling restart
+                signal.signal(signal.SIGHUP, signal.SIG_IGN)
             server.run(listeners[0])
             if claim is not None:
                 claim.close()
         else:
-            os.environ["WORKERS"] = str(workers)
-            raise SystemExit(Supervisor(listeners).run())
+            # Each worker reads `.env` itself, as it is then.
+            environment = {name: value for name, value in os.environ.items() if name not in settings.ENV_FILE_NAMES}
+            patience = settings.DRAIN_TIMEOUT + server.STOP_PATIENCE + 0.5  # by then a worker has ended by itself
+            Supervisor(listeners, environment={**environment, "WORKERS": str(workers)}, patience=patience).run()
+
+    def _work(self, listener: int, life: int, news: int) -> None:
+        """Serve as a supervisor's worker, where the database is that of this release."""
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        checks.check_database()
+        checks.check_migrations()
+        connections.close_all()
+        server.run(socket.socket(fileno=listener), until=life, news=news)
 
     def _say_where(self, host: str, port: int, bootstrapped: Bootstrapped | None) -> None:
         base = address(host, port)
