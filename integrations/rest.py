@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
+from http import HTTPStatus
 from typing import Any, TypeVar
 
 import structlog
@@ -17,6 +18,7 @@ from rest_framework.response import Response
 
 from connections.auth import AccessMode, Principal, Scope, may, origin_allowed
 from integrations.errors import WireError, fault_of
+from integrations.limiting import admit_call
 from integrations.parts import Parts
 from integrations.peers import Peer
 from integrations.strict import ProtocolError, decode
@@ -25,6 +27,9 @@ log = structlog.get_logger(__name__)
 
 Method = TypeVar("Method", bound=Callable[..., Any])
 
+# What a call may be refused with by what comes before its view: who calls, how, how much, how often, and when.
+REFUSALS = (400, 401, 403, 404, 406, 413, 415, 429, 503)
+NOT_BLANK = r"[^\s\x1c-\x1f\x85]"  # the latter are space to Python, and not to the schema's readers
 PIPELINE_UUID = OpenApiParameter("pipeline_uuid", OpenApiTypes.UUID, OpenApiParameter.PATH)
 
 
@@ -63,6 +68,18 @@ class Failure(serializers.Serializer[Any]):
     msg = serializers.CharField()
 
 
+class Words(serializers.RegexField):
+    """Text with something in it, and the schema says so."""
+
+    def __init__(self, **more: Any) -> None:
+        super().__init__(NOT_BLANK, **more)
+
+
+def refusals(shape: type[serializers.Serializer[Any]], *more: int) -> dict[int, OpenApiResponse]:
+    """Return how a call's schema tells of its failures, which all have one `shape`; a call may fail in `more` ways."""
+    return {code: OpenApiResponse(shape, HTTPStatus(code).phrase) for code in sorted({*REFUSALS, *more})}
+
+
 @cache
 def enveloped(data: type[serializers.Serializer[Any]]) -> type[serializers.Serializer[Any]]:
     """Return the envelope around `data`."""
@@ -74,10 +91,8 @@ def operation(
     name: str, summary: str, answer: type[serializers.Serializer[Any]], *, status: int = 200, **more: Any
 ) -> Callable[[Method], Method]:
     """Describe a call in the API's schema: its unique name, what it answers, and the one shape of its failures."""
-    failures = {code: OpenApiResponse(Failure) for code in (400, 401, 403, 404, 413, 503)}
-    return extend_schema(
-        operation_id=name, summary=summary, responses={status: OpenApiResponse(enveloped(answer)), **failures}, **more
-    )
+    responses = {status: OpenApiResponse(enveloped(answer)), **refusals(Failure)}
+    return extend_schema(operation_id=name, summary=summary, responses=responses, **more)
 
 
 def success(data: Mapping[str, Any]) -> Response:
@@ -121,6 +136,7 @@ class WireView(APIView):  # type: ignore[misc]  # adrf ships no types
         await self.parts.ready()
         # DRF hands Django's own attributes through; `scope` is the ASGI request's.
         peer = Peer(request.scope, self.parts.options.trusted_proxies)  # type: ignore[attr-defined]
+        await admit_call(self.parts, peer)
         principal = await self.parts.authenticator.identify(peer.token)
         if not self._origin_allowed(peer, principal):
             raise WireError("Origin not allowed", status=403)

@@ -2,11 +2,19 @@
 
 from typing import Any
 
+from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
+
+from integrations.rest import NOT_BLANK, Words
 
 MAX_TEXT_BYTES = 1024 * 1024
 PAGE = 50
 LARGEST_PAGE = 200
+
+
+@extend_schema_field({"type": "string", "pattern": NOT_BLANK})
+class Text(serializers.CharField):
+    """A document's text; whoever takes it says what is wrong with it."""
 
 
 class DocumentsQuery(serializers.Serializer[Any]):
@@ -19,9 +27,9 @@ class DocumentsQuery(serializers.Serializer[Any]):
 class NewDocument(serializers.Serializer[Any]):
     """A document to add."""
 
-    title = serializers.CharField(max_length=300)
-    text = serializers.CharField(trim_whitespace=False, help_text="Markdown or plain, at most 1 MiB in UTF-8.")
-    space = serializers.CharField(required=False, default="default", max_length=100)
+    title = Words(max_length=300)
+    text = Text(trim_whitespace=False, help_text="Markdown or plain, at most 1 MiB in UTF-8.")
+    space = Words(required=False, default="default", max_length=100)
     url = serializers.CharField(
         required=False, default="", allow_blank=True, max_length=1000, help_text="Where a reader finds the original."
     )
@@ -36,7 +44,7 @@ class NewDocument(serializers.Serializer[Any]):
 class WholeDocument(NewDocument):
     """A document as it is to be; its space must be named, so that it leaves none by oversight."""
 
-    space = serializers.CharField(max_length=100)
+    space = Words(max_length=100)
 
 
 class ListedDocument(serializers.Serializer[Any]):

@@ -2,7 +2,10 @@
 
 from typing import Any
 
+from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
+
+from integrations.rest import Words
 
 SESSION_TYPES = ("person", "group")
 
@@ -10,8 +13,8 @@ SESSION_TYPES = ("person", "group")
 class HistoryQuery(serializers.Serializer[Any]):
     """Which messages to return."""
 
-    session_id = serializers.CharField(required=False, max_length=100)
-    resume_token = serializers.CharField(required=False, max_length=128)
+    session_id = Words(required=False, max_length=100)
+    resume_token = Words(required=False, max_length=128)
     after_seq = serializers.IntegerField(required=False, min_value=0, max_value=2**63 - 1)
     limit = serializers.IntegerField(required=False, default=100, min_value=1, max_value=500)
 
@@ -19,14 +22,19 @@ class HistoryQuery(serializers.Serializer[Any]):
 class ResetQuery(serializers.Serializer[Any]):
     """Which session to reset."""
 
-    session_id = serializers.CharField(required=False, max_length=100)
-    resume_token = serializers.CharField(required=False, max_length=128)
+    session_id = Words(required=False, max_length=100)
+    resume_token = Words(required=False, max_length=128)
+
+
+@extend_schema_field({"not": {"enum": [None, "", [], {}]}})
+class _Anything(serializers.JSONField):
+    """Any JSON, but something."""
 
 
 class Broadcast(serializers.Serializer[Any]):
     """What to tell every socket of a pipeline, or only those of one session type."""
 
-    message = serializers.JSONField()
+    message = _Anything()
     session_type = serializers.ChoiceField(SESSION_TYPES, required=False)
 
 

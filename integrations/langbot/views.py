@@ -25,6 +25,7 @@ from integrations.langbot import serializers
 from integrations.langbot.consumers import BAD_SESSION_TYPE, NO_SUCH_SESSION
 from integrations.langbot.protocol import stamp
 from integrations.langbot.translate import history_row
+from integrations.limiting import admit_call
 from integrations.peers import Peer
 from integrations.rest import PIPELINE_UUID, WireView, operation, success
 
@@ -54,6 +55,7 @@ class PipelineView(WireView):
         """Return a visitor and his pipeline where it is public and an allowed page asks without a credential."""
         await self.parts.ready()
         peer = Peer(request.scope, self.parts.options.trusted_proxies)  # type: ignore[attr-defined]
+        await admit_call(self.parts, peer)
         if peer.token is not None or self.parts.options.open_access:
             return None
         if not (peer.is_own_page if peer.origin is None else self._origin_allowed(peer, None)):

@@ -18,7 +18,7 @@ from integrations.errors import WireError, fault_of
 from integrations.limiting import admit
 from integrations.peers import Peer
 from integrations.postoffice import serializers
-from integrations.rest import StrictJSONParser, WireView
+from integrations.rest import StrictJSONParser, WireView, refusals
 from integrations.rest import exception_handler as enveloped
 
 ATTEMPTS = per_minute(30)  # of one address
@@ -56,7 +56,7 @@ class TokenView(WireView):
             OpenApiParameter("appid", str, OpenApiParameter.QUERY, required=True),
             OpenApiParameter("secret", str, OpenApiParameter.QUERY, required=True),
         ],
-        responses={200: serializers.Token, **dict.fromkeys((400, 401, 429, 503), serializers.TokenFailure)},
+        responses={200: serializers.Token, **refusals(serializers.TokenFailure)},
         tags=["token"],
     )
     async def get(self, request: Request) -> Response:
@@ -70,7 +70,7 @@ class TokenView(WireView):
             "application/json": serializers.Credentials,
             "application/x-www-form-urlencoded": serializers.Credentials,
         },
-        responses={200: serializers.Token, **dict.fromkeys((400, 401, 413, 429, 503), serializers.TokenFailure)},
+        responses={200: serializers.Token, **refusals(serializers.TokenFailure)},
         tags=["token"],
     )
     async def post(self, request: Request) -> Response:
@@ -80,7 +80,7 @@ class TokenView(WireView):
     async def _issue(self, request: Request, body: Any) -> Response:
         await self.parts.ready()
         peer = Peer(request.scope, self.parts.options.trusted_proxies)  # type: ignore[attr-defined]
-        await admit(self.parts.limiter, ATTEMPTS, "postoffice.token", peer.address)
+        await admit(self.parts.limiter, ATTEMPTS, "postoffice.token", peer.network)
         given = {**request.query_params.dict(), **(body.dict() if hasattr(body, "dict") else _members(body))}
         issued = await self.parts.store.read(_exchange, _word(given.get("appid")), _word(given.get("secret")))
         if issued is None:

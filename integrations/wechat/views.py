@@ -23,12 +23,12 @@ from integrations import resume
 from integrations.access import admitted, pipeline_of
 from integrations.answers import asked
 from integrations.errors import WireError, fault_of
-from integrations.limiting import admit
+from integrations.limiting import SESSION_TURN, TURNS_OF_VISITOR, admit, admit_call, admit_turn, placed
 from integrations.peers import Peer
 from integrations.rest import StrictJSONParser, WireView
 from integrations.wechat import serializers
 from integrations.wechat.accounts import WIRE, Accounts, claimed_session, session_of
-from integrations.wechat.consumers import LOG_IN_FIRST, LOGINS, MESSAGES
+from integrations.wechat.consumers import LOG_IN_FIRST, LOGINS
 from integrations.wechat.protocol import NOT_JSON, Account, Body, call_of, code_of, is_wechat
 from integrations.wechat.translate import answer_body, failure_body
 
@@ -76,6 +76,7 @@ class WeChatView(WireView):
         """Return who calls; raise WireError where the page that he calls from may not (S1)."""
         await self.parts.ready()
         peer = Peer(request.scope, self.parts.options.trusted_proxies)  # type: ignore[attr-defined]  # ASGI's
+        await admit_call(self.parts, peer)
         if not is_wechat(peer.origin):
             principal = await self.parts.authenticator.identify(peer.token)
             if not self._origin_allowed(peer, principal):
@@ -115,7 +116,7 @@ class LoginView(WeChatView):
         """Return who the code stands for, and a token for further calls."""
         peer = await self.peer_of(request)
         code = code_of(request.data)
-        await self.admit(LOGINS, "login", peer.address)
+        await self.admit(LOGINS, "login", peer.network)
         pipeline = self.pipeline_of(await self.application_of(peer))
         account = await self.accounts.log_in(code)
         session = session_of(pipeline.uuid, account)
@@ -144,7 +145,8 @@ class ChatView(WeChatView):
             raise WireError("缺少query参数")
         session, principal, openid = await self._session_of(peer, call.openid)
         # A claimed openid costs nothing: who makes them up is counted by his address.
-        await self.admit(MESSAGES, "chat", str(session.uuid) if openid else peer.address)
+        await self.admit(TURNS_OF_VISITOR, SESSION_TURN, str(session.uuid) if openid else peer.network)
+        await admit_turn(self.parts, principal.application if principal else None)
         await self.accounts.check(call.query, openid)
         question = Question(
             session=session,
@@ -156,9 +158,10 @@ class ChatView(WeChatView):
             needs_end=True,
         )
         until = asyncio.get_running_loop().time() + ANSWER_PATIENCE
-        async with asked(self.parts, question) as following:
-            async for _ in following.texts(until):
-                pass
+        with placed(self.parts, peer):
+            async with asked(self.parts, question) as following:
+                async for _ in following.texts(until):
+                    pass
         assert following.answer is not None
         return _response(answer_body(following.answer))
 

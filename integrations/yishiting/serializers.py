@@ -4,11 +4,13 @@ from typing import Any
 
 from rest_framework import serializers
 
+from integrations.rest import Words
+
 
 class WholeQuestion(serializers.Serializer[Any]):
     """A question. What else a caller sends is not looked at."""
 
-    content = serializers.CharField()
+    content = Words()
     user = serializers.CharField(required=False)
     msg_type = serializers.ChoiceField(("text",), required=False)
     msg_id = serializers.CharField(required=False, help_text="The same one is answered once in 24 hours.")
@@ -20,8 +22,17 @@ class WholeQuestion(serializers.Serializer[Any]):
 class StreamedQuestion(WholeQuestion):
     """A question whose answer is streamed."""
 
-    user = serializers.CharField()
+    user = Words()
     msg_type = serializers.ChoiceField(("text",))
+
+
+class Event(serializers.Serializer[Any]):
+    """One event of a streamed answer; `data` is the JSON of a delta, and the last one is `finished`."""
+
+    event = serializers.ChoiceField(("delta",))
+    data = serializers.CharField(  # type: ignore[assignment]  # the event's own field; nobody asks for Serializer's
+        help_text='{"response": "…", "finished": false, "global_output": {…}}'
+    )
 
 
 class Doc(serializers.Serializer[Any]):
@@ -54,6 +65,16 @@ class Pending(serializers.Serializer[Any]):
     err_msg = serializers.CharField(help_text="Empty")
     is_async_response = serializers.BooleanField(help_text="true")
     third_party_trace_id = serializers.UUIDField()
+
+
+class Found(Answer):
+    """An answer that was asked for before; with the trace alone while it is to come, of one that failed why."""
+
+    is_async_response = serializers.BooleanField(required=False, help_text="true while it is to come")
+    is_recall_success = serializers.IntegerField(required=False)
+    recall_docs = Doc(many=True, required=False)
+    msg_type = serializers.CharField(required=False)
+    msg_content = serializers.CharField(required=False)
 
 
 class Refusal(serializers.Serializer[Any]):

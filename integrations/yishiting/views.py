@@ -11,7 +11,7 @@ from django.conf import settings
 from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 from django.http.response import HttpResponseBase
 from drf_spectacular.types import OpenApiTypes
-from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema
+from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework.parsers import BaseParser
 from rest_framework.renderers import BaseRenderer
 from rest_framework.request import Request
@@ -24,9 +24,9 @@ from integrations.access import pipeline_of
 from integrations.answers import Following, asked
 from integrations.calls import LiveCall, listed
 from integrations.errors import WireError, fault_of
-from integrations.limiting import admit
+from integrations.limiting import SESSION_TURN, admit, admit_turn, placed
 from integrations.peers import Peer
-from integrations.rest import BodyTooLarge, WireView
+from integrations.rest import BodyTooLarge, WireView, refusals
 from integrations.yishiting import protocol, serializers
 from integrations.yishiting.trace import answer_of, trace_of
 from integrations.yishiting.translate import (
@@ -34,6 +34,7 @@ from integrations.yishiting.translate import (
     WIRE,
     caller_of,
     exception_handler,
+    is_busy,
     is_fault,
     last_delta,
     question_of,
@@ -45,6 +46,7 @@ log = structlog.get_logger(__name__)
 
 QUESTIONS = 60  # of one conversation in a minute
 NO_SUCH_TRACE = "追踪ID不存在"
+BUSY = "服务繁忙，请稍后再试。"
 STREAM_HEADERS = {
     "Cache-Control": "no-cache, no-transform",
     "X-Accel-Buffering": "no",
@@ -83,11 +85,9 @@ class AnswerStream(StreamingHttpResponse):
 
 def call(name: str, summary: str, answer: Any, **more: Any) -> Callable[..., Any]:
     """Describe a call in the API's schema."""
-    refusals = {
-        code: OpenApiResponse(serializers.Refusal) for code in (400, 401, 403, 404, 405, 409, 413, 429, 500, 503)
-    }
     answers = answer if isinstance(answer, dict) else {200: answer}
-    return extend_schema(operation_id=name, summary=summary, tags=[WIRE], responses={**answers, **refusals}, **more)
+    responses = {**answers, **refusals(serializers.Refusal, 405, 409, 500)}
+    return extend_schema(operation_id=name, summary=summary, tags=[WIRE], responses=responses, **more)
 
 
 class CallView(WireView):
@@ -110,12 +110,17 @@ class CallView(WireView):
             raise WireError("Forbidden", status=403)
         return principal
 
+    def peer_of(self, request: Request) -> Peer:
+        """Return who is at the other end."""
+        return Peer(request.scope, self.parts.options.trusted_proxies)  # type: ignore[attr-defined]  # Django's own
+
     async def question(self, request: Request, principal: Principal, required: Sequence[str]) -> Question:
         """Return what is asked; raise ProtocolError, PipelineMissing or Limited."""
         body: Any = request.data  # empty where nothing came
         asking = protocol.parse(body or b"", required)
         question = question_of(asking, principal, pipeline_of(self.parts, principal).uuid)
-        await admit(self.parts.limiter, per_minute(QUESTIONS), "yishiting.ask", str(question.session.uuid))
+        await admit(self.parts.limiter, per_minute(QUESTIONS), f"{WIRE}.{SESSION_TURN}", str(question.session.uuid))
+        await admit_turn(self.parts, principal.application)
         return question
 
 
@@ -125,7 +130,7 @@ class ChatView(CallView):
     @call(
         "yishiting_chat",
         "Ask, and get the answer as server-sent events",
-        {(200, "text/event-stream"): OpenApiTypes.STR},
+        {(200, "text/event-stream"): serializers.Event},
         request=serializers.StreamedQuestion,
     )
     async def post(self, request: Request) -> HttpResponseBase:
@@ -133,8 +138,9 @@ class ChatView(CallView):
         until = _deadline()
         principal = await self.principal(request, Scope.WRITE)
         question = await self.question(request, principal, protocol.STREAMED)
-        peer = Peer(request.scope, self.parts.options.trusted_proxies)  # type: ignore[attr-defined]  # Django's own
+        peer = self.peer_of(request)
         async with AsyncExitStack() as held:
+            held.enter_context(placed(self.parts, peer))
             following = await held.enter_async_context(asked(self.parts, question))
             live = held.enter_context(
                 listed(self.parts.registry, peer, question, size=len(request.data), break_off=following.break_off)
@@ -152,11 +158,14 @@ class SyncView(CallView):
         until = _deadline()
         principal = await self.principal(request, Scope.WRITE)
         question = await self.question(request, principal, protocol.WHOLE)
-        async with asked(self.parts, question) as following:
-            async for _ in following.texts(until):
-                pass
-            assert following.answer is not None
-            frame = whole(following.answer, caller_of(principal))
+        with placed(self.parts, self.peer_of(request)):
+            async with asked(self.parts, question) as following:
+                async for _ in following.texts(until):
+                    pass
+        assert following.answer is not None
+        if is_busy(following.answer):
+            raise WireError("The server is busy.", zh=BUSY, status=503, retry_after=1)
+        frame = whole(following.answer, caller_of(principal))
         return reply(frame, status=500 if isinstance(frame, protocol.Failed) else 200)
 
 
@@ -184,7 +193,7 @@ class TraceView(CallView):
     @call(
         "yishiting_chat_async_answer",
         "The answer of an earlier call; is_async_response is true while it is still to come",
-        serializers.Answer,
+        serializers.Found,
         parameters=[OpenApiParameter("trace_uuid", OpenApiTypes.UUID, OpenApiParameter.PATH)],
     )
     async def get(self, request: Request, trace_uuid: str) -> HttpResponse:

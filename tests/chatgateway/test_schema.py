@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator
 from io import StringIO
 from typing import Any
+from uuid import uuid4
 
 import httpx2
 import pytest
@@ -11,11 +12,14 @@ import yaml
 from django.core.management import call_command
 from django.urls import URLPattern, URLResolver, get_resolver
 
-from tests.conftest import GatewayFactory
+from tests.conftest import GatewayFactory, Serve
+from tests.support.applications import make_application
+from tests.support.clients import DEFAULT_PIPELINE
+from tests.support.server import GatewayProcess
 
 METHODS = {"get", "post", "put", "patch", "delete"}
-# Pages, and what machines ask: not calls of the API; and below /chat what is not there.
-NOT_CALLS = ("/admin/", "/healthz", "/readyz", "/api/schema/", "/api/docs/", "/^chat/")
+# Pages, not calls of the API; and below /chat what is not there.
+NOT_CALLS = ("/admin/", "/api/schema/", "/api/docs/", "/^chat/")
 # The others have envelopes of their own, which their wire's document prescribes.
 ENVELOPED = "/api/"
 FAILURE = {"$ref": "#/components/schemas/Failure"}
@@ -28,6 +32,13 @@ def schema() -> dict[str, Any]:
     call_command("spectacular", validate=True, fail_on_warn=True, stdout=out)
     schema: dict[str, Any] = yaml.safe_load(out.getvalue())
     return schema
+
+
+@pytest.fixture(scope="module")
+def guarded(serve: Serve) -> Iterator[GatewayProcess]:
+    """A gateway that lets nobody in without a token."""
+    with serve(ACCESS_MODE="token", RATE_LIMITS="off") as gateway:
+        yield gateway
 
 
 def operations(schema: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]]:
@@ -89,6 +100,42 @@ def test_every_answer_has_the_envelope(schema: dict[str, Any]) -> None:
 def test_every_operation_takes_a_bearer_token(schema: dict[str, Any]) -> None:
     assert schema["components"]["securitySchemes"]["bearer"] == {"type": "http", "scheme": "bearer"}
     assert all({"bearer": []} in operation["security"] for _, _, operation in operations(schema))
+
+
+WRONGS: dict[str, dict[str, Any]] = {
+    "nobody we know": {"headers": {"Authorization": "Bearer nobody"}},
+    "no right to it": {"headers": {"Authorization": "Bearer {powerless}"}},
+    "a page of somebody else": {"headers": {"Origin": "https://evil.example"}},
+    "an answer in another format": {"headers": {"Accept": "image/png"}},
+    "a body in another format": {"content": b"<a/>", "headers": {"Content-Type": "application/xml"}},
+    "a body that is no JSON": {"content": b"{", "headers": {"Content-Type": "application/json"}},
+    "a body that is no object": {"content": b"[1]", "headers": {"Content-Type": "application/json"}},
+    "a body that is too large": {"content": b" " * 9_000_000, "headers": {"Content-Type": "application/json"}},
+    "odd arguments": {
+        "params": {"limit": "x", "after": "\x00", "after_seq": "-1", "appid": "\ud7ff", "session_id": "."}
+    },
+}
+
+
+@pytest.mark.parametrize("wrong", WRONGS)
+def test_whatever_is_wrong_with_a_call_the_schema_knows_its_answer(
+    schema: dict[str, Any], guarded: GatewayProcess, wrong: str
+) -> None:
+    powerless = make_application(guarded, scopes="")
+    allowed = {"Authorization": f"Bearer {make_application(guarded, scopes='read,write,broadcast,admin').token}"}
+    more = {**WRONGS[wrong], "headers": {**allowed, **WRONGS[wrong].get("headers", {})}}
+    more["headers"] = {name: value.format(powerless=powerless.token) for name, value in more["headers"].items()}
+    known = {"pipeline_uuid": DEFAULT_PIPELINE, "session_type": "person", "document_uuid": str(uuid4())}
+    refused = 0
+    with httpx2.Client(base_url=guarded.url, trust_env=False, timeout=30) as client:
+        for path, method, operation in operations(schema):
+            answer = client.request(method, path.format(**known, trace_uuid=uuid4()), **more)
+            responses = operation["responses"]
+            assert str(answer.status_code) in responses, f"{method} {path}: {answer.status_code} {answer.text}"
+            content_type = answer.headers["Content-Type"].partition(";")[0]
+            assert content_type in responses[str(answer.status_code)]["content"], f"{method} {path}: {content_type}"
+            refused += answer.is_error
+    assert refused
 
 
 def test_the_pages_need_nothing_from_elsewhere(start_gateway: GatewayFactory) -> None:
