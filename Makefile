@@ -41,7 +41,7 @@ $(BIN)/pip:
 	@$(PIP_INSTALL) -r $<
 	@touch $@
 
-FOREIGN := .venv/documents.stamp .venv/node.stamp
+FOREIGN := .venv/documents.stamp .venv/node.stamp .venv/autobahn.stamp
 
 # What the documents' own programs need; they never see our packages, nor we theirs.
 .venv/documents.stamp: requirements/documents.txt | $(BIN)/pip
@@ -55,6 +55,15 @@ FOREIGN := .venv/documents.stamp .venv/node.stamp
 	@if command -v npm >/dev/null; then \
 		echo "Installing $< into .venv/node" && mkdir -p .venv/node && cp tests/documents/package*.json .venv/node/ && \
 		cd .venv/node && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error >/dev/null && touch ../node.stamp; \
+	fi
+
+# Autobahn's suite runs on Python 2.7 only; pyenv's must be asked for by its version. Without it its test says so.
+PYTHON2 ?= env PYENV_VERSION=2.7.18 python2.7
+.venv/autobahn.stamp: requirements/autobahn.txt | $(BIN)/pip
+	@if $(PYTHON2) -m pip --version >/dev/null 2>&1; then \
+		echo "Installing $< into .venv/autobahn" && rm -rf .venv/autobahn && \
+		$(PYTHON2) -W ignore -m pip $(PIP_OPTIONS) --no-deps --target .venv/autobahn -r $< 2>/dev/null && touch $@ || \
+		echo "It could not be installed; Autobahn's cases will be left out."; \
 	fi
 
 # --- Running -----------------------------------------------------------------------------------

@@ -41,22 +41,25 @@ def is_origin(text: str) -> bool:
         return False
 
 
-def read_env_file(env: environ.Env, path: Path) -> None:
-    """Take the settings in `path` where the environment has none; raise ImproperlyConfigured where it is no such file.
+def read_env_file(env: environ.Env, path: Path) -> frozenset[str]:
+    """Take the settings in `path` where the environment has none, and return their names.
 
-    A file that is there and cannot be read must not be passed over: it may hold ACCESS_MODE=token.
+    Raises ImproperlyConfigured where it is no such file. One that is there and cannot be read must not be passed over:
+    it may hold ACCESS_MODE=token.
     """
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
-        return
+        return frozenset()
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
         raise ImproperlyConfigured(f"{path} cannot be read: {reason}.") from error
     for number, line in enumerate(text.splitlines(), 1):
         if line.strip() and not line.lstrip().startswith("#") and not _ASSIGNMENT.match(line):
             raise ImproperlyConfigured(f"{path}, line {number}, is not of the form NAME=value.")
+    before = set(os.environ)
     env.read_env(path)
+    return frozenset(os.environ.keys() - before)
 
 
 _ASSIGNMENT = re.compile(r"\s*(export\s+)?[A-Za-z_][A-Za-z0-9_]*\s*=")
@@ -67,7 +70,7 @@ def needs_database(argv: Sequence[str]) -> bool:
     return argv[1:2] in _ON_DATABASE and not {"-h", "--help"} & set(argv)
 
 
-_ON_DATABASE = (["bootstrap"], ["create_application"], ["gateway_status"], ["load_documents"])
+_ON_DATABASE = (["backup"], ["bootstrap"], ["create_application"], ["gateway_status"], ["load_documents"])
 
 
 def make_data_dir(folder: Path) -> None:

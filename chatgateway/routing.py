@@ -6,8 +6,10 @@ Everything starts at first use, once, in the loop that uses it: Daphne has no li
 import asyncio
 import logging
 import random
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
+from contextvars import Context
 from datetime import timedelta
 from typing import Any
 
@@ -23,22 +25,28 @@ from chatgateway.dashboard.tally import FAULTY, Faults, Tally
 from chatgateway.live import routing as live
 from chatgateway.live.events import Changed
 from chatgateway.live.wakes import Wakes
+from chatgateway.metrics import readings, reporter
+from chatgateway.metrics.process import watch_clocks
+from chatgateway.metrics.readings import Readings
+from chatgateway.metrics.reporter import Reporter
+from chatgateway.metrics.shelf import Shelf
 from connections import audit
 from connections.auth import Authenticator
 from connections.events import ClientEvent, ConnectionsTopic, EndConnections
 from connections.hub import Hub, Topic
-from connections.limits import Limiter
+from connections.limits import Limiter, Places
 from connections.mail import MailLimits
 from connections.mailroom import Mailroom
-from connections.metrics import Metrics
+from connections.metrics import REFUSED_HANDSHAKE, Metrics
 from connections.minutes import Minutes
 from connections.registry import LeaseLimits, Registry
 from conversations import selectors
 from conversations.catalogue import Catalogue
-from conversations.idle import hand_back_untouched
+from conversations.idle import Holds
 from conversations.library import Library
 from conversations.outbox import Deliver, Outbox
 from conversations.responders.base import Responder
+from conversations.responders.calls import Calls
 from conversations.responders.knowledge import KnowledgeResponder
 from conversations.responders.openai import Limits, OpenAIResponder
 from conversations.responders.service import ServiceResponder
@@ -48,6 +56,7 @@ from conversations.turns import TurnLimits, TurnRunner
 from conversations.types import ControlTopic, Event, MessageStored, SessionTopic
 from integrations.contact import routing as contact
 from integrations.contact.notices import Notices
+from integrations.errors import RESTARTING
 from integrations.langbot import routing as langbot
 from integrations.parts import Parts, WireOptions
 from integrations.postoffice import routing as postoffice
@@ -93,14 +102,23 @@ class Gateway:
         self._webhook_client = open_client(allow_private=settings.ALLOW_PRIVATE_UPSTREAMS)
         self.metrics = Metrics()
         self.tally = Tally(self.metrics)
-        self.store = Store()
+        # A little longer, so that what the database itself says comes first.
+        self.store = Store(patience=settings.LOCK_TIMEOUT + 0.5, observer=self.tally)
         self.library = Library()
+        self.model_calls = Calls(
+            at_once=settings.MODEL_CALLS,
+            failures=settings.MODEL_FAILURES,
+            rest=settings.MODEL_REST,
+            on_failure=self.tally.on_model_failure,
+            on_switch=self.tally.on_breaker,
+        )
         self.catalogue = Catalogue(self.store)
         self.registry = Registry(
             self.store,
             limits=_lease_limits(),
             lock_dir=settings.DATA_DIR / "workers",
             on_change=lambda: self.wakes.note("connections"),
+            metrics=self.metrics,
         )
         self.minutes = Minutes(
             self.store,
@@ -111,9 +129,12 @@ class Gateway:
         layer: Any = get_channel_layer()
         self.hub = Hub(layer, EventCodec(), shared=bool(settings.REDIS_URL), fill=self._fill, latest=self._latest)
         self.wakes = Wakes(self.hub.publish)
+        self.holds = Holds(self.store, self._publish, patience=settings.HOLD_IDLE)
         self.mailroom = Mailroom(self.store, self.hub, _mail_limits(), shared=bool(settings.REDIS_URL))
         self._deliverers: dict[str, Deliver] = {}  # filled below, once there is what they deliver with
-        self.outbox = Outbox(self.store, self._deliverers, lambda: self.registry.worker)
+        self.outbox = Outbox(
+            self.store, self._deliverers, lambda: self.registry.worker, on_attempt=self.tally.on_attempt
+        )
         self.turns = TurnRunner(
             store=self.store,
             catalogue=self.catalogue,
@@ -122,7 +143,20 @@ class Gateway:
             worker=lambda: self.registry.worker,
             limits=TurnLimits(deadline=settings.TURN_DEADLINE, delta_interval=settings.DELTA_INTERVAL),
             wake_outbox=self.outbox.wake,
-            on_end=self.tally.on_end,
+            observer=self.tally,
+        )
+        self._readings = Readings(
+            metrics=self.metrics,
+            hub=self.hub,
+            registry=self.registry,
+            store=self.store,
+            turns=self.turns,
+            model_calls=self.model_calls,
+        )
+        self.reporter = Reporter(
+            Shelf(settings.DATA_DIR / "metrics"),
+            self._readings,
+            version=str(settings.SPECTACULAR_SETTINGS["VERSION"]),
         )
         self.parts = Parts(
             hub=self.hub,
@@ -133,7 +167,8 @@ class Gateway:
             authenticator=Authenticator(
                 "open" if settings.ACCESS_MODE == "open" else "token", self.store.read, ttl=2.0
             ),
-            limiter=Limiter(enabled=settings.RATE_LIMITS, redis_url=settings.REDIS_URL),
+            limiter=Limiter(self.metrics, enabled=settings.RATE_LIMITS, redis_url=settings.REDIS_URL),
+            places=Places(settings.MAX_CONNECTIONS_PER_ADDRESS),
             metrics=self.metrics,
             options=_wire_options(),
             ready=self.ready,
@@ -146,7 +181,8 @@ class Gateway:
         """Start everything at first use; wait until it has."""
         if self._starting is None:
             self._loop = asyncio.get_running_loop()
-            self._starting = self._loop.create_task(self._start())
+            # In a context of its own: what runs from now on is not of the connection that came first.
+            self._starting = self._loop.create_task(self._start(), context=Context())
         if not self._starting.done():
             await asyncio.shield(self._starting)
         elif self._starting.exception() is not None:
@@ -160,6 +196,16 @@ class Gateway:
             with suppress(RuntimeError):  # the loop has ended
                 self._loop.call_soon_threadsafe(self.outbox.wake)
 
+    async def drain(self) -> None:
+        """Let answers in flight end, for so long as they may."""
+        began = time.monotonic()
+        await self.turns.drain(settings.DRAIN_TIMEOUT)
+        self.metrics.drains.observe(time.monotonic() - began)
+
+    def part(self) -> None:
+        """Close every connection, after what is still to be sent."""
+        self.registry.end_all(RESTARTING, "server restarting")
+
     async def stop(self) -> None:
         """Let answers in flight end, then end everything; nothing acknowledged is left unwritten."""
         if self._starting is None:
@@ -167,6 +213,7 @@ class Gateway:
         with suppress(Exception):
             await self._starting
         await self.turns.drain(settings.DRAIN_TIMEOUT)
+        await self.outbox.drain()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -182,6 +229,7 @@ class Gateway:
             await self._client.aclose()
         if self._wechat_client is not None:
             await self._wechat_client.aclose()
+        await self.reporter.stop()
         log.info("gateway.stopped")
 
     # --- Starting --------------------------------------------------------------------------------
@@ -192,7 +240,7 @@ class Gateway:
             "service": ServiceResponder(HubCourier(self.hub, self.store, self.metrics)),
         }
         if settings.OPENAI_BASE_URL:
-            self._client = open_client(allow_private=settings.ALLOW_PRIVATE_UPSTREAMS)
+            self._client = open_client(allow_private=settings.ALLOW_PRIVATE_UPSTREAMS, connections=settings.MODEL_CALLS)
             responders["openai"] = OpenAIResponder(
                 client=self._client,
                 base_url=settings.OPENAI_BASE_URL,
@@ -205,6 +253,7 @@ class Gateway:
                     idle=settings.MODEL_IDLE_TIMEOUT,
                     context_tokens=settings.MODEL_CONTEXT_TOKENS,
                 ),
+                calls=self.model_calls,
             )
         return responders
 
@@ -250,7 +299,7 @@ class Gateway:
         self._tasks = [
             loop.create_task(self._repeat(FOLLOW, self._follow)),
             loop.create_task(self._repeat(settings.SCAN, self._look_after_workers)),
-            loop.create_task(self._repeat(settings.SCAN, self._hand_back)),
+            loop.create_task(self._repeat(settings.SCAN, self.holds.hand_back)),
             loop.create_task(self._repeat(LOOK, self.mailroom.look)),
             loop.create_task(self._repeat(PURGE, self.registry.purge)),
             loop.create_task(self._repeat(PURGE, self.mailroom.purge)),
@@ -259,17 +308,30 @@ class Gateway:
             loop.create_task(self._repeat(PURGE, self._purge_trail)),
             loop.create_task(self.outbox.run()),
             loop.create_task(self.minutes.run()),
+            loop.create_task(self._repeat(reporter.EVERY, self.reporter.report)),
+            loop.create_task(self._repeat(readings.LOOK, self._readings.look)),
+            loop.create_task(self._repeat(readings.LOOK, self.hub.probe)),
+            loop.create_task(watch_clocks(self.metrics)),
         ]
         for name in FAULTY:
             logging.getLogger(name).addHandler(Faults(self.metrics))
         log.info("gateway.started", worker=str(self.registry.worker), pipelines=len(self.catalogue.all()))
 
-    async def _repeat(self, seconds: float, work: Callable[[], Awaitable[None]]) -> None:
+    async def _repeat(self, seconds: float, work: Callable[[], Awaitable[object]]) -> None:
+        failed = False
         while True:
             try:
                 await work()
             except Exception as error:  # noqa: BLE001  the database is away: the next round tries again
-                log.warning("gateway.round_failed", work=work.__name__, error=type(error).__name__, reason=str(error))
+                if not failed:  # it is told once, not every second until it works again
+                    log.warning(
+                        "gateway.round_failed", work=work.__name__, error=type(error).__name__, reason=str(error)
+                    )
+                failed = True
+            else:
+                if failed:
+                    log.info("gateway.round_works", work=work.__name__)
+                failed = False
             # A little apart, so that many workers do not ask at the same moment.
             await asyncio.sleep(seconds * random.uniform(0.9, 1.1))  # noqa: S311  spread, not a secret
 
@@ -284,9 +346,6 @@ class Gateway:
 
     async def _purge_trail(self) -> None:
         await audit.purge(self.store, timedelta(days=settings.AUDIT_DAYS))
-
-    async def _hand_back(self) -> None:
-        await hand_back_untouched(self.store, self._publish)
 
     def _publish(self, topic: SessionTopic | ControlTopic, event: Event) -> None:
         """Publish what happens in a conversation, count it, and wake staff's pages."""
@@ -316,9 +375,15 @@ def _wire_options() -> WireOptions:
         allowed_origins=settings.ALLOWED_ORIGINS,
         trusted_proxies=settings.TRUSTED_PROXIES,
         authenticate_timeout=settings.AUTHENTICATE_TIMEOUT,
+        close_timeout=settings.CLOSE_TIMEOUT,
         small_frame_bytes=settings.MAX_SMALL_FRAME_BYTES,
         outbound_bytes=settings.MAX_OUTBOUND_BYTES,
         connections=settings.MAX_CONNECTIONS,
+        messages=settings.MAX_MESSAGES if settings.RATE_LIMITS else 0,
+        bytes=settings.MAX_BYTES,
+        calls_of_address=settings.MAX_CALLS_PER_ADDRESS,
+        turns_of_session=settings.MAX_TURNS_PER_SESSION,
+        turns_of_application=settings.MAX_TURNS_PER_APPLICATION,
     )
 
 
@@ -347,6 +412,7 @@ gateway = Gateway()
 
 async def _not_found(scope: Any, receive: Any, send: Any) -> None:
     """Refuse an unknown socket path before the upgrade."""
+    gateway.metrics.count(REFUSED_HANDSHAKE, "path")
     await receive()
     if "websocket.http.response" in (scope.get("extensions") or {}):
         headers = [(b"content-type", b"text/plain; charset=utf-8")]

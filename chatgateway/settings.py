@@ -30,7 +30,7 @@ env = environ.Env()
 # --- Where things are ------------------------------------------------------------------------
 
 BASE_DIR = Path(__file__).resolve().parent.parent
-read_env_file(env, BASE_DIR / ".env")
+ENV_FILE_NAMES = read_env_file(env, BASE_DIR / ".env")
 
 
 def _whole_number(name: str, default: int, least: int = 0, most: int = 2**63 - 1) -> int:
@@ -119,6 +119,7 @@ if not is_loopback(HOST) and HOST not in {"0.0.0.0", "::"}:  # noqa: S104  compa
 if PUBLIC_URL:
     ALLOWED_HOSTS = [*ALLOWED_HOSTS, urlsplit(PUBLIC_URL).hostname or ""]
     CSRF_TRUSTED_ORIGINS = [PUBLIC_URL]
+    ALLOWED_ORIGINS |= {PUBLIC_URL}  # behind a proxy that ends TLS, our own pages look foreign
 X_FRAME_OPTIONS = "DENY"
 SECURE_CONTENT_TYPE_NOSNIFF = True
 SECURE_REFERRER_POLICY = "same-origin"
@@ -133,8 +134,7 @@ AUTH_PASSWORD_VALIDATORS = [
 # --- Applications ----------------------------------------------------------------------------
 
 INSTALLED_APPS = [
-    "chatgateway",  # before daphne: its runserver is Daphne's with HOST and PORT
-    "daphne",  # before staticfiles: its runserver replaces Django's
+    "chatgateway",  # before staticfiles: its runserver is Daphne's with HOST and PORT
     "unfold",
     "django.contrib.admin",
     "django.contrib.auth",
@@ -186,7 +186,7 @@ TEMPLATES = [
 
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 DATABASE_URL = env.str("DATABASE_URL", default="") or f"sqlite:///{DATA_DIR / 'gateway.sqlite3'}"
-# Seconds that a write waits for a lock; an error must reach the client within 5 s (R11).
+# Seconds that a write waits for a lock or a connection; an error must reach the client within 5 s (R11).
 LOCK_TIMEOUT = _seconds("LOCK_TIMEOUT", 4.0)
 
 
@@ -212,10 +212,15 @@ def _database(url: str) -> dict[str, Any]:
         database["CONN_MAX_AGE"] = 0
         database["CONN_HEALTH_CHECKS"] = True  # a pooled connection may have died with its server
         database["OPTIONS"] = {
+            # A server whose machine is gone says nothing: its connections are given up as soon as a write is.
+            "keepalives_idle": 2,
+            "keepalives_interval": 1,
+            "tcp_user_timeout": int(LOCK_TIMEOUT * 1000),
             **database.get("OPTIONS", {}),
             "connect_timeout": 4,
             "options": f"-c lock_timeout={int(LOCK_TIMEOUT * 1000)} -c statement_timeout=30000",
-            "pool": {"min_size": 1, "max_size": 12, "timeout": LOCK_TIMEOUT},
+            # The pool's pauses between tries double up to `reconnect_timeout`, then whoever waits has it begin anew.
+            "pool": {"min_size": 1, "max_size": 12, "timeout": LOCK_TIMEOUT, "reconnect_timeout": LOCK_TIMEOUT},
         }
     return database
 
@@ -227,11 +232,15 @@ DATABASES = {"default": _database(DATABASE_URL)}
 REDIS_URL = env.str("REDIS_URL", default="")
 if REDIS_URL and not _is_url(REDIS_URL, "redis", "rediss", "unix"):
     raise ImproperlyConfigured("REDIS_URL must look like redis://host:6379/0, rediss://… or unix:///path.")
-CHANNEL_LAYERS: dict[str, dict[str, Any]] = (
-    {"default": {"BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer", "CONFIG": {"hosts": [REDIS_URL]}}}
-    if REDIS_URL
-    else {"default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}}
-)
+# Seconds that Redis may take before it counts as away; the workers go on alone then.
+LAYER_TIMEOUT = _seconds("LAYER_TIMEOUT", 2.0)
+CHANNEL_LAYERS: dict[str, dict[str, Any]] = {"default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}}
+if REDIS_URL:
+    _redis = {"address": REDIS_URL, "socket_timeout": LAYER_TIMEOUT, "socket_connect_timeout": LAYER_TIMEOUT}
+    CHANNEL_LAYERS["default"] = {
+        "BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer",
+        "CONFIG": {"hosts": [_redis]},
+    }
 
 # --- Web -------------------------------------------------------------------------------------
 
@@ -262,6 +271,10 @@ SPECTACULAR_SETTINGS = {
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
     "SERVE_INCLUDE_SCHEMA": False,
+    "POSTPROCESSING_HOOKS": [
+        "drf_spectacular.hooks.postprocess_schema_enums",
+        "chatgateway.api.probes.add_probes",
+    ],
     "SCHEMA_PATH_PREFIX": "/api/v1",
     "APPEND_COMPONENTS": {"securitySchemes": {"bearer": {"type": "http", "scheme": "bearer"}}},
     "SECURITY": [{"bearer": []}, {}],  # open mode asks for no token
@@ -282,6 +295,11 @@ MODEL_FIRST_TOKEN_TIMEOUT = _seconds("MODEL_FIRST_TOKEN_TIMEOUT", 20.0)
 MODEL_IDLE_TIMEOUT = _seconds("MODEL_IDLE_TIMEOUT", 15.0)
 MODEL_CONTEXT_TOKENS = _whole_number("MODEL_CONTEXT_TOKENS", 3000, least=100)
 TURN_DEADLINE = _seconds("TURN_DEADLINE", 55.0)
+# Calls of one process at once; one more is refused as busy.
+MODEL_CALLS = _whole_number("MODEL_CALLS", 200, least=1)
+# After so many failures in a row a model is left alone for so many seconds; then one call finds out.
+MODEL_FAILURES = _whole_number("MODEL_FAILURES", 5, least=1)
+MODEL_REST = _seconds("MODEL_REST", 30.0)
 
 # --- WeChat ----------------------------------------------------------------------------------
 
@@ -333,12 +351,25 @@ MAX_FRAME_BYTES = _whole_number("MAX_FRAME_BYTES", 1024 * 1024, least=1024)
 # The wires for small screens: contact, 易事厅 and WeChat.
 MAX_SMALL_FRAME_BYTES = _whole_number("MAX_SMALL_FRAME_BYTES", 64 * 1024, least=1024)
 RATE_LIMITS = _choice("RATE_LIMITS", "on", "off") == "on"
+# Of a connection, in a second; of an address, a session and an application, in a minute.
+MAX_MESSAGES = _whole_number("MAX_MESSAGES", 2_000, least=1)
+MAX_BYTES = _whole_number("MAX_BYTES", 8_388_608, least=1024)
+MAX_CALLS_PER_ADDRESS = _whole_number("MAX_CALLS_PER_ADDRESS", 60_000, least=1)
+MAX_TURNS_PER_SESSION = _whole_number("MAX_TURNS_PER_SESSION", 6_000, least=1)
+MAX_TURNS_PER_APPLICATION = _whole_number("MAX_TURNS_PER_APPLICATION", 120_000, least=1)
 MAX_CONNECTIONS = _whole_number("MAX_CONNECTIONS", 20_000, least=1)
+# Of what is open and answered for one address; 0 for as many as it wants.
+MAX_CONNECTIONS_PER_ADDRESS = _whole_number("MAX_CONNECTIONS_PER_ADDRESS", 10_000)
+# A socket is pinged so often, and gone when it does not answer for so long: together within 45 s (R7).
+PING_INTERVAL = _seconds("PING_INTERVAL", 20.0)
+PING_TIMEOUT = _seconds("PING_TIMEOUT", 20.0)
 MAX_OUTBOUND_BYTES = _whole_number("MAX_OUTBOUND_BYTES", 1024 * 1024, least=1024)
 DELTA_INTERVAL = _seconds("DELTA_INTERVAL", 0.05)
 # For the whole head of an HTTP request or handshake, also for a connection that says nothing.
 REQUEST_TIMEOUT = _seconds("REQUEST_TIMEOUT", 10.0)
 AUTHENTICATE_TIMEOUT = _seconds("AUTHENTICATE_TIMEOUT", 10.0)
+# A close frame has this long to get through to a slow reader; then the connection is reset (R6: 10 s at most).
+CLOSE_TIMEOUT = _seconds("CLOSE_TIMEOUT", 5.0)
 # A worker's lease: it counts up every BEAT seconds and is dead after LEASE seconds without change.
 BEAT = _seconds("BEAT", 5.0)
 LEASE = _seconds("LEASE", 20.0)

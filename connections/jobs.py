@@ -156,7 +156,7 @@ class Reopen(ClientJob, frozen=True):
 
 
 class EndWorker(msgspec.Struct, frozen=True):
-    """End a lease and every connection that lived under it.
+    """End a lease and every connection that lived under it; the result is how many those were.
 
     The names of hub clients that they held are free with it: a name is held only while its worker lives.
     """
@@ -167,14 +167,14 @@ class EndWorker(msgspec.Struct, frozen=True):
     reason: str = "worker lost"
 
     @classmethod
-    def apply(cls, jobs: Sequence["EndWorker"]) -> Sequence[None]:
+    def apply(cls, jobs: Sequence["EndWorker"]) -> Sequence[int]:
         now = timezone.now()
+        ended = []
         for job in jobs:
             Worker.objects.filter(uuid=job.worker, ended_at__isnull=True).update(ended_at=now)
-            Connection.objects.filter(worker=job.worker, ended_at__isnull=True).update(
-                ended_at=now, close_code=job.code, close_reason=job.reason
-            )
-        return [None] * len(jobs)
+            live = Connection.objects.filter(worker=job.worker, ended_at__isnull=True)
+            ended.append(live.update(ended_at=now, close_code=job.code, close_reason=job.reason))
+        return ended
 
 
 # Connections come and go, and are active, by the thousand: these statements go past the ORM, whose instances and SQL

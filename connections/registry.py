@@ -9,6 +9,7 @@ import asyncio
 import os
 import socket
 import time
+from collections import Counter
 from collections.abc import Callable, Coroutine
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -37,6 +38,7 @@ from connections.jobs import (
     Touch,
 )
 from connections.lock import WorkerLock
+from connections.metrics import GHOST, WORKER, Metrics
 from connections.writer import Writer
 
 log = structlog.get_logger(__name__)
@@ -104,8 +106,11 @@ class Registry:
         limits: LeaseLimits,
         lock_dir: Path,
         on_change: Callable[[], None] = lambda: None,
+        metrics: Metrics | None = None,
     ) -> None:
         self.worker = uuid4()
+        self.beat_at = time.monotonic()  # when our lease was counted up last
+        self._metrics = metrics or Metrics()
         self._writer = writer
         self._limits = limits
         self._on_change = on_change  # of what the list of connections shows, once it is committed
@@ -123,10 +128,16 @@ class Registry:
         """The number of connections of this process."""
         return len(self._live)
 
+    @property
+    def by_wire(self) -> Counter[str]:
+        """The number of connections of this process on each wire."""
+        return Counter(live.row.wire for live in self._live.values())
+
     async def start(self, on_fenced: Callable[[], None]) -> None:
         """Take a lease and keep it; `on_fenced` is called when others have judged this worker dead."""
         self._on_fenced = on_fenced
         await self._register()
+        self._metrics.count(WORKER, "started")
         self._beating = asyncio.get_running_loop().create_task(self._keep_beating())
 
     async def stop(self) -> None:
@@ -173,6 +184,11 @@ class Registry:
                 if (live := self._live.get(uuid)) is not None:
                     live.end(event.code, event.reason)
 
+    def end_all(self, code: int, reason: str) -> None:
+        """Close every connection of this process."""
+        for live in tuple(self._live.values()):
+            live.end(code, reason)
+
     async def scan(self) -> None:
         """Look at the other workers' leases and end the dead ones."""
         now = time.monotonic()
@@ -191,6 +207,7 @@ class Registry:
             process_ended = self._lock.was_left_by(worker)
             if process_ended or now - since >= self._limits.lease:
                 log.warning("worker.lost", worker=str(worker), silent_for=round(now - since, 1), ended=process_ended)
+                self._metrics.count(WORKER, "lost")
                 await self.end_worker(worker)
 
     async def purge(self) -> None:
@@ -201,7 +218,8 @@ class Registry:
 
     async def end_worker(self, worker: UUID) -> None:
         """End a worker's lease and the connections that lived under it."""
-        await self._writer.submit(EndWorker(worker))
+        ended: int = await self._writer.submit(EndWorker(worker))
+        self._metrics.count(GHOST, "cleared", ended)
         self._lock.forget(worker)
         self._on_change()
 
@@ -222,6 +240,7 @@ class Registry:
             try:
                 if self._fenced or not await self._writer.submit(Beat(self.worker)):
                     await self._begin_again()
+                self.beat_at = time.monotonic()
                 await self._flush()
             except Exception as error:  # noqa: BLE001  the database is away: the next beat tries again
                 log.warning("worker.beat_failed", reason=str(error))
@@ -229,6 +248,7 @@ class Registry:
     async def _begin_again(self) -> None:
         """Take a new lease after others ended ours (this process was stopped for long), and re-enter what is open."""
         log.warning("worker.fenced", worker=str(self.worker), connections=len(self._live))
+        self._metrics.count(WORKER, "fenced")
         self._fenced = True
         self._lock.drop()
         self.worker = uuid4()

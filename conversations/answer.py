@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Callable
 
-from conversations.types import ControlTopic, Event, Outcome, Reply, ReplyDelta, SessionTopic, Turn
+from conversations.types import ControlTopic, Event, Outcome, Reply, ReplyDelta, SessionTopic, StoredMessage, Turn
 
 Publish = Callable[[SessionTopic | ControlTopic, Event], None]
 
@@ -89,6 +89,25 @@ class Answer:
         if now - self._saved >= SAVE_EVERY:
             self._saved = now
             self._save(self._turn, self.text)
+
+
+class Observer:
+    """Hears what becomes of questions; this one does nothing with it."""
+
+    def on_repeat(self, outcome: str) -> None:
+        """Hear that a client message id came again: `answered`, `joined` to an answer in progress, or `refused`."""
+
+    def on_take_over(self, turn: Turn) -> None:
+        """Hear that a turn which a dead worker left is this one's now."""
+
+    def on_end(self, turn: Turn, answer: Answer, message: StoredMessage) -> None:
+        """Hear that a turn has ended in `message`."""
+
+    def on_full(self, what: str) -> None:
+        """Hear that a question was refused, because too many `turns` run."""
+
+
+UNOBSERVED = Observer()
 
 
 class RunningTurn:

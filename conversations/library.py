@@ -16,6 +16,7 @@ import msgspec
 from conversations.knowledge import passages, segment
 from conversations.knowledge.index import Entry, Index
 from conversations.models import Document, Pipeline
+from conversations.store import patient
 from conversations.types import Language
 
 DOCUMENTS_AT_ONCE = 100
@@ -80,6 +81,7 @@ class Library:
         self._shelves: dict[UUID, _Shelf] = {}
         self._refreshing = threading.Lock()
 
+    @patient
     def refresh(self) -> None:
         """Follow the database: read what changed and drop what is gone. Blocks; call it in a thread."""
         with self._refreshing:

@@ -6,9 +6,8 @@ from datetime import UTC, datetime
 from uuid import UUID
 
 import msgspec
-from django.db.models import F, Q, QuerySet, TextField
+from django.db.models import F, Q, QuerySet, Sum, TextField, Window
 from django.db.models.functions import Cast, Coalesce, Length
-from django.utils import timezone
 
 from conversations.models import ChatSession, Document, Message, OutboxEntry, Pipeline, Route
 from conversations.models import Turn as TurnRow
@@ -105,22 +104,23 @@ def last_seqs(sessions: Sequence[UUID]) -> dict[UUID, int]:
 def replay(session: UUID, after_seq: int) -> Replay:
     """Return how far a session has got, and whether all since `after_seq` can be replayed: at most REPLAY_LIMIT."""
     state = session_state(session)
-    last_seq = state.last_seq if state else 0
+    return replay_to(state.last_seq if state else 0, after_seq)
+
+
+def replay_to(last_seq: int, after_seq: int) -> Replay:
+    """Return whether all that came after `after_seq` can be replayed to a session that has got to `last_seq`."""
     # Ahead, the client has seen what this database has not: another one, or one restored from a back-up.
     return Replay(last_seq, complete=0 <= last_seq - after_seq <= REPLAY_LIMIT, ahead=after_seq > last_seq)
 
 
 def replay_page(session: UUID, after_seq: int, until_seq: int) -> list[StoredMessage]:
     """Return the next messages of a replay, in order, over resets too: one, or as many as PAGE_CHARACTERS hold."""
-    found = _messages().filter(session__uuid=session, seq__gt=after_seq, seq__lte=until_seq).order_by("seq")
+    missing = Message.objects.filter(session__uuid=session, seq__gt=after_seq, seq__lte=until_seq).order_by("seq")
     size = Length("text") + Coalesce(Length(Cast("components", TextField())), 0)
-    last, characters = after_seq, 0
-    for seq, length in found.annotate(size=size).values_list("seq", "size")[:PAGE_MESSAGES]:
-        characters += length
-        if characters > PAGE_CHARACTERS and last > after_seq:
-            break
-        last = seq
-    return [stored_message(row) for row in found.filter(seq__lte=last)]
+    so_far = Window(Sum(size), order_by="seq")
+    page = missing.annotate(size=size, so_far=so_far).filter(Q(so_far__lte=PAGE_CHARACTERS) | Q(so_far=F("size")))
+    found = _messages().filter(pk__in=page.values("pk")[:PAGE_MESSAGES]).order_by("seq")
+    return [stored_message(row) for row in found]
 
 
 def messages_after(session: UUID, after_seq: int, limit: int) -> list[StoredMessage]:
@@ -189,11 +189,10 @@ def _messages_from(places: Sequence[tuple[int, int]]) -> dict[UUID, list[StoredM
     return streams
 
 
-def sessions_untouched() -> list[UUID]:
-    """Return the sessions that a person holds and has not touched for too long."""
-    return list(
-        ChatSession.objects.filter(held_until__lt=timezone.now()).values_list("uuid", flat=True)[:SESSIONS_LISTED]
-    )
+def sessions_held() -> dict[UUID, datetime]:
+    """Return the sessions that a person holds, and until when; of very many those that are due first."""
+    held = ChatSession.objects.filter(held_until__isnull=False).order_by("held_until")
+    return {uuid: until for uuid, until in held.values_list("uuid", "held_until")[:SESSIONS_LISTED] if until}
 
 
 def message(id_: int) -> StoredMessage | None:

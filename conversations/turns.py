@@ -7,7 +7,9 @@ what was said.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import Context
 from functools import partial
 from uuid import UUID
 
@@ -15,10 +17,10 @@ import msgspec
 import structlog
 
 from conversations import phrases, selectors
-from conversations.answer import Answer, Publish, RunningTurn
+from conversations.answer import UNOBSERVED, Answer, Observer, Publish, RunningTurn
 from conversations.catalogue import Catalogue
 from conversations.escalation import asks_for_owner
-from conversations.jobs import Accept, Finish, Finished, GiveUp, SavePartial, TakeOver
+from conversations.jobs import Accept, Finish, Finished, GiveUp, IdReused, SavePartial, TakeOver
 from conversations.responders.base import PipelineConfig, Responder
 from conversations.routes import Routes
 from conversations.store import Refused, Store, StoreClosed, StoreError, StoreFull, StoreUnavailable, Unstorable
@@ -31,7 +33,6 @@ from conversations.types import (
     Question,
     SessionTopic,
     StopRequested,
-    StoredMessage,
     Turn,
 )
 
@@ -39,7 +40,9 @@ log = structlog.get_logger(__name__)
 
 RETRY_END = (0.1, 0.5, 1.0, 2.0)  # seconds before the end of a turn is tried again; the last one repeats
 RETRY_LEAVING = (0.2, 0.5, *(1.0,) * 60)  # the same for leaving an answer, as long as one takes
+CUT_PATIENCE = 3.0  # seconds in which the answers that a stop has cut are stored
 RUNNING_TURNS = 1000  # a process runs at most so many turns at once; one more is refused
+RESTARTING = "The server is restarting, please send it again."
 UNWANTED_TURNS = 1000  # turns that are remembered to be stopped before they began
 
 
@@ -67,10 +70,10 @@ class TurnRunner:
         worker: Callable[[], UUID],
         limits: TurnLimits,
         wake_outbox: Callable[[], None] = lambda: None,
-        on_end: Callable[[Turn, Answer, StoredMessage], None] = lambda _turn, _answer, _message: None,
+        observer: Observer = UNOBSERVED,
     ) -> None:
         self._wake_outbox = wake_outbox
-        self._on_end = on_end
+        self._observer = observer
         self._store = store
         self._catalogue = catalogue
         self._routes = Routes(store=store, catalogue=catalogue, responders=responders, worker=worker)
@@ -82,12 +85,18 @@ class TurnRunner:
         self._unwanted: dict[int, Outcome] = {}  # turns that are to end as soon as they begin
         self._accepting: set[asyncio.Task[Accepted]] = set()
         self._leaving: set[asyncio.Task[bool]] = set()
+        self._followers: set[Callable[[Exception], None]] = set()
         self._closing = False
 
     @property
     def running(self) -> int:
         """The number of turns running in this process."""
         return len(self._running)
+
+    @property
+    def is_closing(self) -> bool:
+        """Whether nothing more is accepted."""
+        return self._closing
 
     def can_answer(self, pipeline: PipelineConfig) -> bool:
         """Tell whether a responder of this process stands behind any of a pipeline's routes."""
@@ -104,19 +113,31 @@ class TurnRunner:
         if pipeline is None:
             raise PipelineMissing
         if self._closing:
-            raise StoreClosed("The server is restarting, please send it again.")
+            raise StoreClosed(RESTARTING)
         if question.wants_answer and len(self._running) >= RUNNING_TURNS:
+            self._observer.on_full("turns")
             raise StoreFull("The server is busy, please try again in a moment.")
         wants_person = question.wants_answer and asks_for_owner(question.prompt or question.text)
         stored = self._store.submit(Accept(question, pipeline.id, self._worker(), wants_person))
         task = asyncio.get_running_loop().create_task(self._accept(question, stored))
         self._accepting.add(task)
-        task.add_done_callback(self._accepting.discard)
+        task.add_done_callback(self._accepted)
         return asyncio.shield(task)
 
+    def _accepted(self, task: "asyncio.Task[Accepted]") -> None:
+        self._accepting.discard(task)
+        if not task.cancelled():
+            task.exception()  # where whoever asked has left, nobody else looks at it, and the loop would complain
+
     async def _accept(self, question: Question, stored: "asyncio.Future[Accepted]") -> Accepted:
-        accepted = await stored
-        if not accepted.duplicate:
+        try:
+            accepted = await stored
+        except IdReused:
+            self._observer.on_repeat("refused")
+            raise
+        if accepted.duplicate:
+            self._observer.on_repeat("joined" if accepted.answer is None else "answered")
+        else:
             for message in (accepted.message, accepted.answer):
                 if message is not None:
                     self._publish(SessionTopic(question.session.uuid), MessageStored(message))
@@ -179,6 +200,7 @@ class TurnRunner:
         turns: list[Turn] = await self._store.write(TakeOver(self._worker(), tuple(lost)))
         for turn in turns:
             log.info("turn.taken_over", turn=turn.id, begun=turn.begun)
+            self._observer.on_take_over(turn)
             self._start(turn)
 
     async def _start_forgotten(self) -> None:
@@ -200,18 +222,31 @@ class TurnRunner:
             running.end(None)
 
     async def drain(self, seconds: float) -> None:
-        """Accept nothing more, give running turns `seconds` to end, then cut them."""
+        """Accept nothing more, give running turns `seconds` to end, then cut them; who follows others hears so."""
+        if self._closing:
+            return
         self._closing = True
         end = asyncio.get_running_loop().time() + seconds
         if self._accepting:
             await asyncio.wait(set(self._accepting), timeout=seconds)
         left = max(0.0, end - asyncio.get_running_loop().time())
-        for patience, outcome in ((left, Outcome.CUT), (5.0, None)):
+        for patience, outcome in ((left, Outcome.CUT), (CUT_PATIENCE, None)):
             tasks = [running.task for running in self._running.values()]
             if tasks:
                 await asyncio.wait(tasks, timeout=patience)
             for running in self._running.values():
                 running.end(outcome)
+        for break_off in tuple(self._followers):
+            break_off(StoreClosed(RESTARTING))
+
+    @contextmanager
+    def followed(self, break_off: Callable[[Exception], None]) -> Iterator[None]:
+        """Tell `break_off` when this process stops before an answer that somebody follows has its end."""
+        self._followers.add(break_off)
+        try:
+            yield
+        finally:
+            self._followers.discard(break_off)
 
     def _is_running(self, session: UUID) -> bool:
         running = self._running.get(session)
@@ -224,9 +259,11 @@ class TurnRunner:
         running = RunningTurn(turn.id)
         running.answer = Answer(turn, self._limits.delta_interval, self._publish, self._save)
         self._running[turn.session.uuid] = running
-        running.task = asyncio.get_running_loop().create_task(self._run(turn, running))
+        # In a context of its own: what is logged is the turn's, not of the connection that began this one or the last.
+        running.task = asyncio.get_running_loop().create_task(self._run(turn, running), context=Context())
 
     async def _run(self, turn: Turn, running: RunningTurn) -> None:
+        structlog.contextvars.bind_contextvars(turn=turn.id, session=str(turn.session.uuid))
         answer = running.answer
         try:
             outcome = await self._answer(turn, answer, running)
@@ -243,7 +280,7 @@ class TurnRunner:
         if finished is None:
             return
         self._publish(SessionTopic(turn.session.uuid), MessageStored(finished.message))
-        self._on_end(turn, answer, finished.message)
+        self._observer.on_end(turn, answer, finished.message)
         if finished.in_outbox:
             self._wake_outbox()
         # While closing, the next turn stays claimed under a lease that ends now: another worker takes it over.

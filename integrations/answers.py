@@ -1,6 +1,7 @@
 """One question asked and its answer followed to the end, for wires whose answer is the reply to a call.
 
-Whoever leaves before the end, as the last who waits for it on any worker, stops the answer.
+Whoever leaves before the end, as the last who waits for it on any worker, stops the answer; who named his question may
+come back to it for a moment.
 """
 
 import asyncio
@@ -24,6 +25,7 @@ from integrations.increments import added
 from integrations.parts import Parts
 
 LOOK = 5.0  # seconds without a word after which the database is asked: the last event may have been lost
+COMES_BACK = 0.75  # seconds in which who lost his connection may call again, by the same id, before he counts as gone
 CUT_PATIENCE = 1.5  # seconds that a turn which was cut may take to be stored
 
 
@@ -64,9 +66,10 @@ class Following:
         """Events were left out: the next look at the database brings the end."""
 
     def break_off(self, error: Exception) -> None:
-        """Raise `error` to whoever reads the answer, in the midst of it."""
-        self._broken_off = error
-        self._news.set()
+        """Raise `error` to whoever reads the answer, before its end; the first one counts."""
+        if not self.is_over() and self._broken_off is None:
+            self._broken_off = error
+            self._news.set()
 
     async def texts(self, until: float) -> AsyncIterator[str]:
         """Yield the answer in increments; at `until`, on the loop's clock, it is cut.
@@ -111,7 +114,12 @@ class Following:
 
     def leave(self) -> None:
         """Wait no more; the last one to leave stops an answer that is not over."""
-        if self._waits and not self.is_over():
+        if not self._waits or self.is_over():
+            return
+        self._waits = False
+        if self._question.client_msg_id:  # a connection that broke looks like a caller who left
+            asyncio.get_running_loop().call_later(COMES_BACK, self._give_up, Outcome.STOPPED)
+        else:
             self._give_up(Outcome.STOPPED)
 
     def _is_accepted(self, accepted: Accepted) -> None:
@@ -170,7 +178,8 @@ async def asked(parts: Parts, question: Question) -> AsyncIterator[Following]:
         await following.ask()
         try:
             membership.go_live(following.accepted.message.seq)
-            yield following
+            with parts.turns.followed(following.break_off):
+                yield following
         finally:
             following.leave()
     finally:

@@ -7,6 +7,7 @@ from abc import abstractmethod
 
 from connections.auth import Principal, Scope, may
 from connections.hub import Membership
+from connections.metrics import REPLAYED, RESUME
 from conversations import selectors
 from conversations.responders.base import PipelineConfig
 from conversations.store import Refused, StoreError
@@ -95,10 +96,25 @@ class SessionConsumer(GatewayConsumer):
 
     def accepted(self, question: Question, accepted: Accepted) -> None:
         """Tell a duplicate again; of what is new, everybody in the session is told."""
-        if accepted.duplicate:
-            for message in (accepted.message, accepted.answer):
-                if message is not None and (frame := self.tell_again(message)):
-                    self.push(frame)
+        if not accepted.duplicate:
+            return
+        for message in (accepted.message, accepted.answer):
+            if message is not None and (frame := self.tell_again(message)):
+                self.push(frame)
+        if accepted.answer is None and self._was_told(accepted.answer_id):
+            # It ended while this was on its way: who waits for the acknowledgement first would wait for ever.
+            try:
+                self.spawn(self._tell_stored(accepted.answer_id or 0))
+            except WireError as error:  # too much at once
+                self.fail(error)
+
+    def _was_told(self, answer: int | None) -> bool:
+        return answer is not None and self.membership is not None and self.membership.room.is_over(answer)
+
+    async def _tell_stored(self, id_: int) -> None:
+        message = await self.parts.store.read(selectors.message, id_)
+        if message is not None and (frame := self.tell_again(message)):
+            self.push(frame)
 
     def failed(self, question: Question, error: Exception) -> None:
         """Tell that `question` was not taken, or may not have been."""
@@ -115,15 +131,16 @@ class SessionConsumer(GatewayConsumer):
             raise WireError("A resume is going on already", zh="正在恢复会话，请稍候")
         membership = self.membership
         assert membership is not None
+        reached = told  # what came after it is held
         if membership.held is None:
             membership.pause()
-            told = membership.after
+            told, reached = membership.after, None
         self.replaying = True
         try:
             await asyncio.sleep(self.resumed_at + RESUME_INTERVAL - time.monotonic())
             self.resumed_at = time.monotonic()
-            await self.parts.hub.ready()
-            replay = await self.parts.store.read(selectors.replay, self.session.uuid, last_seq)
+            replay = await self._replay_of(last_seq, reached)
+            self.parts.metrics.count(RESUME, "complete" if replay.complete else "incomplete")
             self.push(self.resumed(replay))
             seq = last_seq if told is None else min(last_seq, told)
             while replay.complete and seq < replay.last_seq:
@@ -132,14 +149,22 @@ class SessionConsumer(GatewayConsumer):
                     if (frame := self.tell_again(message)) is not None:
                         await self._read_by_peer()
                         self.push(frame)
+                        self.parts.metrics.count(REPLAYED, self.wire)
                 seq = page[-1].seq if page else replay.last_seq  # what is not there any more was erased
             membership.go_live(replay.last_seq if replay.complete or told is None else told)
         except Exception as error:  # noqa: BLE001  `fail` looks it up in the one table
             # Half resumed is worse than not connected: the client comes again.
+            self.parts.metrics.count(RESUME, "failed")
             self.fail(error)
             self.end(TRY_LATER)
         finally:
             self.replaying = False
+
+    async def _replay_of(self, last_seq: int, reached: int | None) -> selectors.Replay:
+        if reached is not None:
+            return selectors.replay_to(reached, last_seq)
+        await self.parts.hub.ready()
+        return await self.parts.store.read(selectors.replay, self.session.uuid, last_seq)
 
     async def _read_by_peer(self) -> None:
         """Wait until nothing waits for the peer, who is too slow where that takes too long."""

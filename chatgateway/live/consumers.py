@@ -81,7 +81,7 @@ class LiveConsumer(GatewayConsumer):
         if fault is not None:
             return fault
         if not own_page(self.peer, self.parts.options):
-            return admission.refusal("Origin not allowed", status=403)
+            return admission.refusal("Origin not allowed", status=403, reason="origin")
         self.key = session_key(self.peer)
         staff = await self.parts.store.read(staff_of, self.key)
         if staff is None:

@@ -6,7 +6,7 @@ one that waited behind it ends as the conversation stands when its turn comes.
 """
 
 from collections.abc import Iterable, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import ClassVar
 from uuid import UUID
 
@@ -94,12 +94,13 @@ class Release(ConversationJob, msgspec.Struct, frozen=True):
     """Give a session back to the bot; the result is a Handed. Whoever does not hold it is refused as HeldByAnother.
 
     Who waits for a person does so still: the bot does not answer what was said to one.
-    Without a `holder` it is the gateway, which gives back what nobody has touched since `held_until`.
+    Without a `holder` it is the gateway, which gives back what is held until `untouched` still, as nobody touched it.
     """
 
     rank: ClassVar[int] = 33
     session: UUID
     holder: int | None = None
+    untouched: datetime | None = None
 
     @classmethod
     def sessions(cls, jobs: Sequence["Release"]) -> Iterable[int]:
@@ -115,9 +116,8 @@ class Release(ConversationJob, msgspec.Struct, frozen=True):
         """Give the session back and tell so in it."""
         if session is None:
             return Refused("There is no such session.")
-        now = timezone.now()
         row = ChatSession.objects.get(pk=session.id)
-        if row.held_since is None or (self.holder is None and row.held_until is not None and row.held_until > now):
+        if row.held_since is None or (self.holder is None and row.held_until != self.untouched):
             return Handed(None)
         if self.holder is not None and row.holder_id != self.holder:
             return HeldByAnother(f"{row.held_by} has this conversation.")

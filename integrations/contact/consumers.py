@@ -5,7 +5,7 @@ from uuid import UUID, uuid4
 
 from django.utils import timezone
 
-from connections.limits import per_hour, per_minute
+from connections.limits import per_hour
 from conversations.escalation import asks_for_owner
 from conversations.selectors import Replay
 from conversations.types import (
@@ -40,12 +40,11 @@ from integrations.contact.protocol import (
 )
 from integrations.contact.translate import Receiver, components
 from integrations.errors import NOT_ALLOWED, Fault, Limited, WireError
+from integrations.limiting import SESSION_TURN, TURNS_OF_ADDRESS, TURNS_OF_VISITOR, admit_turn
 from integrations.outbound import Frame
 from integrations.strict import ProtocolError
 from integrations.visitors import VisitorConsumer
 
-MESSAGES = per_minute(60)  # of one visitor
-MESSAGES_OF_ADDRESS = per_minute(600)
 REQUESTS = per_hour(5)  # for the owner, of one visitor
 REQUESTS_OF_ADDRESS = per_hour(60)
 GREETING = "WebSocket连接已建立"
@@ -131,8 +130,9 @@ class ContactConsumer(VisitorConsumer):
                 assert_never(frame)
 
     async def _chat(self, frame: ChatMessage) -> None:
-        await self.admit(MESSAGES, "message", str(self.session.uuid))
-        await self.admit(MESSAGES_OF_ADDRESS, "message_of_address", self.peer.address)
+        await self.admit(TURNS_OF_VISITOR, SESSION_TURN, str(self.session.uuid))
+        await self.admit(TURNS_OF_ADDRESS, "turn_of_address", self.peer.network)
+        await admit_turn(self.parts, self.principal.application)
         contact = await self._escalation(frame.message)
         self.ask(self._question(frame, contact))
 
@@ -170,7 +170,7 @@ class ContactConsumer(VisitorConsumer):
 
     async def _admit_request(self) -> None:
         await self.admit(REQUESTS, "request", str(self.session.uuid))
-        await self.admit(REQUESTS_OF_ADDRESS, "request_of_address", self.peer.address)
+        await self.admit(REQUESTS_OF_ADDRESS, "request_of_address", self.peer.network)
 
     async def _resume(self, frame: Resume) -> None:
         key = self._key(frame.client_id, frame.resume_token)

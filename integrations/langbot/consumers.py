@@ -9,6 +9,7 @@ from uuid import UUID, uuid4
 from django.utils import timezone
 
 from connections.auth import Principal, Scope, may
+from connections.limits import per_minute
 from conversations.responders.base import PipelineConfig
 from conversations.selectors import Replay
 from conversations.turns import PipelineMissing
@@ -41,6 +42,7 @@ from integrations.langbot.protocol import (
     stamp,
 )
 from integrations.langbot.translate import WIRE, encode, prompt
+from integrations.limiting import SESSION_TURN, TURNS_OF_ADDRESS, TURNS_OF_VISITOR, admit_turn
 from integrations.outbound import Frame
 from integrations.sessions import SessionConsumer
 from integrations.strict import ProtocolError
@@ -172,7 +174,7 @@ class PipelineConsumer(SessionConsumer):
             case Ping():
                 self.push(Frame(serialise(Pong(stamp(timezone.now())))))
             case ChatMessage():
-                self._ask(frame)
+                await self._ask(frame)
             case Stop():
                 if not may(self.principal, Scope.WRITE):
                     raise WireError("Forbidden")
@@ -194,7 +196,8 @@ class PipelineConsumer(SessionConsumer):
         self.stopping = False
         self.parts.turns.stop(self.session.uuid)
 
-    def _ask(self, frame: ChatMessage) -> None:
+    async def _ask(self, frame: ChatMessage) -> None:
+        await self._admit_turn()
         pipeline = self.parts.catalogue.get(self.pipeline.uuid) or self.pipeline  # its settings may have changed
         asked = prompt(frame, pipeline, group=self.session.session_type == "group")
         self.ask(
@@ -211,6 +214,15 @@ class PipelineConsumer(SessionConsumer):
                 stream=frame.stream,
             )
         )
+
+    async def _admit_turn(self) -> None:
+        session = str(self.session.uuid)
+        if self.principal.kind == "visitor":
+            await self.admit(TURNS_OF_VISITOR, SESSION_TURN, session)
+            await self.admit(TURNS_OF_ADDRESS, "turn_of_address", self.peer.network)
+        else:
+            await self.admit(per_minute(self.parts.options.turns_of_session), SESSION_TURN, session)
+            await admit_turn(self.parts, self.principal.application)
 
     def resumed(self, replay: Replay) -> Frame:
         """Return the frame that goes before what is replayed."""

@@ -26,17 +26,18 @@ PROOF_PATIENCE = 1.5  # seconds that whoever holds a name has to prove that its 
 REPLACED_WORDS = "replaced by a newer connection"
 LARGEST_START_TIME = 2**63 - 1
 
-UNAUTHORIZED = refusal("Unauthorized", status=401)
-ID_REQUIRED = refusal("Client ID is required", status=400)
-BAD_ID = refusal(f"Client ID must have at most {ID_LENGTH} characters, and no NUL", status=400)
-OLDER = refusal("Connection rejected: newer connection exists", status=409)
-NO_ROOM = refusal("Connection limit reached", status=503)
+UNAUTHORIZED = refusal("Unauthorized", status=401, reason="unauthorized")
+ID_REQUIRED = refusal("Client ID is required", status=400, reason="client_id")
+BAD_ID = refusal(f"Client ID must have at most {ID_LENGTH} characters, and no NUL", status=400, reason="client_id")
+OLDER = refusal("Connection rejected: newer connection exists", status=409, reason="older")
+NO_ROOM = refusal("Connection limit reached", status=503, reason="clients")
 
 
 class HubConsumer(GatewayConsumer):
     """One named client."""
 
     wire: ClassVar[str] = "postoffice"
+    held_up: ClassVar[bool] = True  # a letter that is refused is lost to a client without receipts
     claimed: Claimed  # set before the upgrade
     sorter: Sorter  # set with the reader
 

@@ -32,7 +32,7 @@ REPLIES_WAITING = 1000  # replies to one question that were not read yet; with o
 GOOD_FOR = 24 * 3600  # seconds; an address is never old for a wall clock that only jumped by an hour
 LATE = 60.0  # seconds that a reply address is listened at after its answer has ended
 ADDRESSES_LATE = 1000  # addresses that are; beyond them the oldest is given up
-REPLY = "postoffice.reply"  # what the metrics call a reply that reaches nobody
+REPLY = "postoffice_replies"  # what the metrics call a reply that reaches nobody
 TOO_LATE = "late"
 FOREIGN = "foreign"  # the address is invented, or another service's
 

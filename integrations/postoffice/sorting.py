@@ -19,7 +19,7 @@ from conversations.turns import PipelineMissing
 from conversations.types import Accepted
 from integrations.access import pipeline_of
 from integrations.errors import Limited, WireError, fault_of
-from integrations.limiting import admit
+from integrations.limiting import SESSION_TURN, admit, admit_turn
 from integrations.parts import Parts
 from integrations.postoffice.courier import REPLY, objection
 from integrations.postoffice.protocol import (
@@ -48,8 +48,8 @@ REJECTED = "rejected"
 RANKS = ("delivered", "queued", REJECTED)  # a letter's receipt names the worst of its recipients'
 _WORDS = {Outcome.DELIVERED: "delivered", Outcome.QUEUED: "queued"}
 # What the metrics call a letter that is none or for nobody, and one of a letter's recipients that does not get it.
-LETTER = "postoffice.letter"
-RECIPIENT = "postoffice.recipient"
+LETTER = "postoffice_letters"
+RECIPIENT = "postoffice_recipients"
 
 
 class Sorter:
@@ -161,8 +161,9 @@ class Sorter:
         if not letter.question.strip():
             raise WireError("content is required")
         pipeline = self._pipeline(bot)
-        await admit(self._parts.limiter, QUESTIONS, "postoffice.question", self._client_id)
+        await admit(self._parts.limiter, QUESTIONS, f"postoffice.{SESSION_TURN}", self._client_id)
         application = self._principal().application
+        await admit_turn(self._parts, application)
         return ask(self._parts.turns, letter, pipeline, self._client_id, bot, self._connection_id, application)
 
     def _pipeline(self, bot: str) -> PipelineConfig:

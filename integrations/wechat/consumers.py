@@ -19,6 +19,7 @@ from conversations.types import (
 from integrations import admission, resume
 from integrations.access import admitted, pipeline_of
 from integrations.errors import NOT_AUTHENTICATED, Fault, WireError
+from integrations.limiting import SESSION_TURN, TURNS_OF_VISITOR, admit_turn
 from integrations.outbound import Frame
 from integrations.parts import Parts
 from integrations.visitors import VisitorConsumer
@@ -43,7 +44,6 @@ from integrations.wechat.protocol import (
 from integrations.wechat.translate import answer_frame, delta_frame, failure_frame
 
 LOGINS = per_minute(30)  # of one address
-MESSAGES = per_minute(60)  # of one visitor
 LOG_IN_FIRST = "请先登录"
 TOO_MANY_MISSED = "会话已恢复，但错过的消息过多，无法补发"
 AHEAD = "会话已恢复，但last_seq超出会话的最后一条消息，无法补发"
@@ -114,7 +114,7 @@ class WeChatConsumer(VisitorConsumer):
                 assert_never(frame)
 
     async def _log_in(self, frame: Login) -> None:
-        await self.admit(LOGINS, "login", self.peer.address)
+        await self.admit(LOGINS, "login", self.peer.network)
         account = await self.accounts.log_in(frame.code)
         session = session_of(self.pipeline.uuid, account)
         is_another = await self.go_into(session)
@@ -177,7 +177,8 @@ class WeChatConsumer(VisitorConsumer):
             raise WireError(LOG_IN_FIRST, status=401)
         if not frame.query:
             raise WireError("缺少query参数")
-        await self.admit(MESSAGES, "chat", str(self.session.uuid))
+        await self.admit(TURNS_OF_VISITOR, SESSION_TURN, str(self.session.uuid))
+        await admit_turn(self.parts, self.principal.application)
         await self.accounts.check(frame.query, self.openid)
 
     # --- Being told ------------------------------------------------------------------------------

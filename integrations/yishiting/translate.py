@@ -11,6 +11,7 @@ from django.http import Http404, HttpResponse
 from rest_framework import exceptions
 
 from connections.auth import Principal
+from conversations import phrases
 from conversations.jobs.questions import IdReused
 from conversations.types import Outcome, Question, SessionKey, StoredMessage, own_session
 from integrations.errors import fault_of
@@ -88,6 +89,11 @@ def msg_id_of(question: StoredMessage) -> str:
 def is_fault(answer: StoredMessage | None) -> bool:
     """Tell whether a question ended without an answer; one that was cut has one, and says so."""
     return answer is None or answer.outcome in (Outcome.FAILED, Outcome.STOPPED)
+
+
+def is_busy(answer: StoredMessage) -> bool:
+    """Tell whether a question was not answered because too many others were being."""
+    return answer.outcome is Outcome.FAILED and answer.text in phrases.BUSY.values()
 
 
 def last_delta(rest: str, answer: StoredMessage | None) -> Delta:

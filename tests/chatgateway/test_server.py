@@ -131,7 +131,7 @@ async def test_a_client_that_drops_its_socket_harms_nobody(gateway: GatewayProce
 @pytest.mark.usefixtures("postgres")
 async def test_what_is_read_ahead_of_an_app_that_waits_is_bounded_in_bytes(start_gateway: GatewayFactory) -> None:
     size = 8 * 1024 * 1024
-    environment = {"MAX_FRAME_BYTES": str(size), "LOCK_TIMEOUT": "30"}
+    environment = {"MAX_FRAME_BYTES": str(size), "MAX_BYTES": str(15 * size), "LOCK_TIMEOUT": "30"}
     gateway = start_gateway(database="postgres", environment=environment)
     frame = json.dumps({"type": "nothing"}).ljust(size)
     with psycopg.connect(gateway.database_url) as connection:

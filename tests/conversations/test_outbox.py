@@ -11,9 +11,9 @@ import pytest
 from django.utils import timezone
 
 from conversations.jobs import Accept, ClaimOutbox, Letter, SettleOutbox
-from conversations.jobs.outbox import CLAIMED_FOR, SHARE
+from conversations.jobs.outbox import CLAIMED_FOR, RETRIES, SHARE
 from conversations.models import ContactRequest, OutboxEntry, Pipeline
-from conversations.outbox import AT_ONCE, PATIENCE, RETRIES, Outbox, Undeliverable, Unwanted
+from conversations.outbox import AT_ONCE, PATIENCE, Outbox, Undeliverable, Unwanted
 from conversations.store import Job, StoreUnavailable, commit
 from conversations.types import Accepted, Question
 from tests.conversations.doubles import Watch, WatchedStore, new_session, question
@@ -261,3 +261,40 @@ def test_the_same_request_again_opens_nothing_twice(pipeline: Pipeline) -> None:
     first, second = commit([Accept(one, pipeline.pk, uuid4()) for one in asked])
     assert (first.duplicate, second.duplicate) == (False, True)
     assert ContactRequest.objects.filter(message__session__uuid=session.uuid).count() == 1
+
+
+async def test_what_is_under_way_is_settled_when_it_drains_and_nothing_more_begins(
+    store: WatchedStore, pipeline: Pipeline, kind: str
+) -> None:
+    begun, go_on = asyncio.Event(), asyncio.Event()
+
+    async def deliver(_: Letter) -> None:
+        begun.set()
+        await go_on.wait()
+
+    message = await answer(store, pipeline, kind)
+    async with running(store, kind, deliver) as outbox:
+        await asyncio.wait_for(begun.wait(), 10)
+        draining = asyncio.create_task(outbox.drain(10))
+        await asyncio.sleep(0)
+        later = await answer(store, pipeline, kind)
+        outbox.wake()
+        go_on.set()
+        await draining
+        assert await is_in_state(store, message, "sent")
+        assert await is_in_state(store, later, "waiting")
+
+
+async def test_it_drains_for_so_long_as_it_may(store: WatchedStore, pipeline: Pipeline, kind: str) -> None:
+    begun = asyncio.Event()
+
+    async def hang(_: Letter) -> None:
+        begun.set()
+        await asyncio.Event().wait()
+
+    message = await answer(store, pipeline, kind)
+    async with running(store, kind, hang) as outbox:
+        await asyncio.wait_for(begun.wait(), 10)
+        await outbox.drain(0.05)
+        assert await is_in_state(store, message, "waiting")
+    await Outbox(store, {}, uuid4).drain(10)  # nothing runs: nothing to wait for

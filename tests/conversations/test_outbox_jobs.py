@@ -5,11 +5,13 @@ from contextlib import suppress
 from datetime import timedelta
 from uuid import UUID, uuid4
 
+import msgspec
 import pytest
+from django.db.models import F
 from django.utils import timezone
 
 from conversations.jobs import ClaimOutbox, Letter, SettleOutbox
-from conversations.jobs.outbox import KEPT_FOR, PURGED_AT_ONCE, PurgeOutbox
+from conversations.jobs.outbox import KEPT_FOR, PURGED_AT_ONCE, RETRIES, FreeClaims, PurgeOutbox
 from conversations.models import OutboxEntry, Pipeline
 from conversations.outbox import AT_ONCE, Outbox
 from tests.conversations.doubles import WatchedStore
@@ -99,9 +101,48 @@ async def test_an_entry_whose_worker_died_is_claimed_again_before_the_next(
 ) -> None:
     first, _ = await answers(store, pipeline, kind, 2)
     assert ids(await claim(store, kind)) == [first]
-    claimed = OutboxEntry.objects.filter(message_id=first)
-    await store.read(claimed.update, claimed_until=timezone.now() - timedelta(seconds=1))
+    await store.write(FreeClaims((WORKER,)))
     assert ids(await claim(store, kind)) == [first]
+
+
+@pytest.mark.parametrize("hours", [-1, 1])
+async def test_a_clock_that_is_set_changes_no_claim(
+    store: WatchedStore, pipeline: Pipeline, kind: str, hours: int
+) -> None:
+    first, _ = await answers(store, pipeline, kind, 2)
+    assert ids(await claim(store, kind)) == [first]
+    await _shift(store, first, hours)
+    assert await claim(store, kind) == []
+
+
+async def test_what_a_process_forgot_that_it_had_claimed_it_claims_again(
+    store: WatchedStore, pipeline: Pipeline, kind: str
+) -> None:
+    first, _ = await answers(store, pipeline, kind, 2)
+    (letter,) = await claim(store, kind)
+    mine = ClaimOutbox(WORKER, {kind: AT_ONCE}, {}, leases=(WORKER,), delivering=(letter.id,))
+    assert await store.write(mine) == []
+    assert ids(await store.write(msgspec.structs.replace(mine, delivering=()))) == [first]
+
+
+@pytest.mark.parametrize("attempts", [0, 1])
+async def test_what_a_clock_that_was_ahead_has_put_off_is_due(
+    store: WatchedStore, pipeline: Pipeline, kind: str, attempts: int
+) -> None:
+    message = await answer(store, pipeline, kind)
+    if attempts:
+        (letter,) = await claim(store, kind)
+        await settle(store, letter, again=RETRIES[0])
+        assert await claim(store, kind) == []
+    await _shift(store, message, 1)
+    assert ids(await claim(store, kind)) == [message]
+
+
+async def _shift(store: WatchedStore, message: int, hours: int) -> None:
+    """Change the times of a message's entry, as if they were set by a clock that was ahead by so much."""
+    by = timedelta(hours=hours)
+    entry = OutboxEntry.objects.filter(message_id=message)
+    await store.read(entry.update, due_at=F("due_at") + by, claimed_until=F("claimed_until") + by)
 
 
 async def test_what_waits_for_its_next_attempt_holds_up_nothing_and_goes_first_when_it_is_due(
@@ -109,7 +150,7 @@ async def test_what_waits_for_its_next_attempt_holds_up_nothing_and_goes_first_w
 ) -> None:
     first, second, third = await answers(store, pipeline, kind, 3)
     (letter,) = await claim(store, kind)
-    await settle(store, letter, again=3600)
+    await settle(store, letter, again=RETRIES[0] * 10)
     (letter,) = await claim(store, kind)
     assert letter.message.id == second
     await store.read(OutboxEntry.objects.filter(message_id=first).update, due_at=timezone.now())

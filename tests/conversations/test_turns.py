@@ -1,6 +1,7 @@
 """One question, one answer, exactly one end: with a real store, and responders that keep to a script."""
 
 import asyncio
+import gc
 from uuid import uuid4
 
 import pytest
@@ -130,6 +131,22 @@ async def test_a_refusal_of_the_store_reaches_who_asked(open_house: OpenHouse) -
     with pytest.raises(Refused):
         await house.ask(session, "two", client_msg_id="m1")
     assert texts(house.audience.questions()) == ["one"]
+
+
+async def test_a_refusal_is_no_fault_where_whoever_asked_has_left(open_house: OpenHouse) -> None:
+    house = await open_house(openai=Echo())
+    session = new_session(house.pipeline)
+    complaints: list[str] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: complaints.append(context["message"]))
+    await house.runner.ask(question(session, "One", client_msg_id="m"))
+    asking = house.runner.ask(question(session, "Another", client_msg_id="m"))
+    asking.cancel()
+    await house.audience.answers()
+    with pytest.raises(Refused):  # stored after the one before
+        await house.runner.ask(question(session, "A third", client_msg_id="m"))
+    del asking
+    gc.collect()
+    assert not complaints
 
 
 async def test_a_question_sent_again_is_answered_once(open_house: OpenHouse) -> None:

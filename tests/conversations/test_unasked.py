@@ -1,6 +1,7 @@
 """What a person says where nothing listens to the session: it goes out of the outbox, to who asked last."""
 
 from dataclasses import dataclass
+from datetime import timedelta
 from uuid import UUID, uuid4
 
 import pytest
@@ -11,6 +12,7 @@ from conversations import services
 from conversations.jobs import Accept, ClaimOutbox, Finish, Letter, Release
 from conversations.models import OutboxEntry, Pipeline
 from conversations.phrases import HANDED, JOINED, LEFT
+from conversations.selectors import sessions_held
 from conversations.store import Job, commit
 from conversations.types import Accepted, Outcome, Question, SessionKey
 from tests.conversations.doubles import new_session
@@ -108,7 +110,10 @@ def test_a_letter_that_comes_again_asks_the_bot_nothing_while_a_person_holds_it(
 def test_the_gateway_posts_that_it_gives_back_what_nobody_touched(letters: Correspondence) -> None:
     letters.answer(letters.write("First"))
     letters.take_over(seconds=0)
-    letters.commit(Release(letters.session.uuid))
+    until = sessions_held()[letters.session.uuid]
+    letters.commit(Release(letters.session.uuid, untouched=until + timedelta(seconds=1)))
+    assert letters.posted()[-1] != (LEFT["en"].format(name="Ann"), "First"), "somebody touched it meanwhile"
+    letters.commit(Release(letters.session.uuid, untouched=until))
     assert letters.posted()[-1] == (LEFT["en"].format(name="Ann"), "First")
 
 

@@ -1,110 +1,122 @@
 """kill -9 under load, again and again: nothing acknowledged is lost, every question ends once (R1, R4, R5)."""
 
 import asyncio
-import contextlib
-import os
 import random
-import sqlite3
-from dataclasses import dataclass, field
-from typing import Any
-from uuid import uuid4
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
-from websockets.exceptions import WebSocketException
 
 from tests.conftest import GatewayFactory
+from tests.faults import truth
+from tests.faults.conftest import Measured
+from tests.faults.measuring import Place, at_length
 from tests.faults.model import Mode, model_in_thread
-from tests.support.clients import PipelineClient, is_final
+from tests.faults.visitors import WIRES, HubVisitor, PipelineVisitor, Visitor
 from tests.support.databases import PostgresServer
+from tests.support.postoffice import HubClient
 from tests.support.rest import history
-from tests.support.server import DatabaseKind, GatewayProcess, manage, model_settings
+from tests.support.server import GatewayProcess, Templates, manage, model_settings
 from tests.support.waiting import wait_until
 
-ROUNDS = int(os.environ.get("FAULT_ROUNDS", "4"))
-VISITORS = 8
-OPEN = "SELECT count(*) FROM conversations_turn WHERE state <> 'ended'"
-UNANSWERED = """
-    SELECT count(*) FROM conversations_turn AS turn
-    LEFT JOIN conversations_message AS answer ON answer.id = turn.id AND answer.role = 'assistant'
-    WHERE answer.id IS NULL
-"""
+KILLS = at_length({"SQLite": 3, "PostgreSQL": 2}, {"SQLite": 100, "PostgreSQL": 100})
+ACKNOWLEDGED = at_length(1, 10_000)
+A_ROUND = at_length((20, 60), (80, 160))  # so many acknowledgements until the next kill
+OF_EACH_WIRE = 2  # visitors
+SETTINGS = {"RATE_LIMITS": "off", "MAILBOX_LETTERS": "100000"}
 
 
-@dataclass
-class Visitor:
-    """Somebody who keeps talking in one session, over every crash, and remembers what was acknowledged."""
-
-    session: dict[str, Any] = field(default_factory=dict)
-    acknowledged: list[str] = field(default_factory=list)
-
-    async def talk(self, gateway: GatewayProcess) -> None:
-        """Ask one question after another until the gateway dies."""
-        with contextlib.suppress(WebSocketException, OSError, TimeoutError):
-            client = await PipelineClient.connect(gateway, **self.session)
-            self.session = {"session_id": client.session_id, "resume_token": client.resume_token}
-            while True:
-                text = uuid4().hex
-                await client.say(text, client_msg_id=text)
-                frames = await client.until(
-                    lambda frame, text=text: (  # type: ignore[misc]  # bound now, as the loop's variable moves on
-                        frame["type"] == "error"
-                        or (frame["type"] == "user_message" and frame["data"]["content"] == text)
-                    )
-                )
-                if frames[-1]["type"] == "error":  # too many of his questions wait: not taken, and not acknowledged
-                    await client.until(is_final)
-                    continue
-                self.acknowledged.append(frames[-1]["data"]["content"])
-                if len(self.acknowledged) % 2:  # every other question is asked before the last one is answered
-                    await client.until(is_final)
+@pytest.fixture
+def durable(tmp_path: Path) -> Iterator[tuple[PostgresServer, str]]:
+    """A PostgreSQL that syncs what it commits, and the URL of a prepared database there."""
+    server = PostgresServer(durable=True)
+    server.start()
+    yield server, Templates(tmp_path / "templates").copy_postgres(server)
+    server.close()
 
 
-async def _load_until_killed(gateway: GatewayProcess, visitors: list[Visitor], chance: random.Random) -> None:
-    before = sum(len(visitor.acknowledged) for visitor in visitors)
-    wanted = before + chance.randint(8, 40)
+async def _load_until(
+    disaster: Callable[[], None], gateway: GatewayProcess, visitors: list[Visitor], wanted: int
+) -> None:
+    """Have everybody talk until so much more is acknowledged, then break something, then kill the gateway."""
+    wanted += _acknowledged(visitors)
     talking = [asyncio.create_task(visitor.talk(gateway)) for visitor in visitors]
-    while sum(len(visitor.acknowledged) for visitor in visitors) < wanted:
+    while _acknowledged(visitors) < wanted or not all(visitor.acknowledged for visitor in visitors):
         await asyncio.sleep(0.005)  # the visitors work in this loop; the moment of death is to be any moment
         assert not all(task.done() for task in talking), "the gateway died by itself"
-    gateway.kill()
+    await asyncio.to_thread(disaster)
+    await asyncio.to_thread(gateway.kill)
     await asyncio.gather(*talking)
 
 
-@pytest.mark.timeout(20 * ROUNDS)
-@pytest.mark.parametrize("database", ["sqlite", "postgres"])
+def _acknowledged(visitors: list[Visitor]) -> int:
+    letters = sum(len(visitor.letters) for visitor in visitors if isinstance(visitor, HubVisitor))
+    return letters + sum(len(visitor.acknowledged) for visitor in visitors)
+
+
+@pytest.mark.promise("R1", "R4", "R5")
+@pytest.mark.timeout(at_length(120, 7200))
+@pytest.mark.parametrize("place", ["SQLite", "PostgreSQL"])
 async def test_nothing_acknowledged_is_lost_and_every_question_ends_once(
-    start_gateway: GatewayFactory, postgres: PostgresServer, database: DatabaseKind
+    start_gateway: GatewayFactory, request: pytest.FixtureRequest, measured: Measured, place: Place
 ) -> None:
     chance = random.Random(4)
-    visitors = [Visitor() for _ in range(VISITORS)]
-    # The longer run is on SQLite, whose file is the machine's own; PostgreSQL shares the code above it.
-    rounds = ROUNDS if database == "sqlite" else max(1, ROUNDS // 6)
+    visitors = [wire() for wire in WIRES for _ in range(OF_EACH_WIRE)]
+    kills = crashes = 0
     with model_in_thread() as model:
-        environment = model_settings(model.base_url(Mode.SLOW))
-        gateway = start_gateway(database=database, environment=environment, start=False)
+        environment = {**model_settings(model.base_url(Mode.SLOW)), **SETTINGS}
+        server, url = request.getfixturevalue("durable") if place == "PostgreSQL" else (None, "")
+        gateway = start_gateway(environment=environment, start=False, **({"database_url": url} if url else {}))
         manage("bootstrap", data_dir=gateway.data_dir, DATABASE_URL=gateway.database_url, **environment)
-        for _ in range(rounds):
-            gateway.start()
-            await _load_until_killed(gateway, visitors, chance)
+
+        def crash() -> None:
+            nonlocal crashes
+            if server is not None and kills % 4 == 1:  # the database's own crash, with the gateway at work
+                server.stop(immediately=True)
+                server.start()
+                crashes += 1
+
         gateway.start()
-
-        def count(statement: str) -> int:
-            if database == "postgres":
-                return int(postgres.query(gateway.database_url, statement)[0][0])
-            with contextlib.closing(sqlite3.connect(gateway.database_url.removeprefix("sqlite:///"))) as connection:
-                return int(connection.execute(statement).fetchone()[0])
-
+        for visitor in visitors:
+            if isinstance(visitor, HubVisitor):
+                await visitor.introduce_friend(gateway)
+        while kills < KILLS[place] or _acknowledged(visitors) < ACKNOWLEDGED:
+            await _load_until(crash, gateway, visitors, chance.randint(*A_ROUND))
+            kills += 1
+            gateway.start()
+        began = time.monotonic()
         # What the last worker left is taken over at once: its lock told that it died.
-        await asyncio.to_thread(wait_until, lambda: count(OPEN) == 0, timeout=60, what="the end of every turn")
-        assert count(UNANSWERED) == 0
+        await asyncio.to_thread(
+            wait_until, lambda: truth.count(gateway, truth.OPEN) == 0, timeout=90, what="the end of every turn"
+        )
+        seconds = time.monotonic() - began
+        await _check(gateway, visitors)
+        questions = truth.count(gateway, "SELECT count(*) FROM conversations_turn")
+        gateway.close()
+    broken = f"{kills} kills" + (f" and {crashes} crashes of the database" if crashes else "")
+    measured("R1", on=place, figure=f"0 lost of {_acknowledged(visitors):,} over {broken}, on five wires")
+    figure = f"{questions:,} of {questions:,} over {broken}, the last {seconds:.1f} s after the start"
+    measured("R4", on=place, figure=figure, holds=seconds <= 30)
+    measured("R5", on=place, figure=f"0 gaps over {broken}")
+
+
+async def _check(gateway: GatewayProcess, visitors: list[Visitor]) -> None:
+    """Compare what was acknowledged with what there is."""
+    assert truth.count(gateway, truth.UNANSWERED) == 0
+    assert truth.count(gateway, truth.ANSWERED_TWICE) == 0
+    assert truth.count(gateway, truth.WITH_GAPS) == 0
+    said = Counter(text for (text,) in truth.ask(gateway, truth.SAID))
+    assert max(said.values()) == 1, "once each"
     for visitor in visitors:
-        _check(visitor, history(gateway, query=f"?session_id={visitor.session['session_id']}&limit=500"))
-
-
-def _check(visitor: Visitor, messages: list[dict[str, Any]]) -> None:
-    assert [message["seq"] for message in messages] == list(range(1, len(messages) + 1)), "gap-free, all of it"
-    assert len({message["id"] for message in messages}) == len(messages)
-    said = [message["content"] for message in messages if message["role"] == "user"]
-    assert len(said) == len(set(said)), "once each"
-    assert not set(visitor.acknowledged) - set(said), "lost"
-    assert len(said) * 2 == len(messages), "one answer each"
+        assert not set(visitor.acknowledged) - said.keys(), f"lost on {visitor.wire}"
+        if isinstance(visitor, PipelineVisitor):
+            told = history(gateway, query=f"?session_id={visitor.session['session_id']}&limit=500")
+            seqs = [message["seq"] for message in told]
+            assert seqs == list(range(seqs[0], seqs[-1] + 1))
+        if isinstance(visitor, HubVisitor):
+            async with await HubClient.connect(gateway, visitor.friend) as friend:
+                letters = [letter["content"] for letter in await friend.until_silent()]
+            assert len(letters) == len(set(letters))
+            assert [letter for letter in letters if letter in set(visitor.letters)] == visitor.letters, "lost letters"

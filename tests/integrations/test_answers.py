@@ -2,11 +2,12 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack
+from contextlib import AbstractContextManager, AsyncExitStack, nullcontext
 from datetime import UTC, datetime
 from typing import Any, cast
 from uuid import UUID
 
+import msgspec
 import pytest
 from channels.layers import InMemoryChannelLayer
 
@@ -76,6 +77,9 @@ class House:
         future.set_result(not self.others)
         self.happened.note()
         return future
+
+    def followed(self, break_off: Callable[[Exception], None]) -> AbstractContextManager[None]:
+        return nullcontext()
 
     async def read(self, function: Callable[..., Any], id_: int) -> StoredMessage | None:
         self.looks += 1
@@ -164,7 +168,16 @@ async def test_who_leaves_before_the_end_gives_the_answer_up_once(house: House) 
     async with asked(house.parts, QUESTION) as answer:
         house.say(2, "One")
         assert await anext(answer.texts(soon())) == "One"
+    assert house.given_up == [], "he may have lost his connection, and come again"
+    await house.happened.until(lambda: house.given_up)
     assert house.given_up == [(2, Outcome.STOPPED)]
+
+
+async def test_who_did_not_name_his_question_cannot_come_back_to_it(house: House) -> None:
+    async with AsyncExitStack() as stack:
+        await following(house, stack, msgspec.structs.replace(QUESTION, client_msg_id=None))
+        await stack.aclose()
+        assert house.given_up == [(2, Outcome.STOPPED)]
 
 
 async def test_one_who_leaves_while_he_asks_stops_what_he_asked(house: House) -> None:

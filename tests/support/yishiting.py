@@ -6,7 +6,7 @@ import json
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Any, Self
+from typing import Any, Protocol, Self
 from uuid import uuid4
 
 import httpx2
@@ -48,11 +48,17 @@ def text_of(found: list[dict[str, Any]]) -> str:
     return "".join(event["response"] for event in found)
 
 
+class Listening(Protocol):
+    """A gateway, or what stands before it."""
+
+    port: int
+
+
 @dataclass
 class Stream:
     """A stream as it comes; `async with` it, and leave the block to hang up."""
 
-    gateway: GatewayProcess
+    gateway: Listening
     body: Mapping[str, Any]
     path: str = "/chat"
     seen: bytes = field(default=b"")

@@ -7,7 +7,7 @@ from uuid import UUID, uuid4
 import pytest
 
 from conversations import phrases
-from integrations.contact.consumers import MESSAGES_OF_ADDRESS
+from integrations.limiting import TURNS_OF_ADDRESS
 from tests.conftest import GatewayFactory
 from tests.faults.model import Mode, model_in_thread
 from tests.integrations.contact.conftest import Owner, query
@@ -270,7 +270,7 @@ async def test_an_address_says_six_hundred_things_a_minute_whoever_it_says_to_be
             while heard < 60:
                 heard += (await client.recv())["type"] in {"chat_message_received", "error"}
 
-    await asyncio.gather(*(say_sixty_things() for _ in range(MESSAGES_OF_ADDRESS.amount // 60)))
+    await asyncio.gather(*(say_sixty_things() for _ in range(TURNS_OF_ADDRESS.amount // 60)))
     async with await ContactClient.connect(gateway) as client:
         await client.send({"type": "chat_message", "message": "one more"})
         error = await client.recv()

@@ -17,18 +17,20 @@ from websockets.asyncio.client import connect
 from connections.auth import EVERYBODY, Principal
 from connections.hub import Hub
 from connections.jobs import ConnectionRow
+from connections.limits import Limiter, Places
+from connections.metrics import REPLAYED, RESUME, Metrics
 from connections.registry import End, LiveConnection
 from conversations import selectors
 from conversations.responders.base import PipelineConfig
 from conversations.store import StoreUnavailable
-from conversations.types import Accepted, Question, Role, SessionKey, StoredMessage
+from conversations.types import Accepted, MessageStored, Question, Role, SessionKey, SessionTopic, StoredMessage
 from integrations import resume
 from integrations.langbot.consumers import PipelineConsumer
 from integrations.parts import WireOptions
 from integrations.sessions import RESUME_INTERVAL
 from tests.conftest import GatewayFactory
 from tests.connections.doubles import JsonCodec
-from tests.support.clients import DEFAULT_PIPELINE, PipelineClient, is_type
+from tests.support.clients import DEFAULT_PIPELINE, PipelineClient, is_final, is_type
 from tests.support.server import GatewayProcess
 from tests.support.waiting import eventually
 
@@ -111,16 +113,18 @@ class Collaborators:
     def __init__(self, messages: int = 0) -> None:
         self.key = SessionKey(uuid4(), UUID(DEFAULT_PIPELINE), "person")
         self.messages = [said(self.key, seq) for seq in range(1, messages + 1)]
-        self.said_meanwhile = 0  # so many are stored between the greeting and a replay
         self.failure: Exception | None = None
+        self.accepting: asyncio.Future[Accepted] | None = None
         self.replays: list[float] = []
         self.stops: list[UUID] = []
         self.worker = uuid4()
         self.live = 0
         self.closed: list[int] = []
+        self.metrics = Metrics()
         parts: Any = SimpleNamespace(
             hub=Hub(InMemoryChannelLayer(), JsonCodec(), shared=False, fill=_nothing, latest=_nothing),
             store=self, turns=self, catalogue=self, registry=self, authenticator=self, ready=_nothing,
+            metrics=self.metrics, limiter=Limiter(self.metrics, enabled=False), places=Places(0),
             options=WireOptions(open_access=True, proxied_open_access=False),
         )  # fmt: skip
         self.parts = parts
@@ -128,12 +132,12 @@ class Collaborators:
     async def read(self, function: Callable[..., Any], *arguments: Any) -> Any:
         if function is selectors.session_state:
             return selectors.SessionState(self.key, len(self.messages), None, "langbot")
+        if function is selectors.message:
+            return self.messages[arguments[0] - 1]
         if function is selectors.replay_page:
             return [message for message in self.messages if message.seq > arguments[1]][:2]
         assert function is selectors.replay
         self.replays.append(time.monotonic())
-        newest = len(self.messages)
-        self.messages += [said(self.key, newest + number) for number in range(1, self.said_meanwhile + 1)]
         if self.failure is not None:
             raise self.failure
         return selectors.Replay(len(self.messages), complete=True)
@@ -163,16 +167,20 @@ class Collaborators:
         return len(self.stops) >= 2
 
     def ask(self, _question: Question) -> "asyncio.Future[Accepted]":
-        return asyncio.get_running_loop().create_future()
+        self.accepting = asyncio.get_running_loop().create_future()
+        return self.accepting
+
+    async def was_asked(self) -> bool:
+        return self.accepting is not None
 
 
 async def _nothing(*_arguments: Any) -> Any:
     return None
 
 
-def said(key: SessionKey, seq: int) -> StoredMessage:
+def said(key: SessionKey, seq: int, role: Role = Role.USER) -> StoredMessage:
     """Return a message as committed."""
-    return StoredMessage(seq, key.uuid, "person", seq, Role.USER, "x" * 100, timezone.now())
+    return StoredMessage(seq, key.uuid, "person", seq, role, "x" * 100, timezone.now())
 
 
 class Socket:
@@ -257,6 +265,7 @@ async def test_resumes_in_a_row_take_their_time() -> None:
             client.say(type="resume", last_seq=0)
             assert (await client.until(is_type("resumed")))[-1]["resumed"]
             await client.until(is_type("user_message"))
+    assert parts.metrics.counts[RESUME, "complete"] == parts.metrics.counts[REPLAYED, "langbot"] == 3
     first, second, third = parts.replays
     assert min(second - first, third - second) > RESUME_INTERVAL * 0.99
 
@@ -278,7 +287,22 @@ async def test_stops_in_a_row_are_few_and_none_is_lost() -> None:
 
 async def test_what_is_said_after_the_greeting_is_told_whatever_the_query_claims_to_have_seen() -> None:
     parts = Collaborators(messages=1)
-    parts.said_meanwhile = 2
     async with Socket(parts, query="&last_seq=3") as client:
+        for seq in (2, 3):
+            parts.parts.hub.publish(SessionTopic(parts.key.uuid), MessageStored(said(parts.key, seq)))
         frames = await client.until(lambda frame: frame.get("data", {}).get("seq") == 3)
         assert [frame["type"] for frame in frames] == ["resumed", "user_message", "user_message"]
+
+
+async def test_an_answer_that_ends_before_its_repeated_question_is_acknowledged_is_told_behind_that_too() -> None:
+    parts = Collaborators(messages=1)
+    async with Socket(parts) as client:
+        client.say(type="message", message=[{"type": "Plain", "text": "x"}], client_msg_id="m")
+        await eventually(parts.was_asked, timeout=5, what="the question")
+        # Found stored and unanswered; before this is known here, the answer is stored and told.
+        parts.messages.append(said(parts.key, 2, Role.ASSISTANT))
+        parts.parts.hub.publish(SessionTopic(parts.key.uuid), MessageStored(parts.messages[1]))
+        assert parts.accepting is not None
+        parts.accepting.set_result(Accepted(parts.messages[0], duplicate=True, answer_id=2))
+        frames = [*await client.until(is_type("user_message")), *await client.until(is_final)]
+    assert [frame["type"] for frame in frames] == ["response", "user_message", "response"]

@@ -10,9 +10,11 @@ from uuid import UUID
 from django.test import AsyncRequestFactory
 
 from connections.auth import Authenticator
-from connections.limits import Limiter
+from connections.limits import Limiter, Places
+from connections.metrics import Metrics
 from connections.registry import LeaseLimits, Registry
 from conversations.types import Accepted, Outcome, Question
+from integrations.parts import WireOptions
 from integrations.yishiting.views import ChatView
 from tests.integrations.test_answers import House, accepted
 from tests.support.yishiting import question
@@ -44,8 +46,8 @@ async def test_what_fails_after_the_question_gives_up_answer_and_row(tmp_path: P
         hub=house.hub, store=house, turns=house, registry=registry, ready=ready,
         catalogue=SimpleNamespace(default=lambda: SimpleNamespace(uuid=UUID(int=1))),
         authenticator=Authenticator("open", cast(Any, house.read)),
-        limiter=Limiter(enabled=False, redis_url=""),
-        options=SimpleNamespace(open_access=True, trusted_proxies=(), allowed_origins=frozenset()),
+        limiter=Limiter(Metrics(), enabled=False), places=Places(0),
+        options=WireOptions(open_access=True, proxied_open_access=False),
     )  # fmt: skip
     request = AsyncRequestFactory().post("/chat", json.dumps(question()), content_type="application/json")
     cast(Any, request).scope["query_string"] = b""  # bytes in ASGI, which the factory makes text
