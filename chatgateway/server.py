@@ -38,6 +38,7 @@ INBOX = 32  # messages that wait for the app before reading from the peer pauses
 INBOX_FRAMES = 2  # or so many of the largest size, counted in bytes
 OTHER_DESCRIPTORS = 500  # files, databases, models and whatever else a process has open beside its connections
 HANG_UP = 5.0  # seconds that a peer may take to read the rest once the application is done with him
+KEEP_ALIVE = 75  # seconds that an HTTP connection waits for its next request: longer than a proxy (nginx: 60) keeps it
 WRITE_BUFFER = 64 * 1024  # bytes in the transport's buffer above which frames wait with the consumer
 COMING_PATIENCE = 1.0  # seconds after a stop in which a request or handshake that is on its way is still answered
 PARTING_PATIENCE = 3.0  # seconds that peers have to read the rest and close, once the answers have ended
@@ -345,6 +346,7 @@ def run(listener: socket.socket, *, until: int | None = None, news: int | None =
         log_config=None,
         proxy_headers=False,
         server_header=False,
+        timeout_keep_alive=KEEP_ALIVE,
         timeout_graceful_shutdown=2,
     )
     _raise_descriptor_limit()

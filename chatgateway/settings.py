@@ -4,6 +4,8 @@ Sections: where things are, security, applications, database, layer, web, model,
 A wrong value raises ImproperlyConfigured with one sentence that names the variable.
 """
 
+import os
+import socket
 import sys
 from contextlib import suppress
 from pathlib import Path
@@ -218,6 +220,8 @@ def _database(url: str) -> dict[str, Any]:
             "tcp_user_timeout": int(LOCK_TIMEOUT * 1000),
             **database.get("OPTIONS", {}),
             "connect_timeout": 4,
+            # By this name others find what a worker that fell asleep has open (`connections.jobs.EndWorker`).
+            "application_name": f"chatgateway {os.getpid()}@{socket.gethostname()}"[:63],
             "options": f"-c lock_timeout={int(LOCK_TIMEOUT * 1000)} -c statement_timeout=30000",
             # The pool's pauses between tries double up to `reconnect_timeout`, then whoever waits has it begin anew.
             "pool": {"min_size": 1, "max_size": 12, "timeout": LOCK_TIMEOUT, "reconnect_timeout": LOCK_TIMEOUT},

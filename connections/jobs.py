@@ -171,10 +171,28 @@ class EndWorker(msgspec.Struct, frozen=True):
         now = timezone.now()
         ended = []
         for job in jobs:
+            if job.code == LOST:
+                _break_off(job.worker)
             Worker.objects.filter(uuid=job.worker, ended_at__isnull=True).update(ended_at=now)
             live = Connection.objects.filter(worker=job.worker, ended_at__isnull=True)
             ended.append(live.update(ended_at=now, close_code=job.code, close_reason=job.reason))
         return ended
+
+
+def _break_off(uuid: UUID) -> None:
+    """End the transactions that a lost worker has open: asleep in them, it would keep their locks for ever."""
+    living = Worker.objects.filter(ended_at__isnull=True)
+    worker = living.filter(uuid=uuid).first()
+    if worker is None or connection.vendor != "postgresql":
+        return
+    if living.filter(host=worker.host, pid=worker.pid).exclude(uuid=uuid).exists():
+        return  # its process has another lease by now, or its number another process
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = %s"
+            " AND usename = current_user AND xact_start IS NOT NULL AND pid <> pg_backend_pid()",
+            [worker.session_name],
+        )
 
 
 # Connections come and go, and are active, by the thousand: these statements go past the ORM, whose instances and SQL

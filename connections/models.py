@@ -81,6 +81,11 @@ class Worker(models.Model):
     def __str__(self) -> str:
         return f"{self.host}:{self.pid}"
 
+    @property
+    def session_name(self) -> str:
+        """The name of its sessions in PostgreSQL, which keeps 63 bytes of it."""
+        return f"chatgateway {self.pid}@{self.host}"[:63]
+
 
 class Connection(models.Model):
     """A socket, live until `ended_at`."""

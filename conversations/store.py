@@ -221,9 +221,9 @@ class Store:
             self._going = None
             self._observer.on_batch(results, time.monotonic() - began)
             settled = list(zip(batch, results, strict=True))
-            if isinstance(results[0], StoreUnavailable) and not isinstance(results[0], Unstorable):
+            if isinstance(results[0], StoreUnavailable | OutcomeUnknown) and not isinstance(results[0], Unstorable):
                 # What came meanwhile has waited on the same database: tell it now, not one time-out later.
-                settled += [(waiting, results[0]) for waiting in self._take_all()]
+                settled += [(waiting, unavailable()) for waiting in self._take_all()]
             assert self._loop is not None
             self._loop.call_soon_threadsafe(self._settle, settled)
         connection.close()

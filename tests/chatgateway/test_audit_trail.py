@@ -59,8 +59,9 @@ def test_who_takes_over_and_hands_back_is_recorded_once(session: ChatSession) ->
 
 def test_what_goes_back_by_itself_is_the_gateway_s_deed(session: ChatSession) -> None:
     ann = User.objects.create_user("ann").pk
-    services.take_over(session.uuid, ann, "Ann", seconds=-1)
-    commit([Release(session.uuid)])
+    services.take_over(session.uuid, ann, "Ann", seconds=60)
+    session.refresh_from_db()
+    commit([Release(session.uuid, untouched=session.held_until)])
     assert trail()[1:] == [("hand-back", "gateway", None, f"session {session.uuid}", "")]
 
 

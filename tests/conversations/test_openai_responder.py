@@ -29,7 +29,7 @@ KEY = "sk-canary"
 CANARIES = ("canary", "quotes what was said")
 # Long where nothing should wait, short where something must.
 PATIENT = Limits(connect=5.0, first_token=20.0, idle=20.0)
-HASTY = Limits(connect=0.05, first_token=0.3, idle=0.3)
+HASTY = Limits(first_token=0.3, idle=0.3)
 
 
 @dataclass(frozen=True)

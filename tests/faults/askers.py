@@ -47,9 +47,13 @@ class PipelineAsker(Asker):
 
     async def ask(self, text: str, id_: str) -> str:
         async with await PipelineClient.connect(self.gateway, **self.session) as client:
-            frames = await client.ask(text, PATIENCE, client_msg_id=id_)
-            assert any(is_echo(frame, text) for frame in frames), "acknowledged before it is answered"
-            assert not any(map(is_final, await client.recv_after_ping())), "one end"
+            await client.say(text, client_msg_id=id_)
+            # Everybody in the session hears the answer, so it may come before this one's asking was noticed; whoever
+            # waits for his acknowledgement first is told it after that too.
+            frames = await client.until(lambda frame: is_echo(frame, text), PATIENCE)
+            frames += await client.until(is_final, PATIENCE)
+            answers = {(frame["data"]["id"], frame["data"]["content"]) for frame in frames if is_final(frame)}
+            assert len(answers) == 1, "one answer, however often it is told"
             return str(frames[-1]["data"]["content"])
 
     async def refusal(self, text: str, id_: str) -> Any:

@@ -84,10 +84,19 @@ class Talker:
             await client.say(self._question, client_msg_id=self._question)
         while self._question:
             frame = await client.recv(PATIENCE)
-            if frame["type"] == "error":
-                assert "restarting" in frame["message"], frame
-                await client.closed()
             self._hear(frame)
+            if frame["type"] == "error":
+                await self._heed(client, frame)
+
+    async def _heed(self, client: PipelineClient, error: Frame) -> None:
+        """Do as an error says: the gateway is restarting, or it does not know whether it has the question."""
+        if "restarting" in error["message"]:
+            await client.closed()
+            return
+        assert "again" in error["message"], error
+        await asyncio.sleep(error.get("retry_after", 0))
+        self._repeated.add(self._question)
+        await client.say(self._question, client_msg_id=self._question)
 
     def _hear(self, frame: Frame) -> None:
         data = frame.get("data", {})
@@ -114,18 +123,23 @@ class Talker:
 
 
 class Caller:
-    """Calls again and again over a connection that stays open, as long as the gateway lets it."""
+    """Calls again and again over a connection that stays open, as long as the gateway lets it.
+
+    Who is slow to send his request may hear that the gateway is restarting; he repeats it on another connection.
+    """
 
     def __init__(self, gateway: GatewayProcess) -> None:
-        self.calls = 0
+        self.calls = self.repeats = 0
         self._gateway = gateway
 
     async def talk(self, over: asyncio.Event) -> None:
         """Call until it is `over`; fail where a call does."""
         async with caller(self._gateway) as client:
             while not over.is_set():
-                response = await client.post("/chat/sync", json=question(), timeout=PATIENCE)
-                assert response.status_code == 200, response.text
+                asked = question()
+                while (response := await client.post("/chat/sync", json=asked, timeout=PATIENCE)).status_code != 200:
+                    assert (response.status_code, response.headers["connection"]) == (503, "close"), response.text
+                    self.repeats += 1
                 assert (await client.get("/healthz", timeout=PATIENCE)).status_code == 200
                 self.calls += 2
 

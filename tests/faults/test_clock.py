@@ -25,9 +25,10 @@ from tests.support.waiting import eventually
 
 HOUR = 3600
 JUMPS = at_length((HOUR, -HOUR), (HOUR, -HOUR, 0) * 3)
-BEAT, LEASE = at_length((0.5, 15.0), (5.0, 20.0))
-BEATS = 5  # after a jump: there are as many scans, and with the long version's a whole lease
-SETTINGS = {"LEASE": str(LEASE), "BEAT": str(BEAT), "SCAN": "0.5"}
+BEAT, LEASE = at_length((2.5, 15.0), (5.0, 20.0))
+BEATS = at_length(1, 5)  # that are waited for after a jump
+# Between two beats there are several scans: one of them sees a beat that has not changed, and the clock that has.
+SETTINGS = {"LEASE": str(LEASE), "BEAT": str(BEAT), "SCAN": "0.2"}
 REQUESTS = 5  # for the owner, that a visitor has in an hour
 ROOM = 30.0
 WORKERS = "SELECT uuid, beat FROM connections_worker WHERE ended_at IS NULL"
@@ -84,7 +85,7 @@ async def test_one_worker_goes_on_whatever_the_wall_clock_says(
 ) -> None:
     clock = WallClock(tmp_path)
     with model_in_thread(Mode.SLOW) as model:
-        model.delay = at_length(0.05, 0.2)
+        model.delay = 0.25  # that is five seconds for an answer
         gateway = start_gateway(
             model=model.base_url(), environment={**SETTINGS, **clock.environment}, prefix=clock.prefix
         )
@@ -99,7 +100,9 @@ async def test_one_worker_goes_on_whatever_the_wall_clock_says(
                 await client.until(is_type("response"))  # it has begun to answer, and goes on over the jump
                 clock.jump(seconds)
                 await jumped(gateway, seconds)
+                await client.ping()
                 frames = await client.until(is_final)
+                assert len(frames) > 2, "it grows on"
                 assert frames[-1]["data"]["content"] == "".join(model.words), "not cut, nor failed"
                 seq += 2
                 assert frames[-1]["data"]["seq"] == seq

@@ -78,12 +78,13 @@ async def test_workers_are_replaced_under_load_and_nobody_notices(
         _compare(gateway, visitors)
     answers = sum(len(talker.answers) for talker in talkers)
     closes = sum(talker.closes[1012] for talker in talkers)
+    calls, repeats = sum(each.calls for each in callers), sum(each.repeats for each in callers)
     measured(
         "R15",
         on="PostgreSQL + Valkey",
         figure=f"0 lost, 0 twice of {answers:,} answers to {TALKERS} clients over {ROUNDS} restarts of two workers "
         f"({seconds:.0f} s each), {closes} resumes after 1012; {len(knocker.knocks):,} new sockets and "
-        f"{sum(each.calls for each in callers):,} calls, 0 failed",
+        f"{calls:,} calls, 0 failed, {repeats} told to repeat",
     )
 
 

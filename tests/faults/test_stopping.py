@@ -223,6 +223,7 @@ async def test_answers_on_their_way_end(
         await eventually(lambda: _are(truth.count(gateway, TURNS), asked), timeout=PATIENCE, what="those that wait")
         seconds = await _stop(gateway)
         told = await asyncio.gather(*asking)
+        model.delay = 0.01
         await asyncio.to_thread(gateway.start)
         for heard in told:
             heard.ends += await heard.again() if heard.again is not None else []

@@ -17,6 +17,7 @@ from conversations.types import Accepted, Outcome, Question
 from integrations.parts import WireOptions
 from integrations.yishiting.views import ChatView
 from tests.integrations.test_answers import House, accepted
+from tests.support.waiting import eventually
 from tests.support.yishiting import question
 
 NO_TRACE = 1 << 48  # an answer's id that no trace has room for
@@ -53,5 +54,10 @@ async def test_what_fails_after_the_question_gives_up_answer_and_row(tmp_path: P
     cast(Any, request).scope["query_string"] = b""  # bytes in ASGI, which the factory makes text
     response = await ChatView.as_view(parts=parts)(request)
     assert response.status_code == 500
+
+    async def has_given_up() -> bool:
+        return bool(house.given_up)
+
+    await eventually(has_given_up, timeout=10, what="the end of his moment to come back")
     assert house.given_up == [(NO_TRACE, Outcome.STOPPED)]
     assert registry.live == 0
