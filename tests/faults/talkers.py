@@ -43,6 +43,7 @@ class Talker:
         self._seq = 0
         self._question = ""  # the one that is not answered yet
         self._acknowledged = False
+        self._questions: dict[int, str] = {}  # the one that a message belongs to, by its seq
         self._repeated: set[str] = set()
 
     async def talk(self, over: asyncio.Event) -> None:
@@ -104,10 +105,11 @@ class Talker:
             return
         asked = self._question
         if data["seq"] <= self._seq:
-            assert asked in self._repeated, f"told twice: {frame}"
-        else:
-            assert data["seq"] == self._seq + 1, f"a gap before {frame}, after {self._seq}"
-            self._seq = data["seq"]
+            assert self._questions[data["seq"]] in self._repeated, f"told twice: {frame}"
+            return
+        assert data["seq"] == self._seq + 1, f"a gap before {frame}, after {self._seq}"
+        self._seq = data["seq"]
+        self._questions[self._seq] = asked
         if is_type("user_message")(frame):
             assert data["content"] == asked
             self._acknowledged = True

@@ -196,12 +196,13 @@ async def test_killed_workers_leave_no_ghosts_and_nobody_is_refused(
     # Who was being let in by the one that died has to come again; who comes after its death is let in.
     assert not [failure for failure in under.failures if not _met(failure, losses)]
     assert any(LOST in talker.closes for talker in under.talkers)
-    ghosts, start = max(loss.ghosts for loss in losses), max(loss.start for loss in losses)
-    respawn = max(loss.respawned for loss in losses)
+    *single, everybody = losses
+    ghosts, start = max(loss.ghosts for loss in losses), max(loss.start for loss in single)
+    respawn = max(loss.respawned for loss in single)
     figure = (
-        f"{len(losses)} times: ghosts gone after at most {ghosts:.1f} s; the next one begins at once and serves after "
-        f"{start:.1f} s of CPU ({respawn:.1f} s beside this test's load and whatever else there was); "
-        f"0 of {len(under.knocker.knocks):,} new connections failed, "
+        f"{len(single)} killed: ghosts gone after at most {ghosts:.1f} s; the next one begins at once and serves after "
+        f"{start:.1f} s of CPU ({respawn:.1f} s beside this test's load and whatever else there was), both at once "
+        f"after {everybody.respawned:.1f} s; 0 of {len(under.knocker.knocks):,} new connections failed, "
         f"the slowest took {max(under.knocker.knocks):.1f} s"
     )
     measured("R9", on=PLACE, figure=figure, holds=ghosts <= PROMISED and start <= RESPAWN)
