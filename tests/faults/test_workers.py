@@ -205,7 +205,7 @@ async def test_killed_workers_leave_no_ghosts_and_nobody_is_refused(
         f"after {everybody.respawned:.1f} s; 0 of {len(under.knocker.knocks):,} new connections failed, "
         f"the slowest took {max(under.knocker.knocks):.1f} s"
     )
-    measured("R9", on=PLACE, figure=figure, holds=ghosts <= PROMISED and start <= RESPAWN)
+    measured("R9", on=PLACE, figure=figure, holds=ghosts <= PROMISED and respawn <= RESPAWN)
     taken_over = max(loss.taken_over for loss in losses)
     figure = (
         f"{under.answers:,} of {under.answers:,} over {len(losses)} kills of a worker; {sum(x.turns for x in losses)} "
