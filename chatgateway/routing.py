@@ -153,26 +153,9 @@ class Gateway:
             turns=self.turns,
             model_calls=self.model_calls,
         )
-        self.reporter = Reporter(
-            Shelf(settings.DATA_DIR / "metrics"),
-            self._readings,
-            version=str(settings.SPECTACULAR_SETTINGS["VERSION"]),
-        )
-        self.parts = Parts(
-            hub=self.hub,
-            store=self.store,
-            turns=self.turns,
-            catalogue=self.catalogue,
-            registry=self.registry,
-            authenticator=Authenticator(
-                "open" if settings.ACCESS_MODE == "open" else "token", self.store.read, ttl=2.0
-            ),
-            limiter=Limiter(self.metrics, enabled=settings.RATE_LIMITS, redis_url=settings.REDIS_URL),
-            places=Places(settings.MAX_CONNECTIONS_PER_ADDRESS),
-            metrics=self.metrics,
-            options=_wire_options(),
-            ready=self.ready,
-        )
+        version = str(settings.SPECTACULAR_SETTINGS["VERSION"])
+        self.reporter = Reporter(Shelf(settings.DATA_DIR / "metrics"), self._readings, version=version)
+        self.parts = self._make_parts()
         self._deliverers |= self._make_deliverers()
         self._wechat_client: httpx2.AsyncClient | None = None
         self.wechat_accounts = self._make_wechat_accounts()
@@ -256,6 +239,24 @@ class Gateway:
                 calls=self.model_calls,
             )
         return responders
+
+    def _make_parts(self) -> Parts:
+        """Return what every wire is given."""
+        return Parts(
+            hub=self.hub,
+            store=self.store,
+            turns=self.turns,
+            catalogue=self.catalogue,
+            registry=self.registry,
+            authenticator=Authenticator(
+                "open" if settings.ACCESS_MODE == "open" else "token", self.store.read, ttl=2.0
+            ),
+            limiter=Limiter(self.metrics, enabled=settings.RATE_LIMITS, redis_url=settings.REDIS_URL),
+            places=Places(settings.MAX_CONNECTIONS_PER_ADDRESS),
+            metrics=self.metrics,
+            options=_wire_options(),
+            ready=self.ready,
+        )
 
     def _make_deliverers(self) -> dict[str, Deliver]:
         """Return who delivers what lies in the outbox, by an entry's kind."""

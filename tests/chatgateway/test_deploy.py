@@ -1,7 +1,6 @@
 """The files of docs/deploy/, tried: a real nginx before a real gateway, and systemd's look at the unit."""
 
 import json
-import os
 import re
 import ssl
 import subprocess
@@ -21,6 +20,7 @@ from tests.support.applications import change, make_application
 from tests.support.clients import DEFAULT_PIPELINE, SocketClient, is_final
 from tests.support.environment import ROOT
 from tests.support.metrics import get
+from tests.support.nginx import configured
 from tests.support.programs import Program, tool
 from tests.support.server import GatewayProcess
 from tests.support.tls import self_signed
@@ -28,22 +28,6 @@ from tests.support.waiting import free_port, is_listening, wait_until
 
 DEPLOY = ROOT / "docs" / "deploy"
 NAME = "chat.example.com"
-AROUND = """
-{user}
-daemon off;
-pid {folder}/nginx.pid;
-error_log stderr;
-events {{}}
-http {{
-    access_log off;
-    client_body_temp_path {folder}/body;
-    proxy_temp_path {folder}/proxy;
-    fastcgi_temp_path {folder}/fastcgi;
-    uwsgi_temp_path {folder}/uwsgi;
-    scgi_temp_path {folder}/scgi;
-    include {folder}/chatgateway.conf;
-}}
-"""
 
 
 @dataclass(frozen=True)
@@ -102,9 +86,7 @@ def site(serve: Serve, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sit
     }  # fmt: skip
     with serve(**settings) as gateway:
         (folder / "chatgateway.conf").write_text(configuration(folder, gateway.port, plain, port))
-        # Its workers must enter the folders of the test, which are root's.
-        user = "user root;" if os.geteuid() == 0 else ""
-        (folder / "nginx.conf").write_text(AROUND.format(user=user, folder=folder))
+        (folder / "nginx.conf").write_text(configured(folder, f"    include {folder}/chatgateway.conf;\n"))
         with Program(
             command, "-p", folder, "-c", folder / "nginx.conf", "-e", "stderr", folder=folder, name="nginx"
         ) as nginx:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import psycopg
 
@@ -34,6 +35,13 @@ class PostgresSite(Site):
     server: PostgresServer
     proxy: FaultyProxy
     url: str
+
+
+class Behind(Protocol):
+    """What is reached through a proxy."""
+
+    @property
+    def proxy(self) -> FaultyProxy: ...
 
 
 # --- What happens to PostgreSQL --------------------------------------------------------------------
@@ -71,7 +79,7 @@ def refused(site: PostgresSite) -> Iterator[None]:
 
 
 @contextmanager
-def stalled(site: PostgresSite) -> Iterator[None]:
+def stalled(site: Behind) -> Iterator[None]:
     """Nothing comes through, and nobody says so."""
     site.proxy.stall()
     try:
@@ -81,7 +89,7 @@ def stalled(site: PostgresSite) -> Iterator[None]:
 
 
 @contextmanager
-def vanished(site: PostgresSite) -> Iterator[None]:
+def vanished(site: Behind) -> Iterator[None]:
     """Nothing comes through, and when it could again its connections are forgotten."""
     site.proxy.stall()
     try:

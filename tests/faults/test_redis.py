@@ -11,6 +11,7 @@ import pytest
 
 from tests.faults.conftest import Measured
 from tests.faults.measuring import at_length
+from tests.faults.outages import stalled, vanished
 from tests.faults.proxy import FaultyProxy
 from tests.faults.wires import Talker, Told, ask_all, talkers
 from tests.support.clients import PipelineClient, is_final
@@ -53,27 +54,6 @@ def stopped(site: Site) -> Iterator[None]:
         yield
     finally:
         site.server.start()
-
-
-@contextmanager
-def stalled(site: Site) -> Iterator[None]:
-    """Nothing comes through, and nobody says so."""
-    site.proxy.stall()
-    try:
-        yield
-    finally:
-        site.proxy.flow()
-
-
-@contextmanager
-def vanished(site: Site) -> Iterator[None]:
-    """Nothing comes through, and when it could again its connections are forgotten."""
-    site.proxy.stall()
-    try:
-        yield
-    finally:
-        site.proxy.cut()
-        site.proxy.flow()
 
 
 @contextmanager

@@ -11,8 +11,8 @@ from tests.support.programs import Program, tool
 from tests.support.server import GatewayProcess
 from tests.support.waiting import free_port, is_listening, wait_until
 
-# Buffering is on, as nginx has it: what must leave at once says so itself.
-CONFIGURATION = """
+# What nginx needs wherever it runs, around its servers.
+AROUND = """
 {user}
 daemon off;
 pid {folder}/nginx.pid;
@@ -25,6 +25,11 @@ http {{
     fastcgi_temp_path {folder}/fastcgi;
     uwsgi_temp_path {folder}/uwsgi;
     scgi_temp_path {folder}/scgi;
+{servers}
+}}
+"""
+# Buffering is on, as nginx has it: what must leave at once says so itself.
+SERVERS = """
     upstream websocket_backend {{ server 127.0.0.1:{backend}; }}
     server {{
         listen 127.0.0.1:{port};
@@ -36,8 +41,13 @@ http {{
             proxy_set_header X-Forwarded-Proto $scheme;
         }}
     }}
-}}
 """
+
+
+def configured(folder: Path, servers: str) -> str:
+    """Return the whole configuration of an nginx that keeps its files in `folder`."""
+    # Its workers must enter the folders of the test, which are root's.
+    return AROUND.format(user="user root;" if os.geteuid() == 0 else "", folder=folder, servers=servers)
 
 
 @contextmanager
@@ -47,13 +57,13 @@ def nginx_before(gateway: GatewayProcess, folder: Path) -> Iterator[str]:
     port = free_port()
     configuration = folder / "nginx.conf"
     configuration.write_text(
-        CONFIGURATION.format(
-            # Its workers must enter the folders of the test, which are root's.
-            user="user root;" if os.geteuid() == 0 else "",
-            folder=folder,
-            backend=gateway.port,
-            port=port,
-            sockets=textwrap.indent(program("001", "nginx", "location /websocket/"), " " * 8),
+        configured(
+            folder,
+            SERVERS.format(
+                backend=gateway.port,
+                port=port,
+                sockets=textwrap.indent(program("001", "nginx", "location /websocket/"), " " * 8),
+            ),
         )
     )
     with Program(command, "-p", folder, "-c", configuration, "-e", "stderr", folder=folder, name="nginx") as running:
