@@ -34,7 +34,7 @@ from connections import audit
 from connections.auth import Authenticator
 from connections.events import ClientEvent, ConnectionsTopic, EndConnections
 from connections.hub import Hub, Topic
-from connections.limits import Limiter, Places
+from connections.limits import Brake, Limiter, Places
 from connections.mail import MailLimits
 from connections.mailroom import Mailroom
 from connections.metrics import REFUSED_HANDSHAKE, Metrics
@@ -253,6 +253,7 @@ class Gateway:
             ),
             limiter=Limiter(self.metrics, enabled=settings.RATE_LIMITS, redis_url=settings.REDIS_URL),
             places=Places(settings.MAX_CONNECTIONS_PER_ADDRESS),
+            brake=Brake(),
             metrics=self.metrics,
             options=_wire_options(),
             ready=self.ready,

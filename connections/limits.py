@@ -29,6 +29,8 @@ TOLD = 10_000  # of so many; then the oldest is told again
 REDIS_PATIENCE = 0.5  # seconds that Redis may take: somebody waits for his acknowledgement meanwhile
 KEPT = 100_000  # counts that a process keeps; then that which was quiet for longest begins anew
 PORTIONS = 100  # a limit is taken from Redis in so many portions: a large one must not cost a round trip for each hit
+PAUSE = 1.0  # seconds that a refusal is held back from who comes again without waiting
+HELD_BACK = 1000  # refusals at once; further ones are told at once
 AHEAD = 5.0  # seconds' worth of its allowance that a connection may send at once
 
 
@@ -214,3 +216,20 @@ class Places:
             self._taken[who] -= 1
             if not self._taken[who]:
                 del self._taken[who]
+
+
+class Brake:
+    """Holds back refusals for a moment: who comes again and again spends his time on it, and not ours."""
+
+    def __init__(self) -> None:
+        self._held = 0
+
+    async def hold(self) -> None:
+        """Return after PAUSE seconds; at once where HELD_BACK others are held."""
+        if self._held >= HELD_BACK:
+            return
+        self._held += 1
+        try:
+            await asyncio.sleep(PAUSE)
+        finally:
+            self._held -= 1

@@ -42,15 +42,17 @@ RETRY_END = (0.1, 0.5, 1.0, 2.0)  # seconds before the end of a turn is tried ag
 RETRY_LEAVING = (0.2, 0.5, *(1.0,) * 60)  # the same for leaving an answer, as long as one takes
 CUT_PATIENCE = 3.0  # seconds in which the answers that a stop has cut are stored
 RUNNING_TURNS = 1000  # a process runs at most so many turns at once; one more is refused
+CROWD = 4  # turns at once; where there are more, a question that waited behind another lets others go first
 RESTARTING = "The server is restarting, please send it again."
 UNWANTED_TURNS = 1000  # turns that are remembered to be stopped before they began
 
 
 class TurnLimits(msgspec.Struct, frozen=True):
-    """Seconds for a whole turn, and between two deltas of one answer."""
+    """Seconds for a whole turn, between two deltas of one answer, and between questions that let others go first."""
 
     deadline: float = 55.0
     delta_interval: float = 0.05
+    pace: float = 0.01
 
 
 class PipelineMissing(Exception):  # noqa: N818  names a state
@@ -86,6 +88,8 @@ class TurnRunner:
         self._accepting: set[asyncio.Task[Accepted]] = set()
         self._leaving: set[asyncio.Task[bool]] = set()
         self._followers: set[Callable[[Exception], None]] = set()
+        self._aside = 0  # turns that let others go first
+        self._next_queued = 0.0  # on the loop's clock: when a question that waited may begin
         self._closing = False
 
     @property
@@ -253,20 +257,20 @@ class TurnRunner:
         # A task cancelled before its first step never came to take itself out.
         return running is not None and not running.task.done()
 
-    def _start(self, turn: Turn) -> None:
+    def _start(self, turn: Turn, *, queued: bool = False) -> None:
         if self._is_running(turn.session.uuid):
             return  # a session runs one turn at a time; should this be the next one, it is found forgotten
         running = RunningTurn(turn.id)
         running.answer = Answer(turn, self._limits.delta_interval, self._publish, self._save)
         self._running[turn.session.uuid] = running
         # In a context of its own: what is logged is the turn's, not of the connection that began this one or the last.
-        running.task = asyncio.get_running_loop().create_task(self._run(turn, running), context=Context())
+        running.task = asyncio.get_running_loop().create_task(self._run(turn, running, queued), context=Context())
 
-    async def _run(self, turn: Turn, running: RunningTurn) -> None:
+    async def _run(self, turn: Turn, running: RunningTurn, queued: bool) -> None:
         structlog.contextvars.bind_contextvars(turn=turn.id, session=str(turn.session.uuid))
         answer = running.answer
         try:
-            outcome = await self._answer(turn, answer, running)
+            outcome = await self._answer(turn, answer, running, queued)
             answer.flush()
             finished = await self._end(turn, answer, outcome)
         except asyncio.CancelledError:
@@ -285,9 +289,9 @@ class TurnRunner:
             self._wake_outbox()
         # While closing, the next turn stays claimed under a lease that ends now: another worker takes it over.
         if finished.next_turn is not None and not self._closing:
-            self._start(finished.next_turn)
+            self._start(finished.next_turn, queued=True)
 
-    async def _answer(self, turn: Turn, answer: Answer, running: RunningTurn) -> Outcome:
+    async def _answer(self, turn: Turn, answer: Answer, running: RunningTurn, queued: bool) -> Outcome:
         """Let the pipeline's routes fill `answer`; return how it ended."""
         if (ends_as := self._unwanted.pop(turn.id, turn.ends_as)) is not None:
             answer.text = turn.partial
@@ -300,6 +304,8 @@ class TurnRunner:
             return Outcome.FAILED
         try:
             running.answering = True
+            if queued and len(self._running) - self._aside > CROWD:
+                await self._let_others_go_first()
             deadline = asyncio.get_running_loop().time() + self._limits.deadline
             async with asyncio.timeout_at(deadline):
                 return await self._routes.answer(turn, answer, deadline)
@@ -316,6 +322,16 @@ class TurnRunner:
             return running.outcome
         finally:
             running.answering = False
+
+    async def _let_others_go_first(self) -> None:
+        """Wait for a place among the questions that waited: who asks many at once slows down nobody who asks one."""
+        now = asyncio.get_running_loop().time()
+        self._next_queued = max(now, self._next_queued) + self._limits.pace
+        self._aside += 1
+        try:
+            await asyncio.sleep(self._next_queued - now)
+        finally:
+            self._aside -= 1
 
     async def _end(self, turn: Turn, answer: Answer, outcome: Outcome) -> Finished | None:
         """Store the end of a turn, however long the database takes; None when the turn is not ours any more."""

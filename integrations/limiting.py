@@ -36,8 +36,12 @@ async def admit(limiter: Limiter, limit: RateLimitItem, what: str, who: str) -> 
 
 
 async def admit_call(parts: Parts, peer: Peer) -> None:
-    """Count an HTTP call of an address; raise Limited where those are too many."""
-    await admit(parts.limiter, per_minute(parts.options.calls_of_address), CALL, peer.network)
+    """Count a handshake or an HTTP call of an address; raise Limited, a moment later, where those are too many."""
+    try:
+        await admit(parts.limiter, per_minute(parts.options.calls_of_address), CALL, peer.network)
+    except Limited:
+        await parts.brake.hold()
+        raise
 
 
 async def admit_turn(parts: Parts, application: UUID | None) -> None:

@@ -7,7 +7,7 @@ import msgspec
 
 from connections.auth import Authenticator
 from connections.hub import Hub
-from connections.limits import Limiter, Places
+from connections.limits import Brake, Limiter, Places
 from connections.metrics import Metrics
 from connections.registry import Registry
 from conversations.catalogue import Catalogue
@@ -48,6 +48,7 @@ class Parts:
     authenticator: Authenticator
     limiter: Limiter
     places: Places  # of an address
+    brake: Brake
     metrics: Metrics
     options: WireOptions
     ready: Callable[[], Awaitable[None]]

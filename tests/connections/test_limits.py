@@ -9,7 +9,18 @@ from limits import RateLimitItemPerSecond
 from structlog.testing import capture_logs
 
 from connections import limits
-from connections.limits import AHEAD, PORTIONS, Allowance, Limiter, Places, per_hour, per_minute
+from connections.limits import (
+    AHEAD,
+    HELD_BACK,
+    PAUSE,
+    PORTIONS,
+    Allowance,
+    Brake,
+    Limiter,
+    Places,
+    per_hour,
+    per_minute,
+)
 from connections.metrics import LIMIT, Metrics
 from tests.faults.proxy import FaultyProxy
 from tests.support.databases import ValkeyServer
@@ -180,3 +191,19 @@ def test_without_a_limit_there_is_room_for_everybody() -> None:
     with places.held("ann") as first, places.held("ann") as second:
         assert first
         assert second
+
+
+async def test_so_many_refusals_are_held_back_and_further_ones_are_not() -> None:
+    brake = Brake()
+    began = time.monotonic()
+    held = [asyncio.create_task(brake.hold()) for _ in range(HELD_BACK)]
+    await asyncio.sleep(0)
+    await brake.hold()
+    assert not any(task.done() for task in held)
+    held.pop().cancel()
+    await asyncio.gather(*held)
+    assert time.monotonic() - began >= PAUSE
+    again = asyncio.create_task(brake.hold())
+    await asyncio.sleep(0)
+    assert not again.done()
+    await again

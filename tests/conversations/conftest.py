@@ -147,12 +147,13 @@ async def open_house(database: Database) -> AsyncIterator[OpenHouse]:
         failure_text: str = "",
         deadline: float = 30.0,
         interval: float = 0.01,
+        pace: float = 0.01,
         only_for: dict[str, tuple[str, str]] | None = None,
         **responders: Responder,
     ) -> House:
         uuid = beside.pipeline if beside else uuid4()
         audience = beside.audience if beside else Audience()
-        house = House(uuid, responders, audience, TurnLimits(deadline=deadline, delta_interval=interval))
+        house = House(uuid, responders, audience, TurnLimits(deadline, interval, pace))
         houses.append(house)
 
         def build() -> None:

@@ -77,6 +77,7 @@ class OpenHouse(Protocol):
         failure_text: str = "",
         deadline: float = 30.0,
         interval: float = 0.01,
+        pace: float = 0.01,
         only_for: dict[str, tuple[str, str]] | None = None,
         **responders: Responder,
     ) -> Coroutine[Any, Any, House]: ...

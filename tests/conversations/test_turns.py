@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+from collections.abc import AsyncGenerator
 from uuid import uuid4
 
 import pytest
@@ -13,8 +14,9 @@ from conversations.answer import RunningTurn
 from conversations.jobs import Accept, Finish, GiveUp, SavePartial
 from conversations.models import ChatSession, Message, Pipeline, Route
 from conversations.models import Turn as TurnRow
+from conversations.responders.base import Ask
 from conversations.store import Refused, StoreClosed, StoreFull
-from conversations.turns import RUNNING_TURNS, PipelineMissing, TurnLimits
+from conversations.turns import CROWD, RUNNING_TURNS, PipelineMissing, TurnLimits
 from conversations.types import Citation, MessageStored, Outcome, Question, Reply, ReplyDelta, Role, Usage, room_key
 from tests.conversations.conftest import Database
 from tests.conversations.doubles import Audience, Echo, ScriptedResponder, new_session, question, texts
@@ -103,6 +105,55 @@ async def test_sessions_do_not_wait_for_one_another(open_house: OpenHouse) -> No
     await second.ask(new_session(first.pipeline))
     assert len(await first.audience.answers()) == 1
     assert first.runner.running == 1
+
+
+class Waiter:
+    """Answers at once, but for questions that want it to wait, for a gate each."""
+
+    wants_history = False
+    repeatable = True
+
+    def __init__(self) -> None:
+        self.gates = {"Wait!": asyncio.Event(), "a": asyncio.Event()}
+
+    async def answer(self, ask: Ask) -> AsyncGenerator[str | Reply, None]:
+        if gate := self.gates.get(ask.question):
+            await gate.wait()
+        yield f"You said: {ask.question}"
+        yield Reply()
+
+
+async def test_who_asks_many_at_once_lets_others_go_first_where_many_are_answered(open_house: OpenHouse) -> None:
+    waiter = Waiter()
+    house = await open_house(openai=waiter, pace=3600.0)
+    for _ in range(CROWD):
+        await house.ask(new_session(house.pipeline), "Wait!")
+    hasty = new_session(house.pipeline)
+    for text in ("a", "b", "c"):
+        await house.ask(hasty, text)
+    waiter.gates["a"].set()
+    assert texts(await house.audience.answers()) == ["You said: a"]
+    await house.ask(new_session(house.pipeline), "one thing")
+    assert texts(await house.audience.answers(2)) == ["You said: a", "You said: one thing"]
+    assert house.runner.running == CROWD + 1
+    waiter.gates["Wait!"].set()
+    await house.audience.answers(2 + CROWD)
+    house.runner.stop(hasty.uuid)
+    answers = await house.audience.answers(2 + CROWD + 2)
+    assert texts(answers)[-2:] == ["", "You said: c"]
+
+
+async def test_what_waited_is_answered_after_a_moment_where_many_are(open_house: OpenHouse) -> None:
+    waiter = Waiter()
+    house = await open_house(openai=waiter)
+    for _ in range(CROWD):
+        await house.ask(new_session(house.pipeline), "Wait!")
+    hasty = new_session(house.pipeline)
+    for text in ("a", "b", "c"):
+        await house.ask(hasty, text)
+    waiter.gates["a"].set()
+    assert texts(await house.audience.answers(3)) == ["You said: a", "You said: b", "You said: c"]
+    waiter.gates["Wait!"].set()
 
 
 # --- Asking ------------------------------------------------------------------------------------

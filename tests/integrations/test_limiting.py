@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
@@ -11,6 +12,7 @@ import httpx2
 import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
+from connections.limits import PAUSE
 from integrations.consumer import LIMITED
 from integrations.limiting import TURNS_OF_VISITOR
 from tests.conftest import GatewayFactory, Serve
@@ -149,9 +151,11 @@ async def test_an_address_may_call_so_often_by_socket_and_by_http(serve: Serve) 
             for _ in range(2):
                 await (await PipelineClient.connect(gateway, headers=of("192.0.2.1"))).close()
                 assert (await http.get("/api/v1/pipelines")).status_code == 200
+            began = time.monotonic()
             status, wait = await refused(gateway, **of("192.0.2.1"))
             assert status == 429
             assert 0 < wait <= 60
+            assert time.monotonic() - began >= PAUSE  # who does not wait by himself is made to
             answer = await http.get("/api/v1/pipelines")
             assert (answer.status_code, answer.json()["code"]) == (429, -1)
             assert 0 < int(answer.headers["Retry-After"]) <= 60

@@ -17,7 +17,7 @@ from websockets.asyncio.client import connect
 from connections.auth import EVERYBODY, Principal
 from connections.hub import Hub
 from connections.jobs import ConnectionRow
-from connections.limits import Limiter, Places
+from connections.limits import Brake, Limiter, Places
 from connections.metrics import REPLAYED, RESUME, Metrics
 from connections.registry import End, LiveConnection
 from conversations import selectors
@@ -124,7 +124,7 @@ class Collaborators:
         parts: Any = SimpleNamespace(
             hub=Hub(InMemoryChannelLayer(), JsonCodec(), shared=False, fill=_nothing, latest=_nothing),
             store=self, turns=self, catalogue=self, registry=self, authenticator=self, ready=_nothing,
-            metrics=self.metrics, limiter=Limiter(self.metrics, enabled=False), places=Places(0),
+            metrics=self.metrics, limiter=Limiter(self.metrics, enabled=False), places=Places(0), brake=Brake(),
             options=WireOptions(open_access=True, proxied_open_access=False),
         )  # fmt: skip
         self.parts = parts

@@ -10,7 +10,7 @@ from uuid import UUID
 from django.test import AsyncRequestFactory
 
 from connections.auth import Authenticator
-from connections.limits import Limiter, Places
+from connections.limits import Brake, Limiter, Places
 from connections.metrics import Metrics
 from connections.registry import LeaseLimits, Registry
 from conversations.types import Accepted, Outcome, Question
@@ -47,7 +47,7 @@ async def test_what_fails_after_the_question_gives_up_answer_and_row(tmp_path: P
         hub=house.hub, store=house, turns=house, registry=registry, ready=ready,
         catalogue=SimpleNamespace(default=lambda: SimpleNamespace(uuid=UUID(int=1))),
         authenticator=Authenticator("open", cast(Any, house.read)),
-        limiter=Limiter(Metrics(), enabled=False), places=Places(0),
+        limiter=Limiter(Metrics(), enabled=False), places=Places(0), brake=Brake(),
         options=WireOptions(open_access=True, proxied_open_access=False),
     )  # fmt: skip
     request = AsyncRequestFactory().post("/chat", json.dumps(question()), content_type="application/json")
