@@ -16,14 +16,14 @@ from uuid import UUID
 import msgspec
 import structlog
 
-from conversations import phrases, selectors
+from conversations import insisting, phrases, selectors
 from conversations.answer import UNOBSERVED, Answer, Observer, Publish, RunningTurn
 from conversations.catalogue import Catalogue
 from conversations.escalation import asks_for_owner
-from conversations.jobs import Accept, Finish, Finished, GiveUp, IdReused, SavePartial, TakeOver
+from conversations.jobs import Accept, Finish, GiveUp, IdReused, SavePartial, TakeOver
 from conversations.responders.base import PipelineConfig, Responder
 from conversations.routes import Routes
-from conversations.store import Refused, Store, StoreClosed, StoreError, StoreFull, StoreUnavailable, Unstorable
+from conversations.store import Store, StoreClosed, StoreError, StoreFull
 from conversations.types import (
     Accepted,
     ControlTopic,
@@ -38,8 +38,6 @@ from conversations.types import (
 
 log = structlog.get_logger(__name__)
 
-RETRY_END = (0.1, 0.5, 1.0, 2.0)  # seconds before the end of a turn is tried again; the last one repeats
-RETRY_LEAVING = (0.2, 0.5, *(1.0,) * 60)  # the same for leaving an answer, as long as one takes
 CUT_PATIENCE = 3.0  # seconds in which the answers that a stop has cut are stored
 RUNNING_TURNS = 1000  # a process runs at most so many turns at once; one more is refused
 CROWD = 4  # turns at once; where there are more, a question that waited behind another lets others go first
@@ -166,18 +164,10 @@ class TurnRunner:
         return task
 
     async def _give_up(self, job: GiveUp) -> bool:
-        for pause in RETRY_LEAVING:
-            try:
-                is_last: bool = await self._store.submit(job)
-            except (StoreFull, StoreUnavailable):
-                await asyncio.sleep(pause)
-            except StoreError:  # counted or not: counted twice, it would end what somebody waits for
-                return False
-            else:
-                if is_last:
-                    self.stop(job.session, turn=job.turn, outcome=job.outcome)
-                return is_last
-        return False
+        is_last = await insisting.give_up(self._store, job)
+        if is_last:
+            self.stop(job.session, turn=job.turn, outcome=job.outcome)
+        return is_last
 
     def on_control(self, event: Event) -> None:
         """Do what the control topic asks of this process."""
@@ -272,7 +262,7 @@ class TurnRunner:
         try:
             outcome = await self._answer(turn, answer, running, queued)
             answer.flush()
-            finished = await self._end(turn, answer, outcome)
+            finished = await insisting.finish(self._store, self._ending(turn, answer, outcome))
         except asyncio.CancelledError:
             if not running.dropped:
                 raise
@@ -333,32 +323,12 @@ class TurnRunner:
         finally:
             self._aside -= 1
 
-    async def _end(self, turn: Turn, answer: Answer, outcome: Outcome) -> Finished | None:
-        """Store the end of a turn, however long the database takes; None when the turn is not ours any more."""
-        job = Finish(
+    def _ending(self, turn: Turn, answer: Answer, outcome: Outcome) -> Finish:
+        return Finish(
             turn=turn, worker=self._worker(), text=answer.text, outcome=outcome, shown=answer.shown,
             citations=answer.reply.citations, usage=answer.reply.usage, responder=answer.responder,
             first_text_ms=answer.first_text_ms,
         )  # fmt: skip
-        tries = 0
-        while True:
-            try:
-                finished: Finished = await self._store.submit(job)
-            except Refused as refusal:
-                log.warning("turn.lost", turn=turn.id, reason=str(refusal))
-                return None
-            except StoreClosed:
-                log.warning("turn.left", turn=turn.id)
-                return None
-            except StoreError as error:
-                if isinstance(error, Unstorable):
-                    # The same text would fail for ever, and the session's next questions wait behind it.
-                    failure = phrases.FAILURE[turn.language]
-                    job = msgspec.structs.replace(job, text=failure, citations=(), outcome=Outcome.FAILED)
-                await asyncio.sleep(RETRY_END[min(tries, len(RETRY_END) - 1)])
-                tries += 1
-            else:
-                return finished
 
     def _save(self, turn: Turn, text: str) -> None:
         try:
