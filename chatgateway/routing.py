@@ -5,9 +5,8 @@ Everything starts at first use, once, in the loop that uses it: Daphne has no li
 
 import asyncio
 import logging
-import random
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from contextvars import Context
 from datetime import timedelta
@@ -21,6 +20,7 @@ from channels.routing import URLRouter
 from django.conf import settings
 from django.urls import path
 
+from chatgateway import options
 from chatgateway.dashboard.tally import FAULTY, Faults, Tally
 from chatgateway.live import routing as live
 from chatgateway.live.events import Changed
@@ -30,16 +30,16 @@ from chatgateway.metrics.process import watch_clocks
 from chatgateway.metrics.readings import Readings
 from chatgateway.metrics.reporter import Reporter
 from chatgateway.metrics.shelf import Shelf
+from chatgateway.rounds import repeat
 from connections import audit
 from connections.auth import Authenticator
 from connections.events import ClientEvent, ConnectionsTopic, EndConnections
 from connections.hub import Hub, Topic
 from connections.limits import Brake, Limiter, Places
-from connections.mail import MailLimits
 from connections.mailroom import Mailroom
 from connections.metrics import REFUSED_HANDSHAKE, Metrics
 from connections.minutes import Minutes
-from connections.registry import LeaseLimits, Registry
+from connections.registry import Registry
 from conversations import selectors
 from conversations.catalogue import Catalogue
 from conversations.idle import Holds
@@ -58,7 +58,7 @@ from integrations.contact import routing as contact
 from integrations.contact.notices import Notices
 from integrations.errors import RESTARTING
 from integrations.langbot import routing as langbot
-from integrations.parts import Parts, WireOptions
+from integrations.parts import Parts
 from integrations.postoffice import routing as postoffice
 from integrations.postoffice.courier import HubCourier
 from integrations.postoffice.translate import WIRE as POSTOFFICE
@@ -115,7 +115,7 @@ class Gateway:
         self.catalogue = Catalogue(self.store)
         self.registry = Registry(
             self.store,
-            limits=_lease_limits(),
+            limits=options.lease_limits(),
             lock_dir=settings.DATA_DIR / "workers",
             on_change=lambda: self.wakes.note("connections"),
             metrics=self.metrics,
@@ -130,7 +130,7 @@ class Gateway:
         self.hub = Hub(layer, EventCodec(), shared=bool(settings.REDIS_URL), fill=self._fill, latest=self._latest)
         self.wakes = Wakes(self.hub.publish)
         self.holds = Holds(self.store, self._publish, patience=settings.HOLD_IDLE)
-        self.mailroom = Mailroom(self.store, self.hub, _mail_limits(), shared=bool(settings.REDIS_URL))
+        self.mailroom = Mailroom(self.store, self.hub, options.mail_limits(), shared=bool(settings.REDIS_URL))
         self._deliverers: dict[str, Deliver] = {}  # filled below, once there is what they deliver with
         self.outbox = Outbox(
             self.store, self._deliverers, lambda: self.registry.worker, on_attempt=self.tally.on_attempt
@@ -255,7 +255,7 @@ class Gateway:
             places=Places(settings.MAX_CONNECTIONS_PER_ADDRESS),
             brake=Brake(),
             metrics=self.metrics,
-            options=_wire_options(),
+            options=options.wire_options(),
             ready=self.ready,
         )
 
@@ -299,43 +299,25 @@ class Gateway:
         self.hub.watch(ConnectionsTopic(), self.registry.on_request)
         loop = asyncio.get_running_loop()
         self._tasks = [
-            loop.create_task(self._repeat(FOLLOW, self._follow)),
-            loop.create_task(self._repeat(settings.SCAN, self._look_after_workers)),
-            loop.create_task(self._repeat(settings.SCAN, self.holds.hand_back)),
-            loop.create_task(self._repeat(LOOK, self.mailroom.look)),
-            loop.create_task(self._repeat(PURGE, self.registry.purge)),
-            loop.create_task(self._repeat(PURGE, self.mailroom.purge)),
-            loop.create_task(self._repeat(PURGE, self.outbox.purge)),
-            loop.create_task(self._repeat(PURGE, self.minutes.purge)),
-            loop.create_task(self._repeat(PURGE, self._purge_trail)),
+            loop.create_task(repeat(FOLLOW, self._follow)),
+            loop.create_task(repeat(settings.SCAN, self._look_after_workers)),
+            loop.create_task(repeat(settings.SCAN, self.holds.hand_back)),
+            loop.create_task(repeat(LOOK, self.mailroom.look)),
+            loop.create_task(repeat(PURGE, self.registry.purge)),
+            loop.create_task(repeat(PURGE, self.mailroom.purge)),
+            loop.create_task(repeat(PURGE, self.outbox.purge)),
+            loop.create_task(repeat(PURGE, self.minutes.purge)),
+            loop.create_task(repeat(PURGE, self._purge_trail)),
             loop.create_task(self.outbox.run()),
             loop.create_task(self.minutes.run()),
-            loop.create_task(self._repeat(reporter.EVERY, self.reporter.report)),
-            loop.create_task(self._repeat(readings.LOOK, self._readings.look)),
-            loop.create_task(self._repeat(readings.LOOK, self.hub.probe)),
+            loop.create_task(repeat(reporter.EVERY, self.reporter.report)),
+            loop.create_task(repeat(readings.LOOK, self._readings.look)),
+            loop.create_task(repeat(readings.LOOK, self.hub.probe)),
             loop.create_task(watch_clocks(self.metrics)),
         ]
         for name in FAULTY:
             logging.getLogger(name).addHandler(Faults(self.metrics))
         log.info("gateway.started", worker=str(self.registry.worker), pipelines=len(self.catalogue.all()))
-
-    async def _repeat(self, seconds: float, work: Callable[[], Awaitable[object]]) -> None:
-        failed = False
-        while True:
-            try:
-                await work()
-            except Exception as error:  # noqa: BLE001  the database is away: the next round tries again
-                if not failed:  # it is told once, not every second until it works again
-                    log.warning(
-                        "gateway.round_failed", work=work.__name__, error=type(error).__name__, reason=str(error)
-                    )
-                failed = True
-            else:
-                if failed:
-                    log.info("gateway.round_works", work=work.__name__)
-                failed = False
-            # A little apart, so that many workers do not ask at the same moment.
-            await asyncio.sleep(seconds * random.uniform(0.9, 1.1))  # noqa: S311  spread, not a secret
 
     async def _follow(self) -> None:
         await self.catalogue.refresh()
@@ -366,47 +348,6 @@ class Gateway:
         sessions = [topic.session for topic in topics if isinstance(topic, SessionTopic)]
         latest = await self.store.read(selectors.last_seqs, sessions)
         return {SessionTopic(session): seq for session, seq in latest.items()}
-
-
-def _wire_options() -> WireOptions:
-    """Return what the settings say of the wires."""
-    return WireOptions(
-        open_access=settings.ACCESS_MODE == "open",
-        proxied_open_access=settings.ALLOW_OPEN_ACCESS,
-        allowed_hosts=tuple(settings.ALLOWED_HOSTS),
-        allowed_origins=settings.ALLOWED_ORIGINS,
-        trusted_proxies=settings.TRUSTED_PROXIES,
-        authenticate_timeout=settings.AUTHENTICATE_TIMEOUT,
-        close_timeout=settings.CLOSE_TIMEOUT,
-        small_frame_bytes=settings.MAX_SMALL_FRAME_BYTES,
-        outbound_bytes=settings.MAX_OUTBOUND_BYTES,
-        connections=settings.MAX_CONNECTIONS,
-        messages=settings.MAX_MESSAGES if settings.RATE_LIMITS else 0,
-        bytes=settings.MAX_BYTES,
-        calls_of_address=settings.MAX_CALLS_PER_ADDRESS,
-        turns_of_session=settings.MAX_TURNS_PER_SESSION,
-        turns_of_application=settings.MAX_TURNS_PER_APPLICATION,
-    )
-
-
-def _lease_limits() -> LeaseLimits:
-    return LeaseLimits(
-        beat=settings.BEAT,
-        lease=settings.LEASE,
-        scan=settings.SCAN,
-        kept_for=timedelta(days=settings.CONNECTION_DAYS),
-    )
-
-
-def _mail_limits() -> MailLimits:
-    return MailLimits(
-        letters=settings.MAILBOX_LETTERS,
-        letters_connected=settings.MAILBOX_LETTERS_CONNECTED,
-        bytes=settings.MAILBOX_BYTES,
-        letters_for=timedelta(days=settings.MAILBOX_DAYS),
-        clients=settings.MAX_HUB_CLIENTS,
-        clients_for=timedelta(days=settings.HUB_CLIENT_DAYS),
-    )
 
 
 gateway = Gateway()
