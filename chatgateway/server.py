@@ -30,6 +30,7 @@ from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIO
 from uvicorn.server import HANDLED_SIGNALS
 
 from chatgateway.http_protocol import GatewayHTTPProtocol, reset
+from chatgateway.supervisor import SERVES
 from integrations.outbound import EXTENSION, NO_PONG
 
 log = structlog.get_logger(__name__)
@@ -182,12 +183,21 @@ class GatewayProtocol(WebSocketsSansIOProtocol):
 
     # --- Reading ---------------------------------------------------------------------------------
 
+    def handle_text(self, event: Any) -> None:
+        super().handle_text(event)
+        event.data = b""  # the parser keeps its last frame until the next one comes
+
+    def handle_bytes(self, event: Any) -> None:
+        super().handle_bytes(event)
+        event.data = b""
+
     def handle_cont(self, event: Any) -> None:
         """Keep fragments in one buffer: a list of ever so many empty ones would grow without end."""
         parts: list[Any] = self.frames
         if not isinstance(parts[0], bytearray):
             parts[0] = bytearray(parts[0])
         parts[0] += event.data
+        event.data = b""
         if event.fin:
             self.send_receive_event_to_app()
 
@@ -251,7 +261,7 @@ class GatewayServer(uvicorn.Server):
         gc.freeze()
         if self._news is not None:
             with suppress(BrokenPipeError):  # the supervisor is gone, as `until` tells
-                os.write(self._news, b"1")
+                os.write(self._news, SERVES)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Stop; the next signal ends the process at once, but for a worker, which its supervisor ends."""
@@ -327,9 +337,18 @@ def _raise_descriptor_limit() -> None:
         )
 
 
+def load() -> None:
+    """Import all that serves: a fault in a view is found before anybody is told that this serves."""
+    import chatgateway.urls  # noqa: F401, PLC0415  builds the gateway: only where it is served
+
+    import_string(settings.ASGI_APPLICATION)
+    gc.collect()
+    gc.freeze()  # most of what is frozen again once this serves
+
+
 def run(listener: socket.socket, *, until: int | None = None, news: int | None = None) -> None:
     """Serve on `listener` until a signal, or until the other end of the pipe `until` is closed; tell so on `news`."""
-    import chatgateway.urls  # noqa: F401, PLC0415  a fault in a view is found before anybody is told that this serves
+    load()
     from chatgateway.routing import gateway  # noqa: PLC0415  builds the gateway: only where it is served
 
     config = uvicorn.Config(
@@ -351,7 +370,7 @@ def run(listener: socket.socket, *, until: int | None = None, news: int | None =
     )
     _raise_descriptor_limit()
     server = GatewayServer(config, drain=gateway.drain, part=gateway.part, until=until, news=news)
-    # The writer's thread and the loop take turns often, or each statement would wait up to 5 ms for the interpreter.
-    sys.setswitchinterval(0.0005)
+    # The writer's thread and the loop take turns often: each statement waits so long for an interpreter that is busy.
+    sys.setswitchinterval(0.0001)
     with suppress(KeyboardInterrupt):
         server.run(sockets=[listener])

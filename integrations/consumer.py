@@ -277,6 +277,7 @@ class GatewayConsumer(AsyncWebsocketConsumer):
                     self._refuse_frame(error)
                 except WireError as error:
                     self.fail(error)
+                del data  # it would be kept until the next one comes
         except Disconnected:
             return
         except Exception as error:  # noqa: BLE001  `fail` looks it up in the one table

@@ -2,17 +2,21 @@
 
 import os
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import hypothesis
 import pytest
+import pytest_asyncio
 
 from tests.support.databases import PostgresServer, ValkeyServer
 from tests.support.environment import MEASURED
 from tests.support.server import DatabaseKind, GatewayProcess, Templates, model_settings
+
+if TYPE_CHECKING:
+    from playwright.async_api import Browser
 
 GatewayFactory = Callable[..., GatewayProcess]
 Serve = Callable[..., AbstractContextManager[GatewayProcess]]
@@ -59,6 +63,15 @@ def valkey() -> Iterator[ValkeyServer]:
     server.stop()
 
 
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def browser() -> "AsyncIterator[Browser]":
+    """A browser for all tests that run in the session's loop; each opens profiles of its own, and closes them."""
+    from tests.support.browser import chromium  # noqa: PLC0415  takes long to import, and few tests need it
+
+    async with chromium() as browser:
+        yield browser
+
+
 @pytest.fixture(scope="session")
 def templates(tmp_path_factory: pytest.TempPathFactory) -> Templates:
     """Migrated and bootstrapped databases, made on first use; those on SQLite once for all processes of the suite."""
@@ -93,8 +106,8 @@ def start_gateway(templates: Templates, tmp_path: Path, request: pytest.FixtureR
     """A function that starts a real gateway on a database of its own; its processes end with the test.
 
     `start_gateway(database="sqlite" | "postgres", **fields of GatewayProcess)`; `start=False` leaves it to the test.
-    With a `model`, its base URL, it asks that model first (on SQLite). More than one worker gets the shared Valkey,
-    unless `redis_url` says otherwise.
+    With a `model`, its base URL, it asks that model first. More than one worker gets the shared Valkey, unless
+    `redis_url` says otherwise.
     """
     gateways: list[GatewayProcess] = []
 
@@ -109,7 +122,7 @@ def start_gateway(templates: Templates, tmp_path: Path, request: pytest.FixtureR
             fields["database_url"] = (
                 templates.copy_sqlite(data_dir, with_model=bool(model))
                 if database == "sqlite"
-                else templates.copy_postgres(request.getfixturevalue("postgres"))
+                else templates.copy_postgres(request.getfixturevalue("postgres"), with_model=bool(model))
             )
         if fields.get("workers", 1) > 1:
             fields.setdefault("redis_url", request.getfixturevalue("valkey").url)

@@ -1,8 +1,8 @@
 """A supervisor over workers that take no time to start: `python -m tests.chatgateway.supervised FOLDER PATIENCE`.
 
-Each worker adds to FOLDER/started its listener's port, its pid and the monotonic clock's seconds, and does what
-FOLDER/behaviour says by then: "serve" until it is told to stop; "linger", which takes no more connections then, but
-does not end; "die" as soon as it serves; "fail" before it does; or "hang", and never serve.
+Each worker, once it is sent a listener, adds to FOLDER/started its port, its own pid and the monotonic clock's seconds,
+and does what FOLDER/behaviour says by then: "serve" until it is told to stop; "linger", which takes no more connections
+then, but does not end; "die" as soon as it serves; "fail" before it does; or "hang", and never serve.
 """
 
 import os
@@ -10,6 +10,7 @@ import signal
 import socket
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 READY_WITHIN = 1.0
@@ -21,7 +22,17 @@ def supervise(folder: Path, patience: float) -> None:
 
     listeners = [socket.create_server(("127.0.0.1", 0)) for _ in range(2)]
     environment = {**os.environ, "FOLDER": str(folder)}
-    Supervisor(listeners, environment=environment, patience=patience, ready_within=READY_WITHIN).run()
+    Supervisor(listeners, environment=environment, patience=patience, ready_within=READY_WITHIN, spare_after=0.0).run()
+
+
+def wait(orders: int, news: int) -> None:
+    """Wait for a listener, as a worker does that has imported everything, and work on it."""
+    with suppress(BrokenPipeError):  # the supervisor is gone
+        os.write(news, b"0")
+    with socket.socket(fileno=orders) as told:
+        _, listeners, _, _ = socket.recv_fds(told, 1, 1)
+    if listeners:
+        work(Path(os.environ["FOLDER"]), socket.socket(fileno=listeners[0]), news)
 
 
 def work(folder: Path, listener: socket.socket, news: int) -> None:
@@ -45,8 +56,8 @@ def work(folder: Path, listener: socket.socket, news: int) -> None:
 
 
 if __name__ == "__main__":
-    if "--listener" in sys.argv:
+    if "--orders" in sys.argv:
         options = dict(zip(sys.argv[2::2], sys.argv[3::2], strict=True))
-        work(Path(os.environ["FOLDER"]), socket.socket(fileno=int(options["--listener"])), int(options["--news"]))
+        wait(int(options["--orders"]), int(options["--news"]))
     else:
         supervise(Path(sys.argv[1]), float(sys.argv[2]))

@@ -2,12 +2,15 @@
 
 from uuid import uuid4
 
-from playwright.async_api import Dialog, Page, expect
+import pytest
+from playwright.async_api import Browser, Dialog, Page, expect
 
 from tests.conftest import GatewayFactory
 from tests.support.admin import log_in, make_staff
-from tests.support.browser import chromium
+from tests.support.environment import QUICK
 from tests.support.server import manage
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")  # the browser's
 
 # Short, so that all of it fits the shortest column; `fired` is known to every page that is opened.
 HOSTILE = "<script>fired()</script>\"><img src=x onerror=fired()>'><svg onload=fired()>{{7|add:7}}\u202egnp.exe"
@@ -68,8 +71,8 @@ async def assert_shown(page: Page) -> None:
     assert await page.locator(INJECTED).count() == 0, page.url
 
 
-async def test_nothing_that_was_stored_runs_on_a_page_of_staff(start_gateway: GatewayFactory) -> None:
-    gateway = start_gateway()
+async def test_nothing_that_was_stored_runs_on_a_page_of_staff(start_gateway: GatewayFactory, browser: Browser) -> None:
+    gateway = start_gateway(environment=QUICK)
     make_staff(gateway, root="")
     code = ROWS.format(hostile=HOSTILE, link=LINK, session=SESSION, request=REQUEST)
     application = manage("shell", "-v", "0", "-c", code, data_dir=gateway.data_dir, DATABASE_URL=gateway.database_url)
@@ -79,35 +82,35 @@ async def test_nothing_that_was_stored_runs_on_a_page_of_staff(start_gateway: Ga
         ran.append(f"a dialog: {dialog.message}")
         await dialog.dismiss()
 
-    async with chromium() as browser:
-        page = await log_in(browser, gateway, "root")
-        await page.add_init_script("window.fired = () => console.info('fired')")
-        page.on("console", lambda message: ran.append(page.url) if message.text == "fired" else None)
-        page.on("dialog", opened)
-        for path in (
-            "/admin/",
-            "/admin/conversations/chatsession/",
-            f"/admin/conversations/chatsession/{SESSION}/change/",
-            "/admin/conversations/contactrequest/",
-            f"/admin/conversations/contactrequest/{REQUEST}/change/",
-            "/admin/conversations/cannedreply/",
-            "/admin/connections/connection/?state=all",
-            "/admin/connections/hubclient/",
-            "/admin/connections/auditentry/",
-            f"/admin/connections/application/{application.strip()}/close/",
-            "/admin/desk/",
-            f"/admin/desk/{SESSION}/",
-        ):
-            await page.goto(path)
-            await assert_shown(page)
-        await page.click(".desk-canned summary")
-        await page.click("[data-canned]")
-        await expect(page.locator(".desk-composer textarea")).to_have_value(HOSTILE)
-        await page.goto("/admin/broadcast/")
-        await page.fill("[name=text]", HOSTILE)
-        await page.click("button[value=look]")
-        await expect(page.locator("dl")).to_be_visible()
+    page = await log_in(browser, gateway, "root")
+    await page.add_init_script("window.fired = () => console.info('fired')")
+    page.on("console", lambda message: ran.append(page.url) if message.text == "fired" else None)
+    page.on("dialog", opened)
+    for path in (
+        "/admin/",
+        "/admin/conversations/chatsession/",
+        f"/admin/conversations/chatsession/{SESSION}/change/",
+        "/admin/conversations/contactrequest/",
+        f"/admin/conversations/contactrequest/{REQUEST}/change/",
+        "/admin/conversations/cannedreply/",
+        "/admin/connections/connection/?state=all",
+        "/admin/connections/hubclient/",
+        "/admin/connections/auditentry/",
+        f"/admin/connections/application/{application.strip()}/close/",
+        "/admin/desk/",
+        f"/admin/desk/{SESSION}/",
+    ):
+        await page.goto(path)
         await assert_shown(page)
-        assert ran == []
-        async with page.expect_console_message(lambda message: message.text == "fired"):  # the trap itself is set
-            await page.evaluate("document.body.insertAdjacentHTML('beforeend', '<img src=x onerror=fired()>')")
+    await page.click(".desk-canned summary")
+    await page.click("[data-canned]")
+    await expect(page.locator(".desk-composer textarea")).to_have_value(HOSTILE)
+    await page.goto("/admin/broadcast/")
+    await page.fill("[name=text]", HOSTILE)
+    await page.click("button[value=look]")
+    await expect(page.locator("dl")).to_be_visible()
+    await assert_shown(page)
+    assert ran == []
+    async with page.expect_console_message(lambda message: message.text == "fired"):  # the trap itself is set
+        await page.evaluate("document.body.insertAdjacentHTML('beforeend', '<img src=x onerror=fired()>')")
+    await page.context.close()

@@ -5,6 +5,7 @@ import json
 import signal
 import socket
 from collections.abc import Iterator
+from contextlib import AsyncExitStack
 from typing import Any
 
 import psycopg
@@ -15,6 +16,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import InvalidStatus
 
 from chatgateway.server import GatewayProtocol
+from tests.benchmarks.measuring import resident_bytes
 from tests.conftest import GatewayFactory, Serve
 from tests.support.clients import DEFAULT_PIPELINE, PipelineClient, is_type
 from tests.support.databases import ValkeyServer
@@ -144,6 +146,21 @@ async def test_what_is_read_ahead_of_an_app_that_waits_is_bounded_in_bytes(start
             await sending
             await socket.send('{"type": "ping"}')
             assert [json.loads(await socket.recv())["type"] for _ in range(2)] == ["connected", "pong"]
+
+
+async def test_a_message_that_was_acted_on_is_not_kept_until_the_next(start_gateway: GatewayFactory) -> None:
+    gateway, size, clients = start_gateway(), 1024 * 1024, 30
+    async with AsyncExitStack() as stack:
+        sockets = [await stack.enter_async_context(await open_socket(gateway, CONNECT)) for _ in range(clients)]
+        for socket in sockets:
+            assert json.loads(await socket.recv())["type"] == "connected"
+        before = resident_bytes([gateway.pid])
+        for is_text in (True, False):
+            for socket in sockets:  # one after another: what was worked on at once would leave gaps
+                await socket.send(json.dumps({"type": "ping"}).ljust(size).encode(), text=is_text)
+                assert json.loads(await socket.recv())["type"] == "pong"
+        grown = resident_bytes([gateway.pid]) - before
+    assert grown < clients * size / 2
 
 
 async def send_all(socket: ClientConnection, frames: list[str]) -> None:

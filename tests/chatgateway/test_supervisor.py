@@ -2,6 +2,7 @@
 
 import itertools
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -76,6 +77,11 @@ class Supervised:
         self.wait(lambda: self.log().count("worker.ready") >= count, f"{count} that serve")
         return self.started
 
+    def wait_spare(self, count: int) -> int:
+        """Return the pid of spare number `count`, once it waits."""
+        self.wait(lambda: self.log().count("spare.ready") >= count, f"{count} spares")
+        return int(re.findall(r"spare\.ready .*\bpid=(\d+)", self.log())[count - 1])
+
     def end(self) -> None:
         """Kill it, and every worker that outlived it."""
         self.process.kill()
@@ -121,6 +127,29 @@ def test_a_worker_that_dies_is_replaced_and_its_socket_stays_open(supervise: Sup
     assert second.runs
 
 
+def test_the_spare_takes_the_place_of_one_that_dies_and_another_waits(supervise: Supervise) -> None:
+    supervised = supervise()
+    spare = supervised.wait_spare(1)
+    first, _ = supervised.started
+    os.kill(first.pid, signal.SIGKILL)
+    (*_, third) = supervised.wait_ready(3)
+    assert (third.pid, third.port) == (spare, first.port)
+    assert supervised.wait_spare(2) != spare
+
+
+def test_a_spare_that_ended_is_passed_over(supervise: Supervise) -> None:
+    supervised = supervise()
+    spare = supervised.wait_spare(1)
+    os.kill(spare, signal.SIGKILL)
+    supervised.wait(lambda: "spare.ended" in supervised.log(), "the end of the spare")
+    first, _ = supervised.started
+    os.kill(first.pid, signal.SIGKILL)
+    (*_, third) = supervised.wait_ready(3)
+    assert third.port == first.port
+    assert "worker.not_started" not in supervised.log()
+    assert supervised.wait_spare(2) != third.pid
+
+
 def test_workers_that_fail_again_and_again_are_started_once_a_second_each(supervise: Supervise) -> None:
     supervised = supervise()
     supervised.wait_ready(2)
@@ -160,6 +189,16 @@ def test_a_rolling_restart_replaces_one_after_another(supervise: Supervise) -> N
     assert all(worker.runs for worker in new)
     events = [word for word in supervised.log().split() if word.startswith("worker.")][4:]
     assert events == ["worker.started", "worker.ready", "worker.ended"] * 2, "ready before the old one is told"
+
+
+def test_a_rolling_restart_takes_no_spare_of_before(supervise: Supervise) -> None:
+    supervised = supervise()
+    spare = supervised.wait_spare(1)
+    supervised.send(signal.SIGHUP)
+    assert supervised.wait_spare(2) != spare
+    assert supervised.log().index("rolling_restart.done") < supervised.log().rindex("spare.started")
+    assert spare not in {worker.pid for worker in supervised.started}
+    assert not runs(spare)
 
 
 def test_one_that_is_told_of_during_another_comes_after_it(supervise: Supervise) -> None:
@@ -211,10 +250,11 @@ def test_a_worker_that_dies_meanwhile_is_replaced(supervise: Supervise) -> None:
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_ends_all(supervise: Supervise, number: signal.Signals) -> None:
     supervised = supervise()
-    workers = supervised.wait_ready(2)
+    spare = supervised.wait_spare(1)
     supervised.send(number)
     assert supervised.process.wait(20) == 0
-    assert not any(worker.runs for worker in workers)
+    assert not any(worker.runs for worker in supervised.started)
+    assert not runs(spare)
 
 
 def test_a_signal_ends_all_in_the_midst_of_a_rolling_restart(supervise: Supervise) -> None:
@@ -254,7 +294,8 @@ def test_workers_that_do_not_end_in_time_are_killed(supervise: Supervise) -> Non
 
 def test_killing_the_supervisor_ends_its_workers(start_gateway: GatewayFactory) -> None:
     gateway = start_gateway(workers=2)
-    pids = [gateway.pid, *gateway.worker_pids()]
+    wait_until(lambda: bool(gateway.spare_pids()), timeout=30, what="a spare", detail=gateway.log)
+    pids = [gateway.pid, *gateway.worker_pids(), *gateway.spare_pids()]
     os.kill(gateway.pid, signal.SIGKILL)
     wait_until(lambda: not any(map(runs, pids)), timeout=15, what="the end of the processes", detail=gateway.log)
     assert get_status(f"{gateway.url}/healthz") == 0

@@ -8,18 +8,21 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from playwright.async_api import Page, expect
+import pytest_asyncio
+from playwright.async_api import Browser, Page, expect
 
 from tests.faults.model import FakeModel, Mode, model_in_thread
 from tests.support.admin import log_in, make_staff
-from tests.support.browser import chromium
 from tests.support.clients import PipelineClient
 from tests.support.contact import ContactClient
 from tests.support.databases import ValkeyServer
+from tests.support.environment import QUICK
 from tests.support.postoffice import HubClient
 from tests.support.server import GatewayProcess, Templates, model_settings
 from tests.support.wechat import WeChatClient
 from tests.support.yishiting import Stream, question
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")  # the browser's
 
 SOON = 10_000  # milliseconds, patient with a busy machine; what it took is in the report
 GHOSTS = 30_000
@@ -51,8 +54,8 @@ def workers(
 ) -> Iterator[Workers]:
     """Two gateways on one database and one Redis, as on two machines: neither sees the other's lock file."""
     settings = {
-        **model_settings(model.base_url()), "SECRET_KEY": "the same on both machines" * 2, "LEASE": "6", "BEAT": "1",
-        "DRAIN_TIMEOUT": "1",
+        **model_settings(model.base_url()), **QUICK, "SECRET_KEY": "the same on both machines" * 2,
+        "LEASE": "6", "BEAT": "1", "DRAIN_TIMEOUT": "1",
     }  # fmt: skip
     folders = [tmp_path_factory.mktemp(name) for name in ("first", "second")]
     database = templates.copy_sqlite(folders[0], with_model=True)
@@ -65,14 +68,14 @@ def workers(
     second.close()
 
 
-@pytest.fixture
-async def page(workers: Workers) -> AsyncIterator[Page]:
+@pytest_asyncio.fixture(loop_scope="session")
+async def page(workers: Workers, browser: Browser) -> AsyncIterator[Page]:
     """The list, live, in a browser at the first worker."""
-    async with chromium() as browser:
-        page = await log_in(browser, workers.first, "owner")
-        await page.goto(PAGE)
-        await expect(page.locator("[data-live-state]")).to_have_text("live")
-        yield page
+    page = await log_in(browser, workers.first, "owner")
+    await page.goto(PAGE)
+    await expect(page.locator("[data-live-state]")).to_have_text("live")
+    yield page
+    await page.context.close()
 
 
 def rows(page: Page) -> Any:

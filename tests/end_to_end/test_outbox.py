@@ -8,7 +8,7 @@ from contextlib import suppress
 import psycopg
 import pytest
 
-from conversations.outbox import AT_ONCE
+from conversations.jobs.outbox import SHARE
 from tests.conftest import GatewayFactory
 from tests.support.contact import ContactClient
 from tests.support.databases import PostgresServer
@@ -86,9 +86,9 @@ async def test_the_bot_answers_on_the_hub_while_receivers_hang(
     start_gateway: GatewayFactory, receiver: Receiver
 ) -> None:
     gateway = start(start_gateway, receiver, workers=1)
-    for number in range(AT_ONCE + 5):
+    for number in range(SHARE + 5):
         await request(gateway, f"request {number}")
-    for _ in range(AT_ONCE):
+    for _ in range(SHARE):
         await receiver.next()
     async with await HubClient.connect(gateway, "user") as client:
         await client.write("AI_CHATBOT", "您好", id="q1")

@@ -25,6 +25,7 @@ class WallClock:
             "FAKETIME_TIMESTAMP_FILE": str(self._file),
             "FAKETIME_CACHE_DURATION": "1",  # it looks for a jump once a second
             "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+            "FAKETIME_FORCE_MONOTONIC_FIX": "0",  # else each wait for a lock keeps a processor busy
             "NO_FAKE_STAT": "1",
         }
 

@@ -2,7 +2,7 @@
 
 from tests.conftest import GatewayFactory
 from tests.faults.measuring import Place
-from tests.support.server import GatewayProcess, manage, model_settings
+from tests.support.server import GatewayProcess
 
 PLACES: tuple[Place, ...] = ("SQLite", "PostgreSQL + Valkey")
 
@@ -12,10 +12,4 @@ def start_at(start_gateway: GatewayFactory, place: Place, *, model: str = "") ->
     environment = {"RATE_LIMITS": "off"}
     if place == "SQLite":
         return start_gateway(model=model, environment=environment)
-    if not model:
-        return start_gateway(database="postgres", workers=2, environment=environment)
-    environment |= model_settings(model)
-    gateway = start_gateway(database="postgres", workers=2, environment=environment, start=False)
-    manage("bootstrap", data_dir=gateway.data_dir, DATABASE_URL=gateway.database_url, **environment)
-    gateway.start()
-    return gateway
+    return start_gateway(database="postgres", workers=2, model=model, environment=environment)

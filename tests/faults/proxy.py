@@ -126,7 +126,9 @@ class FaultyProxy:
 
     async def _end(self) -> None:
         await self._refuse()
-        await self._cut()
+        while len(asyncio.all_tasks()) > 1:  # a connection that was just taken may not have begun
+            await self._cut()
+            await asyncio.sleep(0)
 
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()

@@ -95,7 +95,7 @@ async def test_one_worker_goes_on_whatever_the_wall_clock_says(
             await use_up(visitor)
             seq = 0
             for seconds in JUMPS:
-                model.delay = 1.0  # before each of its words
+                model.delay = 0.5  # before each of its words
                 await client.say("Tell me all.")
                 await client.until(is_type("response"))  # it has begun to answer, and goes on over the jump
                 clock.jump(seconds)

@@ -16,7 +16,7 @@ from tests.faults.measuring import at_length
 from tests.support.clients import PipelineClient, is_final, is_type
 from tests.support.server import DatabaseKind, GatewayProcess
 
-CROWD = at_length(100, 500)
+CROWD = at_length(60, 500)
 ROOM = 60.0
 PROMISED, QUERIES = 10.0, 2
 GREETING_AT_ONCE = 50  # who come for the first time do so at their leisure

@@ -43,7 +43,7 @@ from tests.support.waiting import eventually, wait_until
 # Short versions do not wait for the whole of it.
 LOCK_TIMEOUT = at_length(1.0, 4.0)
 AWAY = at_length((0.0,), (0.0, 3.0, 9.0, 30.0))  # seconds of the outages, one after another; the shortest are two tries
-PACE = 0.5  # seconds between two questions of an outage: a database that hangs has them refused at once
+PACE = at_length(0.1, 0.5)  # seconds between two questions of an outage: a database that hangs has them refused at once
 ROOM = 30.0  # seconds that a test waits for what is promised in PROMISED
 PROMISED = 5.0
 SETTINGS = {"LOCK_TIMEOUT": str(LOCK_TIMEOUT), "RATE_LIMITS": "off"}

@@ -15,7 +15,7 @@ from tests.faults.measuring import Place, at_length
 from tests.faults.model import FakeModel, Mode, model_in_thread
 from tests.faults.places import PLACES, start_at
 
-AT_ONCE = 20
+AT_ONCE = at_length(10, 20)
 ROUNDS = at_length(1, 50)
 WIRES: tuple[type[Asker], ...] = (PipelineAsker, WeChatAsker, YishitingAsker)
 FIRST, OTHER = "How much is it?", "And how long?"

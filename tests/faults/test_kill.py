@@ -18,10 +18,10 @@ from tests.faults.visitors import WIRES, HubVisitor, PipelineVisitor, Visitor
 from tests.support.databases import PostgresServer
 from tests.support.postoffice import HubClient
 from tests.support.rest import history
-from tests.support.server import GatewayProcess, Templates, manage, model_settings
+from tests.support.server import GatewayProcess, Templates
 from tests.support.waiting import wait_until
 
-KILLS = at_length({"SQLite": 3, "PostgreSQL": 2}, {"SQLite": 100, "PostgreSQL": 100})
+KILLS = at_length({"SQLite": 2, "PostgreSQL": 2}, {"SQLite": 100, "PostgreSQL": 100})
 ACKNOWLEDGED = at_length(1, 10_000)
 A_ROUND = at_length((20, 60), (80, 160))  # so many acknowledgements until the next kill
 OF_EACH_WIRE = 2  # visitors
@@ -33,7 +33,7 @@ def durable(tmp_path: Path) -> Iterator[tuple[PostgresServer, str]]:
     """A PostgreSQL that syncs what it commits, and the URL of a prepared database there."""
     server = PostgresServer(durable=True)
     server.start()
-    yield server, Templates(tmp_path / "templates").copy_postgres(server)
+    yield server, Templates(tmp_path / "templates").copy_postgres(server, with_model=True)
     server.close()
 
 
@@ -66,10 +66,10 @@ async def test_nothing_acknowledged_is_lost_and_every_question_ends_once(
     visitors = [wire() for wire in WIRES for _ in range(OF_EACH_WIRE)]
     kills = crashes = 0
     with model_in_thread() as model:
-        environment = {**model_settings(model.base_url(Mode.SLOW)), **SETTINGS}
         server, url = request.getfixturevalue("durable") if place == "PostgreSQL" else (None, "")
-        gateway = start_gateway(environment=environment, start=False, **({"database_url": url} if url else {}))
-        manage("bootstrap", data_dir=gateway.data_dir, DATABASE_URL=gateway.database_url, **environment)
+        gateway = start_gateway(
+            model=model.base_url(Mode.SLOW), environment=SETTINGS, **({"database_url": url} if url else {})
+        )
 
         def crash() -> None:
             nonlocal crashes
@@ -78,7 +78,6 @@ async def test_nothing_acknowledged_is_lost_and_every_question_ends_once(
                 server.start()
                 crashes += 1
 
-        gateway.start()
         for visitor in visitors:
             if isinstance(visitor, HubVisitor):
                 await visitor.introduce_friend(gateway)

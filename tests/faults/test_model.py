@@ -7,7 +7,7 @@ import socket
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,10 +31,10 @@ from tests.support.waiting import eventually
 from tests.support.wechat import WeChatClient
 
 # In seconds; the long version has the defaults.
-CONNECT, FIRST, IDLE, TOTAL, REST = at_length((0.5, 4.0, 2.0, 8.0, 1.5), (5.0, 20.0, 15.0, 55.0, 30.0))
+CONNECT, FIRST, IDLE, TOTAL, REST = at_length((0.5, 3.0, 2.0, 6.0, 1.5), (5.0, 20.0, 15.0, 55.0, 30.0))
 LATE = 2.0  # seconds past a limit that count as in time, beside other tests
 CALLS = 6  # at once, of the gateway that is to have too many
-PINGED = at_length(2.0, 60.0)  # seconds
+PINGED = at_length(1.5, 60.0)  # seconds
 TALKERS = at_length(6, 30)  # who have answers meanwhile
 FAILURE_TEXT = "Please call us."
 HALF = "".join(WORDS[: len(WORDS) // 2])
@@ -86,7 +86,7 @@ _LIMITS = {
 def _served(templates: Templates, data_dir: Path, base_url: str, **settings: str) -> Iterator[GatewayProcess]:
     """Run a gateway with a model and nothing behind it, whose pipeline has words for the case that it fails."""
     url = templates.copy_sqlite(data_dir, with_model=True)
-    environment = {**model_settings(base_url), "RATE_LIMITS": "off", **settings}
+    environment = {**model_settings(base_url), "RATE_LIMITS": "off", "DRAIN_TIMEOUT": "1", **settings}
     gateway = GatewayProcess(data_dir, url, environment=environment)
     change(gateway, "DELETE FROM conversations_route WHERE kind = 'knowledge'")
     change(gateway, "UPDATE conversations_pipeline SET failure_text = ?", FAILURE_TEXT)
@@ -328,13 +328,12 @@ async def test_a_ping_is_answered_between_two_deltas_on_every_socket(gateway: Ga
         await (await hub.socket.ping())
 
 
-async def _talk(gateway: GatewayProcess, modes: list[Mode], enough: asyncio.Event) -> int:
+async def _talk(client: PipelineClient, modes: list[Mode], enough: asyncio.Event) -> int:
     """Have one answer after another until it is enough; return how many."""
     answers = 0
-    async with await PipelineClient.connect(gateway) as client:
-        while not enough.is_set():
-            await client.ask(in_mode(modes[answers % len(modes)]), LONGEST)
-            answers += 1
+    while not enough.is_set():
+        await client.ask(in_mode(modes[answers % len(modes)]), LONGEST)
+        answers += 1
     return answers
 
 
@@ -357,10 +356,14 @@ async def test_pings_are_quick_while_many_answers_are_made(
     model.delay = 0.05
     enough = asyncio.Event()
     kinds = [[Mode.OK], [Mode.SLOW], [Mode.DRIP, Mode.ENDLESS]]
-    talkers = [asyncio.create_task(_talk(gateway, kinds[number % 3], enough)) for number in range(TALKERS)]
-    took = await _pinged(gateway, PINGED)
-    enough.set()
-    answers = sum(await asyncio.gather(*talkers))
+    async with AsyncExitStack() as stack:
+        clients = [await stack.enter_async_context(await PipelineClient.connect(gateway)) for _ in range(TALKERS)]
+        talking = [asyncio.create_task(_talk(client, kinds[at % 3], enough)) for at, client in enumerate(clients)]
+        took = await _pinged(gateway, PINGED)
+        enough.set()
+        for client in clients:
+            await client.send({"type": "stop"})  # what would go on for long
+        answers = sum(await asyncio.gather(*talking))
     assert len(took) > 10 * PINGED
     p99 = percentile(took, 0.99)
     figure = (

@@ -17,7 +17,7 @@ from tests.support.clients import PipelineClient
 from tests.support.rest import history
 
 SENDERS = 50
-MESSAGES = at_length(40, 2_000)  # of each sender
+MESSAGES = at_length(15, 2_000)  # of each sender
 AHEAD = 10  # messages that a sender has said and not heard yet: what waits for a slow test stays within its bounds
 ROOM = "order"
 SAID = re.compile(r'"content":"(\d+ \d+)".*"seq":(\d+)')

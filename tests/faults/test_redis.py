@@ -21,8 +21,8 @@ from tests.support.server import GatewayProcess, Templates, get_status
 from tests.support.waiting import eventually
 from tests.support.yishiting import raw
 
-AWAY = at_length(2.0, 10.0)  # seconds
-PACE = 1.0  # seconds between two questions, which are counted: nobody is to come over a limit
+AWAY = at_length(1.0, 10.0)  # seconds
+PACE = at_length(0.3, 1.0)  # seconds between two questions, which are counted: nobody is to come over a limit
 ROOM = 30.0
 PROMISED = 5.0
 MEMBERS = 8  # of a room; both workers have some

@@ -35,7 +35,7 @@ from tests.support.server import GatewayProcess
 from tests.support.waiting import eventually
 from tests.support.yishiting import Stream, caller, events, question, text_of
 
-CYCLES = at_length(60, 1000)
+CYCLES = at_length(30, 1000)
 BREAKS = (0.05, 0.4)  # seconds between two
 RATE = 3_000_000  # bytes in a second that a connection carries: a long frame is on its way for a while
 STORED = """

@@ -16,17 +16,18 @@ from tests.faults import truth
 from tests.faults.conftest import Measured
 from tests.faults.measuring import at_length
 from tests.faults.model import Mode, model_in_thread
+from tests.faults.places import start_at
 from tests.faults.talkers import Caller, Knocker, Talker
 from tests.faults.visitors import WIRES, HubVisitor, Visitor
 from tests.support.environment import ROOT
-from tests.support.server import GatewayProcess, manage, model_settings
+from tests.support.server import GatewayProcess
 from tests.support.waiting import eventually, wait_until
 
 ROUNDS = at_length(1, 20)
-TALKERS = at_length(8, 20)
+TALKERS = at_length(6, 20)
 CALLERS = at_length(2, 4)
 VISITORS = at_length((), WIRES)  # beside them, on every wire
-KNOCKS = at_length(10.0, 50.0)  # a second
+KNOCKS = at_length(5.0, 50.0)  # a second
 PATIENCE = 180.0  # seconds for one round, on a machine that does much else
 
 
@@ -38,10 +39,7 @@ async def test_workers_are_replaced_under_load_and_nobody_notices(
     over = asyncio.Event()
     with model_in_thread(Mode.SLOW) as model:
         model.delay = 0.03
-        environment = {**model_settings(model.base_url()), "RATE_LIMITS": "off"}
-        gateway = start_gateway(database="postgres", workers=2, environment=environment, start=False)
-        manage("bootstrap", data_dir=gateway.data_dir, DATABASE_URL=gateway.database_url, **environment)
-        gateway.start()
+        gateway = start_at(start_gateway, "PostgreSQL + Valkey", model=model.base_url())
         before = set(gateway.worker_pids())
         talkers = [Talker(gateway) for _ in range(TALKERS)]
         callers = [Caller(gateway) for _ in range(CALLERS)]
@@ -122,7 +120,7 @@ def installation(tmp_path: Path) -> Path:
     """A copy of the project, to be changed."""
     folder = tmp_path / "installation"
     for name in ("chatgateway", "connections", "conversations", "integrations", "templates"):
-        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(ROOT / name, folder / name)
     shutil.copy(ROOT / "manage.py", folder)
     return folder
 

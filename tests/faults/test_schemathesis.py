@@ -13,6 +13,7 @@ from tests.faults.conftest import Measured
 from tests.faults.measuring import at_length
 from tests.support.applications import make_application
 from tests.support.clients import DEFAULT_PIPELINE
+from tests.support.environment import QUICK
 from tests.support.yishiting import question
 
 EXAMPLES = at_length(2, 150)  # of each call, beside those that schemathesis derives from the schema one by one
@@ -73,8 +74,7 @@ checks.unsupported_method.enabled = false
 def test_every_answer_is_what_the_schema_says(
     start_gateway: GatewayFactory, measured: Measured, tmp_path: Path, access: str
 ) -> None:
-    quick = {"DJANGO_SETTINGS_MODULE": "tests.faults.quick_settings", "RATE_LIMITS": "off"}
-    gateway = start_gateway(environment={**quick, "ACCESS_MODE": access})
+    gateway = start_gateway(environment={**QUICK, "RATE_LIMITS": "off", "ACCESS_MODE": access})
     application = make_application(gateway, scopes="read,write,broadcast,admin")
     authorization = f"Bearer {application.token}"
     with httpx2.Client(base_url=gateway.url, trust_env=False, headers={"Authorization": authorization}) as client:

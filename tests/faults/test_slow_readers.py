@@ -30,6 +30,7 @@ WORDS = "答" * 20_000  # 60 KB
 PATIENCE = 30.0  # three times what is promised until the end of a slow reader
 MEMORY = 110_000_000
 DELAY = 0.020
+AT_ONCE = 10  # messages that may wait to be stored: on a slow disk they would be more than what waits for readers
 MOST = 200  # messages to fill one up; that many are never needed
 
 
@@ -141,9 +142,10 @@ async def test_what_waits_for_stuck_readers_is_bounded_in_memory(gateway: Gatewa
             readers = [stack.enter_context(StalledReader(gateway, room(uuid4().hex))) for _ in range(READERS)]
             # Each in a room of his own: no two of them wait for the same bytes.
             for _ in range(MOST):
-                for reader in readers:
-                    # One after another: what the gateway works on meanwhile is not what waits.
+                for number, reader in enumerate(readers):
                     assert (await witness.ping())["type"] == "pong"
+                    if number % AT_ONCE == 0:
+                        await heard_after(witness, witness, 1)  # behind what was said before: that is stored now
                     if not reader.is_dropped():
                         with contextlib.suppress(OSError):
                             reader.say(says("x" * 8_000))

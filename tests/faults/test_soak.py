@@ -24,10 +24,10 @@ from tests.support.server import GatewayProcess
 from tests.support.waiting import eventually
 from tests.support.wechat import WeChatClient
 
-MINUTES = float(os.environ.get("SOAK_MINUTES", at_length("0.15", "30")))
-VISITORS = at_length(50, 200)
-STAY = at_length(3, 60)  # seconds that a visitor stays; then he comes again on another connection
-PAUSE = at_length(1.0, 8.0)  # seconds between two questions of his
+MINUTES = float(os.environ.get("SOAK_MINUTES", at_length("0.08", "30")))
+VISITORS = at_length(30, 200)
+STAY = at_length(1.5, 60)  # seconds that a visitor stays; then he comes again on another connection
+PAUSE = at_length(0.5, 8.0)  # seconds between two questions of his
 SAMPLE = at_length(0.5, 5.0)  # seconds between two looks at the process
 LEAK = 1.0  # MB in a minute
 # Each visitor has an address of his own, as behind nginx, and the limits are on.

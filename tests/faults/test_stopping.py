@@ -25,7 +25,7 @@ from tests.support.clients import Frame, PipelineClient, SocketClient, answer, i
 from tests.support.contact import ContactClient
 from tests.support.databases import PostgresServer
 from tests.support.postoffice import HubClient
-from tests.support.server import GatewayProcess, Templates, manage, model_settings
+from tests.support.server import GatewayProcess, Templates
 from tests.support.waiting import eventually, is_listening
 from tests.support.wechat import WeChatClient
 from tests.support.yishiting import caller, events, question, text_of
@@ -156,6 +156,7 @@ class Queue:
         """Ask what waits behind that: by the socket, and by two calls."""
         await self.client.say("second")
         await self.client.until(lambda frame: is_type("user_message")(frame) and frame["data"]["content"] == "second")
+        self._heard = asyncio.create_task(_listen(self.client))  # a peer who does not read holds up the stop
         for path in ("/chat", "/chat/sync"):
             self._calls.append(asyncio.create_task(self._call(path, {**self._body, "msg_id": uuid4().hex})))
 
@@ -174,7 +175,7 @@ class Queue:
 
     async def check_socket(self, ends_with: str) -> None:
         """What waits for a socket is answered after the restart."""
-        frames, code = await _listen(self.client)
+        frames, code = await self._heard
         assert code == 1012
         (end,) = [answer([frame]) for frame in frames if is_final(frame)]
         assert end.endswith(ends_with)
@@ -188,13 +189,8 @@ class Queue:
 
 def _start(start_gateway: GatewayFactory, model: FakeModel, place: Place, **fields: Any) -> GatewayProcess:
     environment = {"DRAIN_TIMEOUT": str(DRAIN), "RATE_LIMITS": "off", **fields.pop("environment", {})}
-    if place == "SQLite":
-        return start_gateway(model=model.base_url(), environment=environment, **fields)
-    environment |= model_settings(model.base_url())
-    gateway = start_gateway(database="postgres", environment=environment, start=False, **fields)
-    manage("bootstrap", data_dir=gateway.data_dir, DATABASE_URL=gateway.database_url, **environment)
-    gateway.start()
-    return gateway
+    database = "sqlite" if place == "SQLite" else "postgres"
+    return start_gateway(database=database, model=model.base_url(), environment=environment, **fields)
 
 
 # Places, how long an answer takes, and with what it ends; the short version has each of either once.
@@ -282,7 +278,7 @@ async def test_it_ends_in_time_where_the_database_hangs(
     start_gateway: GatewayFactory, templates: Templates, postgres: PostgresServer, measured: Measured
 ) -> None:
     with model_in_thread(Mode.SLOW) as model, FaultyProxy(postgres.socket) as proxy:
-        name = postgres.address(templates.copy_postgres(postgres))["dbname"]
+        name = postgres.address(templates.copy_postgres(postgres, with_model=True))["dbname"]
         url = f"postgres://postgres@127.0.0.1:{proxy.port}/{name}"
         gateway = _start(start_gateway, model, "PostgreSQL", database_url=url)
         async with await PipelineClient.connect(gateway) as client:

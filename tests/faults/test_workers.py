@@ -140,6 +140,7 @@ class Loss:
         self.turns = sum(turns for worker, turns in truth.ask(gateway, TURNS) if worker in self._workers)
         self._ready = gateway.log().count("worker.ready")
         self._pids = [pid for worker, pid in truth.ask(gateway, LIVING) if worker in self._workers]
+        self._spares = {pid: cpu_seconds([pid]) for pid in gateway.spare_pids()}
         for pid in self._pids:
             os.kill(pid, number)
         self.time = time.monotonic()
@@ -153,11 +154,11 @@ class Loss:
         self.taken_over = time.monotonic() - self.time
 
     async def are_replaced(self) -> None:
-        """Wait until as many serve as before, and note what the start of the dearest cost, in seconds of CPU."""
+        """Wait until as many serve as before, and note what the dearest cost since the loss, in seconds of CPU."""
         await eventually(self._serve, timeout=PATIENCE, what="others that serve")
         self.respawned = time.monotonic() - self.time
         pids = re.findall(r"worker\.ready .*\bpid=(\d+)", self._gateway.log())[self._ready :]
-        self.start = max(cpu_seconds([int(pid)]) for pid in pids)
+        self.start = max(cpu_seconds([pid]) - self._spares.get(pid, 0.0) for pid in map(int, pids))
 
     def was_told_by_lock(self) -> bool:
         """Tell whether their locks told of their end, and not their silence."""
@@ -178,6 +179,15 @@ class Loss:
         return self._gateway.log().count("worker.ready") == self._ready + len(self._pids)
 
 
+async def spare_waits(gateway: GatewayProcess) -> None:
+    """Wait until a worker stands by for the next loss."""
+
+    async def waits() -> bool:
+        return bool(gateway.spare_pids())
+
+    await eventually(waits, timeout=PATIENCE, what="a spare that waits")
+
+
 @pytest.mark.promise("R4", "R9")
 @pytest.mark.timeout(240 * KILLS)
 async def test_killed_workers_leave_no_ghosts_and_nobody_is_refused(
@@ -186,6 +196,7 @@ async def test_killed_workers_leave_no_ghosts_and_nobody_is_refused(
     losses = []
     async with load(gateway) as under:
         for number in range(KILLS + 1):
+            await spare_waits(gateway)
             workers = [worker for worker, _ in truth.ask(gateway, LIVING)]
             # The one that has been there longest; at last all of them.
             loss = Loss(gateway, workers[:1] if number < KILLS else workers, signal.SIGKILL)
@@ -200,9 +211,9 @@ async def test_killed_workers_leave_no_ghosts_and_nobody_is_refused(
     ghosts, start = max(loss.ghosts for loss in losses), max(loss.start for loss in single)
     respawn = max(loss.respawned for loss in single)
     figure = (
-        f"{len(single)} killed: ghosts gone after at most {ghosts:.1f} s; the next one begins at once and serves after "
-        f"{start:.1f} s of CPU ({respawn:.1f} s beside this test's load and whatever else there was), both at once "
-        f"after {everybody.respawned:.1f} s; 0 of {len(under.knocker.knocks):,} new connections failed, "
+        f"{len(single)} killed, one after another: ghosts gone after at most {ghosts:.1f} s; the spare takes its place "
+        f"and serves after {start:.1f} s of CPU ({respawn:.1f} s beside this test's load and whatever else there was), "
+        f"both at once after {everybody.respawned:.1f} s; 0 of {len(under.knocker.knocks):,} new connections failed, "
         f"the slowest took {max(under.knocker.knocks):.1f} s"
     )
     measured("R9", on=PLACE, figure=figure, holds=ghosts <= PROMISED and respawn <= RESPAWN)

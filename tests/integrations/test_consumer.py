@@ -40,7 +40,7 @@ R = TypeVar("R")
 
 @pytest.mark.usefixtures("postgres")
 async def test_a_handshake_that_needs_a_database_that_is_away_is_503(start_gateway: GatewayFactory) -> None:
-    gateway = start_gateway(database="postgres", environment={"ACCESS_MODE": "token"})
+    gateway = start_gateway(database="postgres", environment={"ACCESS_MODE": "token", "LOCK_TIMEOUT": "1"})
     allow_connections(gateway.database_url, allowed=False)
     logged = len(gateway.log())
     # A page that only its application's token can allow.

@@ -17,7 +17,7 @@ from websockets.frames import Opcode
 from websockets.streams import StreamReader
 
 from connections.metrics import Metrics
-from integrations.outbound import OVERHEAD, DirectTransport, Frame, Outbound
+from integrations.outbound import GAPS, OVERHEAD, DirectTransport, Frame, Outbound
 from tests.conftest import GatewayFactory
 from tests.support.clients import DEFAULT_PIPELINE, PipelineClient, is_type
 from tests.support.server import GatewayProcess
@@ -179,7 +179,7 @@ async def test_what_waits_is_sent_as_far_as_the_peer_reads_and_keeps_its_order()
 @both
 async def test_a_peer_beyond_the_bound_is_too_slow_once_and_gets_no_more(direct: bool) -> None:
     peer, told = Peer(room=0), Told()
-    outbound = buffer(peer, told, direct=direct, limit=2 * (5 + OVERHEAD))
+    outbound = buffer(peer, told, direct=direct, limit=2 * (5 + OVERHEAD) + 1)
     for _ in range(5):
         outbound.push(Frame(b"12345"))
     assert told.slow == 1
@@ -193,7 +193,7 @@ async def test_a_peer_beyond_the_bound_is_too_slow_once_and_gets_no_more(direct:
 @both
 async def test_what_fills_the_bound_exactly_is_kept(direct: bool) -> None:
     peer, told = Peer(room=0), Told()
-    outbound = buffer(peer, told, direct=direct, limit=10 + 3 * OVERHEAD)
+    outbound = buffer(peer, told, direct=direct, limit=10 + 10 // GAPS + 3 * OVERHEAD)
     outbound.push(Frame(b"12345"))
     outbound.push(Frame(b"67890"))
     outbound.push(Frame(b""))
@@ -201,6 +201,17 @@ async def test_what_fills_the_bound_exactly_is_kept(direct: bool) -> None:
     peer.read(5)
     await outbound.flush()
     assert b"".join(peer.got) == b"1234567890"
+    outbound.close()
+
+
+@pytest.mark.parametrize(("more", "slow"), [(100, 0), (99, 1)])
+@both
+async def test_what_waits_counts_for_what_the_heap_loses_too(direct: bool, more: int, slow: int) -> None:
+    told = Told()
+    outbound = buffer(Peer(room=0), told, direct=direct, limit=2 * (400 + OVERHEAD) + more)
+    outbound.push(Frame(b"1" * 400))
+    outbound.push(Frame(b"1" * 400))
+    assert told.slow == slow
     outbound.close()
 
 

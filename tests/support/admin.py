@@ -19,7 +19,8 @@ for name, group in {members!r}.items():
 def make_staff(gateway: GatewayProcess, **members: str) -> None:
     """Make members of staff, each with the name of his group; without one he is a superuser."""
     code = MAKE.format(members=members, password=PASSWORD)
-    manage("shell", "-v", "0", "-c", code, data_dir=gateway.data_dir, DATABASE_URL=gateway.database_url)
+    changes = {**gateway.environment, "DATABASE_URL": gateway.database_url}
+    manage("shell", "-v", "0", "-c", code, data_dir=gateway.data_dir, **changes)
 
 
 async def log_in(

@@ -1,12 +1,14 @@
 """Clients of the wires, built on a foreign WebSocket library. Every wait is bounded."""
 
 import asyncio
+import contextlib
 import json
 from collections.abc import Callable, Mapping
 from typing import Any, Self
 from urllib.parse import urlencode
 
 from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConcurrencyError, ConnectionClosed
 from websockets.typing import Subprotocol
 
 from tests.support.server import GatewayProcess
@@ -73,8 +75,12 @@ class SocketClient:
         return self.socket.close_code or 0
 
     async def close(self) -> None:
-        """Close the socket."""
-        await self.socket.close()
+        """Close the socket, reading on meanwhile: the peer's close comes after all that nobody has read."""
+        closing = asyncio.ensure_future(self.socket.close())
+        with contextlib.suppress(ConnectionClosed, ConcurrencyError):  # somebody else may read on
+            while True:
+                await self.socket.recv()
+        await closing
 
 
 async def dial(

@@ -10,6 +10,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 # Tells a process to measure its coverage.
 MEASURED = "COVERAGE_PROCESS_CONFIG"
+# What a gateway is given to which people log in.
+QUICK = {"DJANGO_SETTINGS_MODULE": "tests.support.quick_settings"}
 _LINE = re.compile(r"^#?([A-Z][A-Z0-9_]*)=(.*)$")
 
 

@@ -4,6 +4,7 @@ import contextlib
 import fcntl
 import http.client
 import os
+import re
 import signal
 import sqlite3
 import subprocess
@@ -49,7 +50,7 @@ class Templates:
     """
 
     folder: Path
-    postgres_url: str = ""
+    postgres_urls: dict[bool, str] = field(default_factory=dict)  # by whether there is a model
 
     def __post_init__(self) -> None:
         self.folder.mkdir(exist_ok=True)
@@ -60,23 +61,24 @@ class Templates:
         with (self.folder / "lock").open("a") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)  # let go with the file
             if not (source.parent / "prepared").exists():
-                self._prepare(source.parent, "", **(model_settings("http://127.0.0.1/v1") if with_model else {}))
+                self._prepare(source.parent, "", with_model=with_model)
                 (source.parent / "prepared").touch()
         target = data_dir / source.name
         with contextlib.closing(sqlite3.connect(source)) as old, contextlib.closing(sqlite3.connect(target)) as new:
             old.backup(new)
         return f"sqlite:///{target}"
 
-    def copy_postgres(self, server: PostgresServer) -> str:
+    def copy_postgres(self, server: PostgresServer, *, with_model: bool = False) -> str:
         """Make a prepared database on `server`, always the same one, and return its URL."""
-        if not self.postgres_url:
+        if with_model not in self.postgres_urls:
             url = server.create_database()
-            self._prepare(Path(mkdtemp(dir=self.folder)), url)
-            self.postgres_url = url
-        return server.create_database(template=self.postgres_url)
+            self._prepare(Path(mkdtemp(dir=self.folder)), url, with_model=with_model)
+            self.postgres_urls[with_model] = url
+        return server.create_database(template=self.postgres_urls[with_model])
 
-    def _prepare(self, data_dir: Path, url: str, **settings: str) -> None:
+    def _prepare(self, data_dir: Path, url: str, *, with_model: bool) -> None:
         data_dir.mkdir(exist_ok=True)
+        settings = model_settings("http://127.0.0.1/v1") if with_model else {}
         manage("migrate", "--verbosity", "0", data_dir=data_dir, DATABASE_URL=url)
         manage("bootstrap", data_dir=data_dir, DATABASE_URL=url, **settings)
 
@@ -149,8 +151,16 @@ class GatewayProcess:
         self.start()
 
     def worker_pids(self) -> list[int]:
-        """Return the processes that serve: all but the supervisor, or the one process there is."""
-        return [pid for pid in self._pids() if pid != self.pid] or [self.pid]
+        """Return the processes that serve or are to: those that the supervisor told so, or the one there is."""
+        if self.workers == 1:
+            return [self.pid]
+        told = self._named_by("worker.started")
+        return [pid for pid in self._pids() if pid in told]
+
+    def spare_pids(self) -> list[int]:
+        """Return the processes that stand by for those that serve, and have imported everything."""
+        waiting = self._named_by("spare.ready") - self._named_by("worker.started")
+        return [pid for pid in self._pids() if pid in waiting]
 
     def log(self) -> str:
         """Return everything it has written so far, over all its lives."""
@@ -203,6 +213,10 @@ class GatewayProcess:
                 if mark in b"\0" + environment.read_bytes():
                     found.add(int(environment.parent.name))
         return sorted(found)
+
+    def _named_by(self, event: str) -> set[int]:
+        """Return the processes that the log names with an event."""
+        return {int(pid) for pid in re.findall(rf"{re.escape(event)} .*\bpid=(\d+)", self.log())}
 
     def _kill_all(self) -> None:
         # A supervisor that is stopped first cannot start a worker anew meanwhile.

@@ -5,6 +5,7 @@ import signal
 import socket
 import sys
 from argparse import SUPPRESS
+from contextlib import suppress
 from typing import Any
 
 from django.conf import settings
@@ -13,7 +14,7 @@ from django.db import connections
 
 from chatgateway import checks, server
 from chatgateway.setup import Bootstrapped, address, bootstrap, first_steps
-from chatgateway.supervisor import Supervisor
+from chatgateway.supervisor import LOADED, Supervisor
 from chatgateway.upgrade import migrate
 
 
@@ -29,14 +30,14 @@ class Command(BaseCommand):
         parser.add_argument("--port", type=int, default=settings.PORT)
         parser.add_argument("--workers", type=int, default=settings.WORKERS)
         parser.add_argument("--prepare", action="store_true", help="migrate and bootstrap first")
-        parser.add_argument("--listener", type=int, help=SUPPRESS)
+        parser.add_argument("--orders", type=int, help=SUPPRESS)
         parser.add_argument("--life", type=int, help=SUPPRESS)
         parser.add_argument("--news", type=int, help=SUPPRESS)
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Check, prepare, say where things are, serve."""
-        if options["listener"] is not None:
-            self._work(options["listener"], options["life"], options["news"])
+        if options["orders"] is not None:
+            self._work(options["orders"], options["life"], options["news"])
             return
         host, port, workers = options["host"], options["port"], options["workers"]
         checks.check_settings(host, workers)
@@ -64,13 +65,20 @@ class Command(BaseCommand):
             patience = settings.DRAIN_TIMEOUT + server.STOP_PATIENCE + 0.5  # by then a worker has ended by itself
             Supervisor(listeners, environment={**environment, "WORKERS": str(workers)}, patience=patience).run()
 
-    def _work(self, listener: int, life: int, news: int) -> None:
-        """Serve as a supervisor's worker, where the database is that of this release."""
+    def _work(self, orders: int, life: int, news: int) -> None:
+        """Serve as a supervisor's worker once it sends a listener, where the database is that of this release."""
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        server.load()
+        with suppress(BrokenPipeError):  # the supervisor is gone, as is told next
+            os.write(news, LOADED)
+        with socket.socket(fileno=orders) as told:
+            _, listeners, _, _ = socket.recv_fds(told, 1, 1)
+        if not listeners:
+            return  # the supervisor is gone
         checks.check_database()
         checks.check_migrations()
         connections.close_all()
-        server.run(socket.socket(fileno=listener), until=life, news=news)
+        server.run(socket.socket(fileno=listeners[0]), until=life, news=news)
 
     def _say_where(self, host: str, port: int, bootstrapped: Bootstrapped | None) -> None:
         base = address(host, port)

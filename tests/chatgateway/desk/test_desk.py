@@ -1,7 +1,7 @@
 """The desk in a browser, with real visitors on the other side."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -10,12 +10,14 @@ from playwright.async_api import Browser, Locator, Page, Route, expect
 from conversations import phrases
 from tests.faults.model import FakeModel, Mode, model_in_thread
 from tests.support.admin import log_in, make_staff
-from tests.support.browser import chromium
 from tests.support.clients import Frame, is_type
 from tests.support.contact import ContactClient
+from tests.support.environment import QUICK
 from tests.support.server import GatewayProcess, Templates, manage, model_settings
 from tests.support.waiting import eventually
 from tests.support.wechat import WeChatClient
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")  # the browser's
 
 WORDS = tuple(f"word{number:03d} " for number in range(400))
 
@@ -37,17 +39,12 @@ def gateway(
     """A gateway with that model and two operators."""
     folder = tmp_path_factory.mktemp("desk")
     database = templates.copy_sqlite(folder, with_model=True)
-    gateway = GatewayProcess(folder, database, environment={**model_settings(model.base_url()), "DRAIN_TIMEOUT": "1"})
+    environment = {**model_settings(model.base_url()), **QUICK, "DRAIN_TIMEOUT": "1"}
+    gateway = GatewayProcess(folder, database, environment=environment)
     gateway.start()
     make_staff(gateway, ann="Operator", ben="Operator", vera="Viewer")
     yield gateway
     gateway.close()
-
-
-@pytest.fixture
-async def browser() -> AsyncIterator[Browser]:
-    async with chromium() as browser:
-        yield browser
 
 
 def session_of(client: ContactClient) -> str:

@@ -9,6 +9,7 @@ import pytest
 
 from tests.support.clients import Frame, SocketClient, dial, is_type
 from tests.support.databases import ValkeyServer
+from tests.support.environment import QUICK
 from tests.support.server import GatewayProcess, Templates, manage
 
 LIST = "/admin/connections/connection/"
@@ -105,7 +106,7 @@ def gateway(
 ) -> Iterator[GatewayProcess]:
     """Two workers, in open mode: staff is asked for a session all the same."""
     folder = tmp_path_factory.mktemp("live")
-    environment = {"AUTHENTICATE_TIMEOUT": "2"}
+    environment = {**QUICK, "AUTHENTICATE_TIMEOUT": "2"}
     gateway = GatewayProcess(
         folder, templates.copy_sqlite(folder), redis_url=valkey.url, workers=2, environment=environment
     )

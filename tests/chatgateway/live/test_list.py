@@ -4,14 +4,16 @@ import time
 from collections.abc import AsyncIterator, Callable
 
 import pytest
-from playwright.async_api import Page, expect
+import pytest_asyncio
+from playwright.async_api import Browser, Page, expect
 
 from tests.chatgateway.live.conftest import LIST, MakePeople, Person
 from tests.support.admin import NO_POLLING
 from tests.support.applications import change
-from tests.support.browser import browser_page
 from tests.support.clients import PipelineClient
 from tests.support.server import GatewayProcess
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")  # the browser's
 
 SOON = 10_000  # milliseconds, patient with a busy machine; what it took is in the report
 
@@ -22,10 +24,10 @@ def viewer(make_people: MakePeople) -> Person:
     return make_people(closer=permissions)["closer"]
 
 
-@pytest.fixture
-async def page(viewer: Person) -> AsyncIterator[Page]:
+@pytest_asyncio.fixture(loop_scope="session")
+async def page(viewer: Person, browser: Browser) -> AsyncIterator[Page]:
     """The list in a browser, once it is live."""
-    async with browser_page() as page:
+    async with await browser.new_page() as page:
         await page.add_init_script(NO_POLLING)
         await page.context.add_cookies([{"name": "sessionid", "value": viewer.key, "url": viewer.gateway.url}])
         await page.goto(f"{viewer.gateway.url}{LIST}?wire=langbot")

@@ -5,12 +5,15 @@ from collections.abc import AsyncIterator, Iterator
 from itertools import pairwise
 
 import pytest
-from playwright.async_api import Page, Route, expect
+import pytest_asyncio
+from playwright.async_api import Browser, Page, Route, expect
 
-from tests.support.browser import browser_page, served
+from tests.support.browser import served
 from tests.support.environment import ROOT
 
 SCRIPTS = ROOT / "chatgateway" / "static" / "chatgateway"
+pytestmark = pytest.mark.asyncio(loop_scope="session")  # the browser's
+
 SOON = 10_000  # milliseconds
 LIST = """
 <h2>{heading}</h2>
@@ -61,9 +64,9 @@ def address(files: dict[str, str]) -> Iterator[str]:
         yield address
 
 
-@pytest.fixture
-async def page(address: str) -> AsyncIterator[Page]:
-    async with browser_page() as page:
+@pytest_asyncio.fixture(loop_scope="session")
+async def page(address: str, browser: Browser) -> AsyncIterator[Page]:
+    async with await browser.new_page() as page:
         await page.add_init_script(HIDDEN)
         await page.goto(address)
         yield page
@@ -128,10 +131,10 @@ def distances(times: list[float]) -> list[float]:
 # --- In a hidden tab ---------------------------------------------------------------------------
 
 
-@pytest.fixture
-async def hidden(address: str) -> AsyncIterator[Page]:
+@pytest_asyncio.fixture(loop_scope="session")
+async def hidden(address: str, browser: Browser) -> AsyncIterator[Page]:
     """The page in a hidden tab, whose clock a test moves on."""
-    async with browser_page() as page:
+    async with await browser.new_page() as page:
         await page.clock.install()
         await page.add_init_script(HIDDEN)
         await page.goto(address)

@@ -4,11 +4,13 @@ import re
 from collections.abc import AsyncIterator
 
 import pytest
-from playwright.async_api import Page, expect
+import pytest_asyncio
+from playwright.async_api import Browser, Page, expect
 
 from tests.support.admin import PASSWORD, log_in, make_staff
-from tests.support.browser import chromium
 from tests.support.server import GatewayProcess
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")  # the browser's
 
 SOON = 15_000  # milliseconds: the gateway looks at sessions every two seconds, then the page tries again
 
@@ -18,13 +20,15 @@ def staff(gateway: GatewayProcess) -> None:
     make_staff(gateway, changing="Operator", leaving="Operator")
 
 
-@pytest.fixture
-async def page(gateway: GatewayProcess, staff: None, request: pytest.FixtureRequest) -> AsyncIterator[Page]:
+@pytest_asyncio.fixture(loop_scope="session")
+async def page(
+    gateway: GatewayProcess, staff: None, browser: Browser, request: pytest.FixtureRequest
+) -> AsyncIterator[Page]:
     """The dashboard, live, of whom the test names."""
-    async with chromium() as browser:
-        page = await log_in(browser, gateway, request.param)
-        await is_live(page)
-        yield page
+    page = await log_in(browser, gateway, request.param)
+    await is_live(page)
+    yield page
+    await page.context.close()
 
 
 async def is_live(page: Page) -> None:

@@ -93,7 +93,8 @@ def test_a_database_and_a_layer_that_are_away_show(start_gateway: GatewayFactory
     layer = ValkeyServer()
     with FaultyProxy(layer.port) as proxy:
         layer.start()
-        gateway = start_gateway(database="postgres", redis_url=f"redis://127.0.0.1:{proxy.port}/0")
+        quick = {"LOCK_TIMEOUT": "1"}  # who waits longer than that for the database is told so
+        gateway = start_gateway(database="postgres", redis_url=f"redis://127.0.0.1:{proxy.port}/0", environment=quick)
 
         def told(database: int, layer: int) -> bool:
             samples = scrape(gateway)

@@ -178,7 +178,7 @@ async def test_health_without_the_channel_layer(start_gateway: GatewayFactory) -
 
 
 def test_health_without_the_database(start_gateway: GatewayFactory, postgres: PostgresServer) -> None:
-    gateway = start_gateway(database="postgres")
+    gateway = start_gateway(database="postgres", environment={"LOCK_TIMEOUT": "1"})
     allow_connections(gateway.database_url, allowed=False)
     wait_until(lambda: raw(gateway, "GET", "/health")[0] == 503, timeout=5, what="GET /health 503")
     assert raw(gateway, "GET", "/health")[1]["status"] == "unavailable"
