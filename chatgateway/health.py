@@ -15,8 +15,6 @@ from rest_framework.renderers import BaseRenderer
 from rest_framework.request import Request
 
 from chatgateway.routing import gateway
-from connections.jobs import Beat
-from connections.writer import Writer
 from integrations.yishiting.translate import exception_handler
 
 PATIENCE = 3.0  # seconds that the database or the layer may take to answer
@@ -81,9 +79,7 @@ async def _state_of(part: Callable[[], Awaitable[None]]) -> str:
 
 async def _database() -> None:
     await gateway.ready()
-    # A write that is stored: one that is locked, full or read-only can be read all the same.
-    writer: Writer = gateway.store
-    await writer.submit(Beat(gateway.registry.worker))
+    await gateway.probe.check()
 
 
 async def _layer() -> None:

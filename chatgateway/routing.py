@@ -30,6 +30,7 @@ from chatgateway.metrics.process import watch_clocks
 from chatgateway.metrics.readings import Readings
 from chatgateway.metrics.reporter import Reporter
 from chatgateway.metrics.shelf import Shelf
+from chatgateway.probe import Probe
 from chatgateway.rounds import repeat
 from connections import audit
 from connections.auth import Authenticator
@@ -129,6 +130,7 @@ class Gateway:
         layer: Any = get_channel_layer()
         self.hub = Hub(layer, EventCodec(), shared=bool(settings.REDIS_URL), fill=self._fill, latest=self._latest)
         self.wakes = Wakes(self.hub.publish)
+        self.probe = Probe(self.registry.beat)
         self.holds = Holds(self.store, self._publish, patience=settings.HOLD_IDLE)
         self.mailroom = Mailroom(self.store, self.hub, options.mail_limits(), shared=bool(settings.REDIS_URL))
         self._deliverers: dict[str, Deliver] = {}  # filled below, once there is what they deliver with

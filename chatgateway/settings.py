@@ -26,6 +26,7 @@ from chatgateway.environment import (
     read_or_make_secret_key,
 )
 from chatgateway.unfold import UNFOLD  # noqa: F401  a setting of the admin's theme
+from connections.session_names import session_name
 
 env = environ.Env()
 
@@ -221,7 +222,7 @@ def _database(url: str) -> dict[str, Any]:
             **database.get("OPTIONS", {}),
             "connect_timeout": 4,
             # By this name others find what a worker that fell asleep has open (`connections.jobs.EndWorker`).
-            "application_name": f"chatgateway {os.getpid()}@{socket.gethostname()}"[:63],
+            "application_name": session_name(socket.gethostname(), os.getpid()),
             "options": f"-c lock_timeout={int(LOCK_TIMEOUT * 1000)} -c statement_timeout=30000",
             # The pool's pauses between tries double up to `reconnect_timeout`, then whoever waits has it begin anew.
             "pool": {"min_size": 1, "max_size": 12, "timeout": LOCK_TIMEOUT, "reconnect_timeout": LOCK_TIMEOUT},

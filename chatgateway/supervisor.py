@@ -245,7 +245,8 @@ class Supervisor:
         """Replace the worker of a place whenever it is over."""
         while True:
             worker = place.worker
-            if await worker.serves:
+            await asyncio.wait({worker.serves})
+            if worker.serves.result():
                 with suppress(TimeoutError):
                     await asyncio.wait_for(worker.over.wait(), self._spare_after)
             if not worker.over.is_set():

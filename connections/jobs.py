@@ -190,7 +190,8 @@ def _break_off(uuid: UUID) -> None:
     with connection.cursor() as cursor:
         cursor.execute(
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = %s"
-            " AND usename = current_user AND xact_start IS NOT NULL AND pid <> pg_backend_pid()",
+            " AND datname = current_database() AND usename = current_user AND xact_start IS NOT NULL"
+            " AND pid <> pg_backend_pid()",
             [worker.session_name],
         )
 

@@ -27,6 +27,7 @@ ALONE = 10.0  # seconds that a process counts on its own before it tries Redis a
 TOLD_FOR = 60.0  # seconds in which the log hears once who is over a limit
 TOLD = 10_000  # of so many; then the oldest is told again
 REDIS_PATIENCE = 0.5  # seconds that Redis may take: somebody waits for his acknowledgement meanwhile
+REDIS_CALLS = 50  # at once, each over a connection; who comes then waits his turn, which is no fault of Redis's
 KEPT = 100_000  # counts that a process keeps; then that which was quiet for longest begins anew
 PORTIONS = 100  # a limit is taken from Redis in so many portions: a large one must not cost a round trip for each hit
 PAUSE = 1.0  # seconds that a refusal is held back from who comes again without waiting
@@ -92,24 +93,50 @@ class _Shared:
         scheme = urlsplit(url).scheme
         scheme = "redis+unix" if scheme == "unix" else scheme
         self._storage: Any = RedisStorage(f"async+{scheme}{url[url.index(':') :]}", implementation="redispy")
+        self._calls = asyncio.Semaphore(REDIS_CALLS)
+        self._refused: OrderedDict[str, float] = OrderedDict()  # until when by the monotonic clock, as Redis told
+        self._failed = 0  # how often Redis did
         self._drawn: OrderedDict[str, int] = OrderedDict()  # what is left of the portions that this process took
         self._drawing: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     async def hit(self, key: str, amount: int, seconds: float) -> float:
         """Count one of `key`; return 0, or the seconds until it would be admitted."""
+        if (wait := self._known(key)) is not None:
+            return wait
+        failed = self._failed
+        # One portion at a time: a crowd that comes while it is drawn has a part of it, not a portion each.
+        async with self._drawing.setdefault(key, asyncio.Lock()), self._calls:
+            if (wait := self._known(key)) is not None:
+                return wait
+            if failed != self._failed:
+                raise ConnectionError("Redis has failed meanwhile")
+            try:
+                async with asyncio.timeout(REDIS_PATIENCE):
+                    return await self._draw(key, amount, seconds)
+            except Exception:
+                self._failed += 1
+                raise
+
+    def _known(self, key: str) -> float | None:
+        """Answer without Redis, from what was drawn or from what it told of the wait; None where neither does."""
         if self._drawn.get(key):
             return self._take(key)
-        # One portion at a time: a crowd that comes while it is drawn has a part of it, not a portion each.
-        async with asyncio.timeout(REDIS_PATIENCE), self._drawing.setdefault(key, asyncio.Lock()):
-            if self._drawn.get(key):
-                return self._take(key)
-            portion = max(1, amount // PORTIONS)
-            if not await self._storage.acquire_sliding_window_entry(key, amount, int(seconds), portion):
-                return await self._wait(key, amount, seconds)
-            self._drawn[key] = portion
-            if len(self._drawn) > KEPT:
-                self._drawn.popitem(last=False)
-            return self._take(key)
+        left = self._refused.get(key, -math.inf) - time.monotonic()
+        return left if left > 0 else None
+
+    async def _draw(self, key: str, amount: int, seconds: float) -> float:
+        portion = max(1, amount // PORTIONS)
+        if not await self._storage.acquire_sliding_window_entry(key, amount, int(seconds), portion):
+            wait = await self._wait(key, amount, seconds)
+            self._refused[key] = time.monotonic() + wait
+            if len(self._refused) > KEPT:
+                self._refused.popitem(last=False)
+            return wait
+        self._refused.pop(key, None)
+        self._drawn[key] = portion
+        if len(self._drawn) > KEPT:
+            self._drawn.popitem(last=False)
+        return self._take(key)
 
     def _take(self, key: str) -> float:
         """Take one of what was drawn."""
@@ -221,15 +248,16 @@ class Places:
 class Brake:
     """Holds back refusals for a moment: who comes again and again spends his time on it, and not ours."""
 
-    def __init__(self) -> None:
+    def __init__(self, pause: float = PAUSE) -> None:
+        self._pause = pause
         self._held = 0
 
     async def hold(self) -> None:
-        """Return after PAUSE seconds; at once where HELD_BACK others are held."""
+        """Return after a pause; at once where HELD_BACK others are held."""
         if self._held >= HELD_BACK:
             return
         self._held += 1
         try:
-            await asyncio.sleep(PAUSE)
+            await asyncio.sleep(self._pause)
         finally:
             self._held -= 1

@@ -49,7 +49,7 @@ BOUNDS = (
 
 
 class Histogram:
-    """How often something took how long, by the buckets of BOUNDS; one thread observes."""
+    """How often something took how long, by the buckets of BOUNDS; one thread at a time observes."""
 
     def __init__(self) -> None:
         self._counts = [0] * (len(BOUNDS) + 1)

@@ -5,6 +5,8 @@ import uuid
 from django.core.validators import URLValidator
 from django.db import models
 
+from connections.session_names import session_name
+
 # What the previous release, which knows none of the new columns, writes during a rolling restart.
 NONE = models.Value([], models.JSONField())
 
@@ -83,8 +85,8 @@ class Worker(models.Model):
 
     @property
     def session_name(self) -> str:
-        """The name of its sessions in PostgreSQL, which keeps 63 bytes of it."""
-        return f"chatgateway {self.pid}@{self.host}"[:63]
+        """The name of its sessions in PostgreSQL."""
+        return session_name(self.host, self.pid)
 
 
 class Connection(models.Model):

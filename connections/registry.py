@@ -229,16 +229,22 @@ class Registry:
 
     # --- Our own lease ---------------------------------------------------------------------------
 
+    async def beat(self) -> bool:
+        """Count our lease up; tell whether it is still ours. A write that is stored, so a look at the database too."""
+        is_ours: bool = await self._writer.submit(Beat(self.worker))
+        return is_ours
+
     async def _register(self) -> None:
         self._lock.take(self.worker)
         await self._writer.submit(Register(self.worker, socket.gethostname(), os.getpid()))
+        self.beat_at = time.monotonic()
         log.info("worker.registered", worker=str(self.worker))
 
     async def _keep_beating(self) -> None:
         while True:
             await asyncio.sleep(self._limits.beat)
             try:
-                if self._fenced or not await self._writer.submit(Beat(self.worker)):
+                if self._fenced or not await self.beat():
                     await self._begin_again()
                 self.beat_at = time.monotonic()
                 await self._flush()

@@ -19,6 +19,7 @@ import structlog
 from conversations import insisting, phrases, selectors
 from conversations.answer import UNOBSERVED, Answer, Observer, Publish, RunningTurn
 from conversations.catalogue import Catalogue
+from conversations.courtesy import Courtesy
 from conversations.escalation import asks_for_owner
 from conversations.jobs import Accept, Finish, GiveUp, IdReused, SavePartial, TakeOver
 from conversations.responders.base import PipelineConfig, Responder
@@ -40,7 +41,6 @@ log = structlog.get_logger(__name__)
 
 CUT_PATIENCE = 3.0  # seconds in which the answers that a stop has cut are stored
 RUNNING_TURNS = 1000  # a process runs at most so many turns at once; one more is refused
-CROWD = 4  # turns at once; where there are more, a question that waited behind another lets others go first
 RESTARTING = "The server is restarting, please send it again."
 UNWANTED_TURNS = 1000  # turns that are remembered to be stopped before they began
 
@@ -86,8 +86,7 @@ class TurnRunner:
         self._accepting: set[asyncio.Task[Accepted]] = set()
         self._leaving: set[asyncio.Task[bool]] = set()
         self._followers: set[Callable[[Exception], None]] = set()
-        self._aside = 0  # turns that let others go first
-        self._next_queued = 0.0  # on the loop's clock: when a question that waited may begin
+        self._courtesy = Courtesy(limits.pace)
         self._closing = False
 
     @property
@@ -294,8 +293,8 @@ class TurnRunner:
             return Outcome.FAILED
         try:
             running.answering = True
-            if queued and len(self._running) - self._aside > CROWD:
-                await self._let_others_go_first()
+            if queued:
+                await self._courtesy.let_others_go_first(len(self._running))
             deadline = asyncio.get_running_loop().time() + self._limits.deadline
             async with asyncio.timeout_at(deadline):
                 return await self._routes.answer(turn, answer, deadline)
@@ -312,16 +311,6 @@ class TurnRunner:
             return running.outcome
         finally:
             running.answering = False
-
-    async def _let_others_go_first(self) -> None:
-        """Wait for a place among the questions that waited: who asks many at once slows down nobody who asks one."""
-        now = asyncio.get_running_loop().time()
-        self._next_queued = max(now, self._next_queued) + self._limits.pace
-        self._aside += 1
-        try:
-            await asyncio.sleep(self._next_queued - now)
-        finally:
-            self._aside -= 1
 
     def _ending(self, turn: Turn, answer: Answer, outcome: Outcome) -> Finish:
         return Finish(

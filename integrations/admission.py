@@ -6,9 +6,10 @@ import structlog
 from django.http.request import split_domain_port, validate_host
 
 from connections.auth import AccessMode, origin_allowed
+from connections.limits import per_minute
 from connections.metrics import SHED
-from integrations.errors import POLICY, Fault, Limited
-from integrations.limiting import admit_call
+from integrations.errors import POLICY, Fault
+from integrations.limiting import CALL
 from integrations.parts import Parts, WireOptions
 from integrations.peers import Peer
 
@@ -20,7 +21,9 @@ def refusal(message: str, *, status: int, retry_after: int | None = None, reason
     return Fault(message, message, status=status, retry_after=retry_after, reason=reason)
 
 
-CROWDED = refusal("Too many connections from this address", status=503, retry_after=5, reason="address")
+RATE, PLACES = "rate", "address"
+HELD_BACK = {RATE, PLACES}  # reasons that are one address's doing: it hears so a moment later
+CROWDED = refusal("Too many connections from this address", status=503, retry_after=5, reason=PLACES)
 
 
 async def objection(parts: Parts, peer: Peer, *, known_origin: bool = False) -> Fault | None:
@@ -31,12 +34,9 @@ async def objection(parts: Parts, peer: Peer, *, known_origin: bool = False) -> 
     options = parts.options
     if options.open_access and peer.proxied and not options.proxied_open_access:
         return refusal("Open access is not served through a proxy", status=403, reason="proxy")
-    try:
-        await admit_call(parts, peer)
-    except Limited as limited:
-        return refusal(
-            "Too many requests from this address", status=429, retry_after=limited.retry_after, reason="rate"
-        )
+    wait = await parts.limiter.hit(per_minute(options.calls_of_address), CALL, peer.network)
+    if wait is not None:
+        return refusal("Too many requests from this address", status=429, retry_after=wait, reason=RATE)
     if not known_origin and not await _origin_allowed(parts, peer):
         return refusal("Origin not allowed", status=403, reason="origin")
     if parts.registry.live >= options.connections:

@@ -249,15 +249,15 @@ class GatewayConsumer(AsyncWebsocketConsumer):
             return
         with self.parts.places.held(self.peer.network) as is_held:
             refusal = await self._refusal() if is_held else admission.CROWDED
-            if refusal is not None:
-                await self._refuse(refusal)
-                return
-            await send({"type": "websocket.accept", "subprotocol": self.peer.bearer_subprotocol})
-            self.parts.metrics.count(OPENED, self.wire)
-            try:
-                await self._serve()
-            finally:
-                await self._tidy_up()
+            if refusal is None:
+                await send({"type": "websocket.accept", "subprotocol": self.peer.bearer_subprotocol})
+                self.parts.metrics.count(OPENED, self.wire)
+                try:
+                    await self._serve()
+                finally:
+                    await self._tidy_up()
+        if refusal is not None:
+            await self._refuse(refusal)
 
     async def _serve(self) -> None:
         try:
@@ -319,6 +319,8 @@ class GatewayConsumer(AsyncWebsocketConsumer):
             address=self.peer.address,
             origin=(self.peer.origin or "")[:200],
         )
+        if fault.reason in admission.HELD_BACK:
+            await self.parts.brake.hold()
         await admission.refuse(self.scope, self.base_send, fault)
 
     def _refuse_frame(self, error: ProtocolError) -> None:

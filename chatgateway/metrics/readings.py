@@ -32,7 +32,7 @@ class Readings:
         self._model_calls = model_calls
         self._outbox = OpenOutbox(0, 0.0)
         self._tasks = 0
-        self._answered = time.monotonic()  # when the database did
+        self._answered: float | None = None  # when the database did last
 
     async def look(self) -> None:
         """Read what costs more: what only the database knows, whether it answers at all, the number of tasks."""
@@ -68,7 +68,8 @@ class Readings:
         now = time.monotonic()
         memory = process.resident_bytes()
         descriptors, descriptors_limit = process.descriptors()
-        database_answers = now - self._answered < SILENT and not self._metrics.writes_fail
+        silent = self._answered is not None and now - self._answered >= SILENT
+        database_answers = not silent and not self._metrics.writes_fail
         plain: dict[str, float] = {
             "outbound_bytes": self._metrics.outbound_bytes,
             "turns": self._turns.running,

@@ -55,11 +55,11 @@ class PipelineView(WireView):
         """Return a visitor and his pipeline where it is public and an allowed page asks without a credential."""
         await self.parts.ready()
         peer = Peer(request.scope, self.parts.options.trusted_proxies)  # type: ignore[attr-defined]
-        await admit_call(self.parts, peer)
         if peer.token is not None or self.parts.options.open_access:
             return None
         if not (peer.is_own_page if peer.origin is None else self._origin_allowed(peer, None)):
             return None
+        await admit_call(self.parts, peer)
         try:
             pipeline = await self.parts.catalogue.find(UUID(pipeline_uuid))
         except ValueError:

@@ -2,7 +2,8 @@
 
 Each worker, once it is sent a listener, adds to FOLDER/started its port, its own pid and the monotonic clock's seconds,
 and does what FOLDER/behaviour says by then: "serve" until it is told to stop; "linger", which takes no more connections
-then, but does not end; "die" as soon as it serves; "fail" before it does; or "hang", and never serve.
+then, but does not end; "die" as soon as it serves; "fail" before it does; "hang", and never serve; or "late", and say
+that it serves when it is told to stop.
 """
 
 import os
@@ -38,14 +39,18 @@ def wait(orders: int, news: int) -> None:
 def work(folder: Path, listener: socket.socket, news: int) -> None:
     """Do as a worker does, so far as its supervisor sees it."""
     behaviour = (folder / "behaviour").read_text()
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM} if behaviour != "hang" else set())
     with (folder / "started").open("a") as started:
         started.write(f"{listener.getsockname()[1]} {os.getpid()} {time.monotonic()}\n")
     if behaviour == "fail":
         sys.exit(3)
     if behaviour == "hang":
         signal.pause()
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    if behaviour == "late":
+        signal.sigwait({signal.SIGTERM})
     os.write(news, b"1")
+    if behaviour == "late":
+        return
     if behaviour == "die":
         sys.exit(4)
     signal.sigwait({signal.SIGTERM})

@@ -36,9 +36,9 @@ class Started:
 class Supervised:
     """A supervisor of two workers in processes of their own; tests/chatgateway/supervised.py says what they do."""
 
-    def __init__(self, folder: Path, patience: float) -> None:
+    def __init__(self, folder: Path, patience: float, behaviour: str) -> None:
         self._folder = folder
-        self.behave("serve")
+        self.behave(behaviour)
         with (folder / "log").open("wb") as log:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "tests.chatgateway.supervised", str(folder), str(patience)],
@@ -99,8 +99,8 @@ def supervise(tmp_path: Path) -> Iterator[Supervise]:
     """A function that starts a supervisor, whose workers have `patience` seconds to stop."""
     made = []
 
-    def supervise(patience: float = 30.0) -> Supervised:
-        made.append(Supervised(tmp_path, patience))
+    def supervise(patience: float = 30.0, behaviour: str = "serve") -> Supervised:
+        made.append(Supervised(tmp_path, patience, behaviour))
         return made[-1]
 
     yield supervise
@@ -255,6 +255,14 @@ def test_a_signal_ends_all(supervise: Supervise, number: signal.Signals) -> None
     assert supervised.process.wait(20) == 0
     assert not any(worker.runs for worker in supervised.started)
     assert not runs(spare)
+
+
+def test_a_signal_ends_workers_that_only_just_come_up(supervise: Supervise) -> None:
+    supervised = supervise(behaviour="late")
+    supervised.wait_started(2)
+    supervised.send(signal.SIGTERM)
+    assert supervised.process.wait(20) == 0
+    assert not any(worker.runs for worker in supervised.started)
 
 
 def test_a_signal_ends_all_in_the_midst_of_a_rolling_restart(supervise: Supervise) -> None:

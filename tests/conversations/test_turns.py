@@ -11,12 +11,13 @@ from hypothesis import strategies as st
 
 from conversations import phrases
 from conversations.answer import RunningTurn
+from conversations.courtesy import CROWD
 from conversations.jobs import Accept, Finish, GiveUp, SavePartial
 from conversations.models import ChatSession, Message, Pipeline, Route
 from conversations.models import Turn as TurnRow
 from conversations.responders.base import Ask
 from conversations.store import Refused, StoreClosed, StoreFull
-from conversations.turns import CROWD, RUNNING_TURNS, PipelineMissing, TurnLimits
+from conversations.turns import RUNNING_TURNS, PipelineMissing, TurnLimits
 from conversations.types import Citation, MessageStored, Outcome, Question, Reply, ReplyDelta, Role, Usage, room_key
 from tests.conversations.conftest import Database
 from tests.conversations.doubles import Audience, Echo, ScriptedResponder, new_session, question, texts

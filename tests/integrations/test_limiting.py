@@ -145,6 +145,21 @@ async def asking(http: httpx2.AsyncClient, path: str, body: Any) -> AsyncIterato
 # --- Handshakes and calls ----------------------------------------------------------------------
 
 
+async def test_who_waits_for_a_refusal_keeps_no_place(serve: Serve) -> None:
+    here = of("192.0.2.1")
+    with serve(MAX_CALLS_PER_ADDRESS="1", MAX_CONNECTIONS_PER_ADDRESS="2", **PROXIED) as gateway:
+        await (await PipelineClient.connect(gateway, headers=here)).close()
+        refusals: list[asyncio.Task[tuple[int, int]]] = []
+
+        async def are_noted() -> bool:
+            return gateway.log().count("connection.refused") >= len(refusals)
+
+        for _ in range(4):  # one after another, each while those before it wait
+            refusals.append(asyncio.create_task(refused(gateway, **here)))
+            await eventually(are_noted, timeout=10, what="a refusal")
+        assert [status for status, _ in await asyncio.gather(*refusals)] == [429] * 4
+
+
 async def test_an_address_may_call_so_often_by_socket_and_by_http(serve: Serve) -> None:
     with serve(MAX_CALLS_PER_ADDRESS="4", **PROXIED) as gateway:
         async with caller(gateway, **of("192.0.2.1")) as http:

@@ -40,6 +40,9 @@ class Command(BaseCommand):
             self._work(options["orders"], options["life"], options["news"])
             return
         host, port, workers = options["host"], options["port"], options["workers"]
+        if workers > 1 or not (sys.stdin and sys.stdin.isatty()):
+            # No terminal that went away: somebody wants a rolling restart, for which it is too early or not enough.
+            signal.signal(signal.SIGHUP, signal.SIG_IGN)
         checks.check_settings(host, workers)
         checks.check_database()
         claim = None if settings.REDIS_URL else checks.claim_data_dir()
@@ -54,8 +57,6 @@ class Command(BaseCommand):
         self._say_where(host, port, bootstrapped)
         connections.close_all()
         if workers == 1:
-            if not (sys.stdin and sys.stdin.isatty()):  # no terminal that went away: somebody wants a rolling restart
-                signal.signal(signal.SIGHUP, signal.SIG_IGN)
             server.run(listeners[0])
             if claim is not None:
                 claim.close()
