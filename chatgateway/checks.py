@@ -4,6 +4,8 @@ import errno
 import fcntl
 import os
 import socket
+from contextlib import suppress
+from ipaddress import ip_address
 from pathlib import Path
 from typing import IO
 from urllib.parse import urlsplit
@@ -16,6 +18,7 @@ from django.db import DatabaseError, connection
 from django.db.migrations.executor import MigrationExecutor
 
 from chatgateway.environment import is_loopback, make_data_dir
+from conversations.responders.upstream import is_public
 
 BACKLOG = 2048
 
@@ -28,8 +31,20 @@ def check_settings(host: str, workers: int) -> None:
             f"Open access is for this machine only, and HOST is {host}: "
             "set ACCESS_MODE=token, or ALLOW_OPEN_ACCESS=true if everybody may use it."
         )
+    model = urlsplit(settings.OPENAI_BASE_URL).hostname or ""
+    if not settings.ALLOW_PRIVATE_UPSTREAMS and _is_private(model):
+        raise ImproperlyConfigured(
+            f"OPENAI_BASE_URL is at the private address {model}: set ALLOW_PRIVATE_UPSTREAMS=true for your own model."
+        )
     if workers > 1 and not settings.REDIS_URL:
         raise ImproperlyConfigured(f"WORKERS={workers} needs REDIS_URL, through which the workers reach one another.")
+
+
+def _is_private(host: str) -> bool:
+    """Tell whether a host that is known without looking it up is none of the public internet."""
+    with suppress(ValueError):
+        return not is_public(ip_address(host))
+    return is_loopback(host)
 
 
 def claim_data_dir() -> IO[str]:
@@ -61,9 +76,8 @@ def check_database() -> None:
         else:
             connection.ensure_connection()
     except DatabaseError as error:
-        name = connection.settings_dict["NAME"] if connection.vendor == "sqlite" else _place(settings.DATABASE_URL)
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise ImproperlyConfigured(f"The database {name} cannot be opened: {reason}.") from error
+        raise ImproperlyConfigured(f"The database {_database_name()} cannot be opened: {reason}.") from error
     file = Path(str(connection.settings_dict["NAME"]))
     if connection.vendor == "sqlite" and not os.access(file, os.W_OK):
         raise ImproperlyConfigured(f"The database {file} cannot be written by this user.")
@@ -73,7 +87,9 @@ def check_migrations() -> None:
     """Refuse a database whose tables are not those of this release."""
     executor = MigrationExecutor(connection)
     if executor.migration_plan(executor.loader.graph.leaf_nodes()):
-        raise ImproperlyConfigured("The database is not set up for this release: run `manage.py migrate` first.")
+        raise ImproperlyConfigured(
+            f"The database {_database_name()} is not set up for this release: run `manage.py migrate` first."
+        )
 
 
 def layer_warning() -> str | None:
@@ -122,6 +138,12 @@ def _listener(host: str, port: int, *, shared: bool) -> socket.socket:
         raise ImproperlyConfigured(f"PORT must be between 1 and 65535, not {port}.") from error
     listener.setblocking(False)
     return listener
+
+
+def _database_name() -> str:
+    """Return which database it is, without credentials."""
+    sqlite = connection.vendor == "sqlite"
+    return str(connection.settings_dict["NAME"]) if sqlite else _place(settings.DATABASE_URL)
 
 
 def _place(url: str) -> str:

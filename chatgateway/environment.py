@@ -12,6 +12,8 @@ from urllib.parse import urlsplit
 import environ
 from django.core.exceptions import ImproperlyConfigured
 
+SHORTEST_KEY = 32  # characters
+
 
 def is_loopback(host: str) -> bool:
     """Tell whether `host`, a name or an address, stays on this machine."""
@@ -94,12 +96,21 @@ def read_or_make_secret_key(folder: Path) -> str:
             descriptor = os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
             with os.fdopen(descriptor, "w") as file:
                 file.write(secrets.token_urlsafe(48))
+                file.flush()
+                os.fsync(file.fileno())  # whatever happens next: an empty key would be nobody's and everybody's
             with contextlib.suppress(FileExistsError):
                 os.link(draft, path)
             draft.unlink()
         except OSError as error:
             raise ImproperlyConfigured(f"{path} cannot be written: {error.strerror}.") from error
     try:
-        return path.read_text().strip()
+        key = path.read_text().strip()
     except OSError as error:
         raise ImproperlyConfigured(f"{path} cannot be read: {error.strerror}.") from error
+    except UnicodeDecodeError as error:
+        raise ImproperlyConfigured(f"{path} holds no key: put it back from a copy.") from error
+    if len(key) < SHORTEST_KEY:
+        raise ImproperlyConfigured(
+            f"{path} holds no key: put it back from a copy, or delete it, which ends all sessions and resume tokens."
+        )
+    return key

@@ -18,6 +18,7 @@ from django.core.exceptions import ImproperlyConfigured
 
 from chatgateway import logging as gateway_logging
 from chatgateway.environment import (
+    SHORTEST_KEY,
     is_loopback,
     is_network,
     is_origin,
@@ -101,6 +102,8 @@ DEFAULT_PIPELINE = "00000000-0000-4000-8000-000000000001"
 
 DEBUG = _switch("DEBUG", default=False)
 SECRET_KEY = env.str("SECRET_KEY", default="") or read_or_make_secret_key(DATA_DIR)
+if len(SECRET_KEY) < SHORTEST_KEY:
+    raise ImproperlyConfigured(f"SECRET_KEY must have at least {SHORTEST_KEY} characters, random ones.")
 ACCESS_MODE = _choice("ACCESS_MODE", "open", "token")
 ALLOW_OPEN_ACCESS = _switch("ALLOW_OPEN_ACCESS", default=False)
 ALLOW_PRIVATE_UPSTREAMS = _switch("ALLOW_PRIVATE_UPSTREAMS", default=ACCESS_MODE == "open")

@@ -156,7 +156,7 @@ class Reopen(ClientJob, frozen=True):
 
 
 class EndWorker(msgspec.Struct, frozen=True):
-    """End a lease and every connection that lived under it; the result is how many those were.
+    """End a lease and every connection that lived under it; the result is how many those were, None without a lease.
 
     The names of hub clients that they held are free with it: a name is held only while its worker lives.
     """
@@ -167,15 +167,16 @@ class EndWorker(msgspec.Struct, frozen=True):
     reason: str = "worker lost"
 
     @classmethod
-    def apply(cls, jobs: Sequence["EndWorker"]) -> Sequence[int]:
+    def apply(cls, jobs: Sequence["EndWorker"]) -> Sequence[int | None]:
         now = timezone.now()
-        ended = []
+        ended: list[int | None] = []
         for job in jobs:
             if job.code == LOST:
                 _break_off(job.worker)
-            Worker.objects.filter(uuid=job.worker, ended_at__isnull=True).update(ended_at=now)
+            lived = Worker.objects.filter(uuid=job.worker, ended_at__isnull=True).update(ended_at=now)
             live = Connection.objects.filter(worker=job.worker, ended_at__isnull=True)
-            ended.append(live.update(ended_at=now, close_code=job.code, close_reason=job.reason))
+            connections = live.update(ended_at=now, close_code=job.code, close_reason=job.reason)
+            ended.append(connections if lived else None)
         return ended
 
 

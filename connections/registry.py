@@ -205,10 +205,10 @@ class Registry:
         self._seen = seen
         for worker, (_, since) in seen.items():
             process_ended = self._lock.was_left_by(worker)
-            if process_ended or now - since >= self._limits.lease:
+            is_dead = process_ended or now - since >= self._limits.lease
+            if is_dead and await self.end_worker(worker):  # else another one saw it first, and says so
                 log.warning("worker.lost", worker=str(worker), silent_for=round(now - since, 1), ended=process_ended)
                 self._metrics.count(WORKER, "lost")
-                await self.end_worker(worker)
 
     async def purge(self) -> None:
         """Forget connections that ended too long ago."""
@@ -216,12 +216,13 @@ class Registry:
         while purged == PURGED_AT_ONCE:
             purged = await self._writer.submit(PurgeConnections(timezone.now() - self._limits.kept_for))
 
-    async def end_worker(self, worker: UUID) -> None:
-        """End a worker's lease and the connections that lived under it."""
-        ended: int = await self._writer.submit(EndWorker(worker))
-        self._metrics.count(GHOST, "cleared", ended)
+    async def end_worker(self, worker: UUID) -> bool:
+        """End a worker's lease and the connections that lived under it; tell whether it had one."""
+        ended: int | None = await self._writer.submit(EndWorker(worker))
+        self._metrics.count(GHOST, "cleared", ended or 0)
         self._lock.forget(worker)
         self._on_change()
+        return ended is not None
 
     async def dead_among(self, workers: set[UUID]) -> set[UUID]:
         """Return those of `workers` whose lease has ended or never was."""

@@ -22,7 +22,8 @@ class Failure(StrEnum):
     UNREACHABLE = "unreachable"  # no connection, or no HTTP response
     LIMITED = "limited"  # status 429
     ERROR = "error"  # status 500 and above
-    REJECTED = "rejected"  # another status, or an address that is forbidden
+    MISCONFIGURED = "misconfigured"  # status 401, 403 or 404, or an address that is forbidden
+    REJECTED = "rejected"  # another status
     SILENT = "silent"  # no first token in time
     STALLED = "stalled"  # nothing more in time
     BROKEN_OFF = "broken_off"

@@ -163,7 +163,7 @@ class OpenAIResponder:
             response = await self._client.send(request, stream=True)
         except ForbiddenAddress as error:
             what = "the model's address is private, and ALLOW_PRIVATE_UPSTREAMS is off"
-            raise ModelError(what, Failure.REJECTED) from error
+            raise ModelError(what, Failure.MISCONFIGURED) from error
         except httpx2.ConnectTimeout as error:
             # The kernel has knocked several times meanwhile.
             raise ModelError("the model's server cannot be reached in time", Failure.UNREACHABLE) from error
@@ -181,7 +181,7 @@ class OpenAIResponder:
         if status == 429 or status >= 500:
             failure = Failure.LIMITED if status == 429 else Failure.ERROR
             raise _Retriable(ModelError(reason, failure), _retry_after(response))
-        raise ModelError(reason, Failure.REJECTED)
+        raise ModelError(reason, Failure.MISCONFIGURED if status in (401, 403, 404) else Failure.REJECTED)
 
     async def _read(self, response: httpx2.Response, answer: Answer, first_by: float) -> AsyncGenerator[str, None]:
         """Yield the increments of a response's text within the time limits, until it is complete."""

@@ -51,8 +51,22 @@ def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
     assert "DATA_DIR" in serve(folder, SECRET_KEY="x" * 50)
 
 
+@pytest.mark.parametrize("content", [b"", b"short", b"\xff" * 50])
+def test_a_secret_key_that_is_none(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "secret_key").write_bytes(content)
+    assert serve(tmp_path).startswith(f"{tmp_path / 'secret_key'} holds no key: put it back from a copy")
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "[::1]", "10.1.2.3", "localhost"])
+def test_a_model_at_a_private_address(tmp_path: Path, host: str) -> None:
+    changes = {"ACCESS_MODE": "token", "OPENAI_BASE_URL": f"http://{host}:8000/v1", "OPENAI_MODEL": "m"}
+    assert "ALLOW_PRIVATE_UPSTREAMS=true" in serve(tmp_path, **changes)
+
+
 def test_a_database_that_is_not_set_up(tmp_path: Path) -> None:
-    assert "manage.py migrate" in serve(tmp_path)
+    sentence = serve(tmp_path)
+    assert "manage.py migrate" in sentence
+    assert str(tmp_path / "gateway.sqlite3") in sentence
 
 
 def test_a_database_that_is_no_database(tmp_path: Path) -> None:
@@ -64,6 +78,7 @@ def test_a_database_that_is_no_database(tmp_path: Path) -> None:
     ("changes", "says"),
     [
         pytest.param({"DATABASE_URL": "mysql://u:p@h/n"}, "DATABASE_URL must look like", id="another kind of database"),
+        pytest.param({"SECRET_KEY": "x" * 31}, "SECRET_KEY must have at least 32 characters", id="a short key"),
         pytest.param({"DATABASE_URL": "nonsense"}, "DATABASE_URL must look like", id="no URL"),
         pytest.param({"EMAIL_URL": "pop3://u:s3cret@h"}, "EMAIL_URL must look like", id="another kind of mail server"),
         pytest.param({"EMAIL_URL": "smtp://u:s3cret@:25"}, "EMAIL_URL must look like", id="no mail server"),

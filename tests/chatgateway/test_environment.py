@@ -52,8 +52,8 @@ def test_a_secret_key_is_made_once_for_its_owner_only(tmp_path: Path) -> None:
 
 
 def test_an_operators_own_key_is_read_without_its_line_end(tmp_path: Path) -> None:
-    (tmp_path / "secret_key").write_text("my own key\n")
-    assert read_or_make_secret_key(tmp_path) == "my own key"
+    (tmp_path / "secret_key").write_text("my own key, which is as long as it is to be\n")
+    assert read_or_make_secret_key(tmp_path) == "my own key, which is as long as it is to be"
 
 
 def test_a_key_that_cannot_be_read_is_refused_by_its_name(tmp_path: Path) -> None:

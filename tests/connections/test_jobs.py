@@ -99,9 +99,9 @@ def test_a_worker_ends_with_its_own_connections_only() -> None:
     Register.apply([Register(one, "host", 1), Register(two, "host", 2)])
     lost, closed, others = opened(one), opened(one), opened(two)
     Close.apply([Close(did(closed), 1000, "bye")])
-    EndWorker.apply([EndWorker(one)])
+    assert EndWorker.apply([EndWorker(one)]) == [1]
     first_end = Worker.objects.get(uuid=one).ended_at
-    EndWorker.apply([EndWorker(one, 1012, "server stopped")])
+    assert EndWorker.apply([EndWorker(one, 1012, "server stopped")]) == [None]
     assert Worker.objects.get(uuid=one).ended_at == first_end
     assert Connection.objects.get(uuid=lost).close_code == 1006
     assert Connection.objects.get(uuid=closed).close_code == 1000

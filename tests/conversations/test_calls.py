@@ -23,6 +23,7 @@ def fail(calls: Calls, failure: Failure, times: int = 1, model: str = "m1") -> N
         (Failure.STALLED, 1),
         (Failure.BROKEN_OFF, 1),
         (Failure.GARBAGE, 1),
+        (Failure.MISCONFIGURED, 0),
         (Failure.REJECTED, 0),
         (Failure.REPORTED, 0),
         (Failure.EMPTY, 0),

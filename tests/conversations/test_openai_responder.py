@@ -542,7 +542,8 @@ async def test_reply_that_fills_the_memory_is_cut(client: httpx2.AsyncClient) ->
 @pytest.mark.parametrize(
     ("mode", "failure"),
     [
-        (Mode.UNAUTHORIZED, Failure.REJECTED),
+        (Mode.UNAUTHORIZED, Failure.MISCONFIGURED),
+        (Mode.REDIRECT, Failure.REJECTED),
         (Mode.BUSY, Failure.LIMITED),
         (Mode.BROKEN, Failure.ERROR),
         (Mode.HANG_UP, Failure.UNREACHABLE),
