@@ -30,7 +30,7 @@ def measure(rounds: int) -> list[dict[str, Any]]:
     from tests.support import crowd  # noqa: PLC0415
 
     with transaction.atomic():
-        crowd.build()
+        crowd.build(crowd.FULL)
     client = Client(headers={"host": "localhost"})
     client.force_login(User.objects.create_superuser("owner"))
     runs = []

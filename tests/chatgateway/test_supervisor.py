@@ -283,9 +283,11 @@ def test_while_workers_end_their_sockets_refuse_and_a_second_signal_kills_them(s
     supervised.send(signal.SIGTERM)
     supervised.wait(lambda: not any(is_listening(worker.port) for worker in workers), "refusals")
     assert all(worker.runs for worker in workers)
+    assert (supervised.log().count("server.stopping"), supervised.log().count("server.killed")) == (1, 0)
     supervised.send(signal.SIGTERM)
     assert supervised.process.wait(20) == 0
     assert not any(worker.runs for worker in workers)
+    assert (supervised.log().count("server.stopping"), supervised.log().count("server.killed")) == (1, 1)
 
 
 def test_workers_that_do_not_end_in_time_are_killed(supervise: Supervise) -> None:

@@ -5,6 +5,7 @@ import time
 from urllib.parse import urlsplit
 from uuid import uuid4
 
+import pytest
 from limits import RateLimitItemPerSecond
 from structlog.testing import capture_logs
 
@@ -164,6 +165,34 @@ async def test_without_its_redis_a_process_counts_alone_and_says_so_once() -> No
         assert await admitted(limiter, 4, "ann") == [True, True, True, False]
     assert [entry["event"] for entry in logs] == ["limits.alone", "limit.reached"]
     await limiter.close()
+
+
+async def test_connections_that_died_while_nobody_used_them_are_no_outage(valkey: ValkeyServer) -> None:
+    with FaultyProxy(urlsplit(valkey.url).port or 0) as proxy:
+        limiter = Limiter(Metrics(), enabled=True, redis_url=f"redis://127.0.0.1:{proxy.port}/0")
+        await asyncio.gather(*(admitted(limiter, 1, uuid4().hex) for _ in range(5)))
+        proxy.cut()
+        with capture_logs() as logs:
+            await asyncio.gather(*(admitted(limiter, 1, uuid4().hex) for _ in range(5)))
+        assert logs == []
+        await limiter.close()
+
+
+async def test_an_outage_of_redis_is_told_once_and_so_is_its_end(
+    valkey: ValkeyServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "ALONE", 0.0)  # it is tried each time
+    with FaultyProxy(urlsplit(valkey.url).port or 0) as proxy:
+        limiter = Limiter(Metrics(), enabled=True, redis_url=f"redis://127.0.0.1:{proxy.port}/0")
+        with capture_logs() as logs:
+            proxy.refuse()
+            for _ in range(3):
+                await admitted(limiter, 1, uuid4().hex)
+            proxy.accept()
+            for _ in range(3):
+                await admitted(limiter, 1, uuid4().hex)
+        assert [entry["event"] for entry in logs] == ["limits.alone", "limits.shared_again"]
+        await limiter.close()
 
 
 # --- One connection ----------------------------------------------------------------------------

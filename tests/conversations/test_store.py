@@ -12,6 +12,7 @@ from uuid import uuid4
 
 import pytest
 from django.db import OperationalError, connection
+from structlog.testing import capture_logs
 
 from conversations.models import Pipeline
 from conversations.store import (
@@ -87,6 +88,18 @@ class Poison(Job):
             assert job.released.wait(10)
         Pipeline.objects.bulk_create([Pipeline(name="one", uuid=uuid4(), pk=1), Pipeline(name="same key", pk=1)])
         return [None] * len(jobs)
+
+
+@dataclass(frozen=True)
+class TooLarge(AddPipeline):
+    """Writes a row that there is no room for on the disk."""
+
+    @classmethod
+    def apply(cls, jobs: Sequence["AddPipeline"]) -> Sequence[str]:
+        with connection.cursor() as cursor:
+            cursor.execute("PRAGMA max_page_count = 1")  # as many as there are, until this connection is closed
+        Pipeline.objects.bulk_create(Pipeline(name=job.name, description="x" * 100_000) for job in jobs)
+        return [job.name for job in jobs]
 
 
 @dataclass(frozen=True)
@@ -168,8 +181,10 @@ async def test_a_commit_that_is_cut_off_has_an_unknown_outcome(store: Store, dat
         await asyncio.to_thread(wait_until, lambda: waits_in_commit(other), timeout=10, what="a commit")
         behind = store.submit(AddPipeline())
         other.execute(f"SELECT pg_terminate_backend(pid) {COMMITTING}")
-        with pytest.raises(OutcomeUnknown, match="may be sent again"):
+        with capture_logs() as logs, pytest.raises(OutcomeUnknown, match="may be sent again"):
             await future
+        (told,) = (entry for entry in logs if entry["event"] == "store.outcome_unknown")
+        assert "terminating connection" in told["reason"]
         with pytest.raises(StoreUnavailable):  # where there is no server any more, it has waited as long
             await behind
     assert await store.write(AddPipeline())
@@ -258,6 +273,28 @@ async def test_a_locked_database_is_an_error_within_the_time_out_and_recovers(st
     assert database.has_pipeline(await store.write(AddPipeline()))
 
 
+@sqlite_only
+async def test_the_log_says_why_nothing_is_written_once_and_when_it_works_again(store: Store) -> None:
+    await store.write(AddPipeline())  # what came before this test is over
+    with capture_logs() as logs:
+        for _ in range(3):
+            with pytest.raises(StoreUnavailable):
+                await store.write(TooLarge())
+        for _ in range(2):
+            await store.write(AddPipeline())
+    assert logs == [
+        {
+            "event": "store.unavailable",
+            "log_level": "warning",
+            "jobs": 1,
+            "error": "OperationalError",
+            "state": None,
+            "reason": "database or disk is full",
+        },
+        {"event": "store.available", "log_level": "info"},
+    ]
+
+
 async def test_what_came_while_the_database_was_locked_hears_of_it_together(store: Store, database: Database) -> None:
     database.set_lock_timeout(0.3)
     with database.locked():
@@ -283,7 +320,9 @@ async def test_a_database_that_hangs_is_an_error_all_the_same_and_recovers(datab
         store.submit(AddPipeline())
     assert store.waiting == 1, "what hangs may be written still"
     job.released.set()
-    await eventually(partial(_is_taken, store), timeout=10, what="a store that takes jobs again")
+    with capture_logs() as logs:
+        await eventually(partial(_is_taken, store), timeout=10, what="a store that takes jobs again")
+    assert "store.available" in [entry["event"] for entry in logs], "it was told that it hangs"
     assert database.has_pipeline(job.name)
     assert not database.has_pipeline(late.name), "it was told that it is not written"
     await store.stop()

@@ -152,12 +152,18 @@ async def test_who_waits_for_a_refusal_keeps_no_place(serve: Serve) -> None:
         refusals: list[asyncio.Task[tuple[int, int]]] = []
 
         async def are_noted() -> bool:
-            return gateway.log().count("connection.refused") >= len(refusals)
+            async with caller(gateway) as http:
+                told = (await http.get("/metrics")).text
+            return f'chatgateway_refused_handshakes_total{{reason="rate"}} {len(refusals)}.0\n' in told
 
         for _ in range(4):  # one after another, each while those before it wait
             refusals.append(asyncio.create_task(refused(gateway, **here)))
             await eventually(are_noted, timeout=10, what="a refusal")
         assert [status for status, _ in await asyncio.gather(*refusals)] == [429] * 4
+        await (await PipelineClient.connect(gateway, headers=of("192.0.2.2"))).close()
+        assert (await refused(gateway, **of("192.0.2.2")))[0] == 429
+        noted = [line for line in gateway.log().splitlines() if "connection.refused" in line]
+        assert [("192.0.2.1" in line, "192.0.2.2" in line) for line in noted] == [(True, False), (False, True)]
 
 
 async def test_an_address_may_call_so_often_by_socket_and_by_http(serve: Serve) -> None:

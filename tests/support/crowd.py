@@ -5,6 +5,7 @@ import random
 from bisect import bisect_left
 from collections.abc import Iterator
 from datetime import datetime, timedelta
+from typing import NamedTuple
 from uuid import UUID, uuid4
 
 from django.contrib import admin
@@ -29,14 +30,25 @@ from conversations.models import (
 
 WIRES = ("langbot", "langbot", "contact", "wechat", "postoffice")
 WORKERS = 4
-LIVE, ENDED = 2_000, 8_000  # connections
-SESSIONS, MESSAGES = 20_000, 5  # and so many messages in each
+MESSAGES = 5  # in each session
 APART = MESSAGES + 1  # the ids of a session's messages, and one for the answer to the last
 CLIENTS, LETTERS = 500, 4  # of the hub, and so many letters that wait for each tenth of them
-MINUTES = 24 * 60
 
 
-def build() -> None:
+class Size(NamedTuple):
+    """How much there is of what there is most of."""
+
+    live: int  # connections
+    ended: int
+    sessions: int
+    minutes: int
+
+
+FULL = Size(2_000, 8_000, 20_000, 24 * 60)  # what the time of a page is measured with
+SOME = Size(300, 700, 1_000, 60)  # more than a page shows, which is enough to count its queries
+
+
+def build(size: Size) -> None:
     """Fill the database."""
     chance = random.Random(5)
     now = timezone.now()
@@ -46,12 +58,12 @@ def build() -> None:
         Document(pipeline=pipelines[0], title=f"Document {number}", text="Some words.") for number in range(200)
     )
     workers = _workers(now)
-    sessions = _sessions(pipelines, now, chance)
-    _connections(workers, [pipeline.uuid for pipeline in pipelines], sessions, now, chance)
+    sessions = _sessions(size, pipelines, now, chance)
+    _connections(size, workers, [pipeline.uuid for pipeline in pipelines], sessions, now, chance)
     _messages(now)
     _requests(pipelines[0], now)
     _hub(now)
-    Minute.objects.bulk_create(_minutes(workers, now, chance))
+    Minute.objects.bulk_create(_minutes(size, workers, now, chance))
     Application.objects.bulk_create(Application(name=f"Application {n}", appid=f"app_{n}") for n in range(60))
     CannedReply.objects.bulk_create(CannedReply(title=f"Reply {n}", text="Some words.") for n in range(60))
     AuditEntry.objects.bulk_create(
@@ -85,8 +97,8 @@ def _workers(now: datetime) -> list[Worker]:
     )
 
 
-def _sessions(pipelines: list[Pipeline], now: datetime, chance: random.Random) -> list[UUID]:
-    uuids = [uuid4() for _ in range(SESSIONS)]
+def _sessions(size: Size, pipelines: list[Pipeline], now: datetime, chance: random.Random) -> list[UUID]:
+    uuids = [uuid4() for _ in range(size.sessions)]
     ChatSession.objects.bulk_create(
         (
             ChatSession(
@@ -103,10 +115,15 @@ def _sessions(pipelines: list[Pipeline], now: datetime, chance: random.Random) -
 
 
 def _connections(
-    workers: list[Worker], pipelines: list[UUID], sessions: list[UUID], now: datetime, chance: random.Random
+    size: Size,
+    workers: list[Worker],
+    pipelines: list[UUID],
+    sessions: list[UUID],
+    now: datetime,
+    chance: random.Random,
 ) -> None:
     def connection(place: int) -> Connection:
-        ended = place >= LIVE
+        ended = place >= size.live
         time = now - timedelta(seconds=10 * place)
         return Connection(
             uuid=uuid4(), worker=workers[place % WORKERS].uuid, wire=chance.choice(WIRES),
@@ -115,7 +132,7 @@ def _connections(
             last_active=time, ended_at=time if ended else None, close_code=1000 if ended else None,
         )  # fmt: skip
 
-    Connection.objects.bulk_create((connection(place) for place in range(LIVE + ENDED)), batch_size=2_000)
+    Connection.objects.bulk_create((connection(place) for place in range(size.live + size.ended)), batch_size=2_000)
 
 
 def _messages(now: datetime) -> None:
@@ -173,17 +190,17 @@ def _hub(now: datetime) -> None:
     )
 
 
-def _minutes(workers: list[Worker], now: datetime, chance: random.Random) -> Iterator[Minute]:
+def _minutes(size: Size, workers: list[Worker], now: datetime, chance: random.Random) -> Iterator[Minute]:
     """Give a day as a busy service has it: quiet at night, and its model slow for a while."""
     last = now.replace(second=0, microsecond=0)
-    for ago in range(MINUTES):
+    for ago in range(size.minutes):
         at = last - timedelta(minutes=ago)
-        busy = 0.25 + 0.75 * (0.5 + 0.5 * math.cos((ago / MINUTES) * 2 * math.pi)) * chance.uniform(0.85, 1.15)
+        busy = 0.25 + 0.75 * (0.5 + 0.5 * math.cos((ago / (24 * 60)) * 2 * math.pi)) * chance.uniform(0.85, 1.15)
         slow = 2.5 if 20 < ago < 32 else 1.0
         for worker in workers[:WORKERS]:
             answers = int(30 * busy)
             yield Minute(
-                at=at, worker=worker.uuid, connections=int(LIVE / WORKERS * busy), messages=2 * answers + 4,
+                at=at, worker=worker.uuid, connections=int(size.live / WORKERS * busy), messages=2 * answers + 4,
                 answers=answers, errors=int(chance.random() < (0.6 if slow > 1 else 0.04)),
                 first_words=_times(answers, 0.4 * slow, chance), whole_answers=_times(answers, 2.2 * slow, chance),
             )  # fmt: skip
