@@ -47,7 +47,7 @@ def config(*, json_lines: bool) -> dict[str, Any]:
                 "processors": [structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
             },
         },
-        "filters": {"brief": {"()": lambda: brief}, "sparing": {"()": Sparing}},
+        "filters": {"brief": {"()": lambda: brief}, "sparing": {"()": Sparing}, "no_503": {"()": lambda: no_503}},
         "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "event"}},
         "root": {"handlers": ["stderr"], "level": "INFO"},
         "loggers": {
@@ -63,7 +63,7 @@ def config(*, json_lines: bool) -> dict[str, Any]:
             # Its lines carry query strings too; it stays for the request_id that it gives every other line.
             "django_structlog": {"level": "CRITICAL"},
             # A 4xx is an answer to a client, not an event on our side.
-            "django.request": {"level": "ERROR"},
+            "django.request": {"level": "ERROR", "filters": ["no_503"]},
             "django.security.DisallowedHost": {"level": "CRITICAL"},
             "django.security.DisallowedModelAdminLookup": {"filters": ["brief"]},
         },
@@ -76,6 +76,11 @@ def brief(record: logging.LogRecord) -> bool:
         record.msg, record.args = f"{record.getMessage()}: {record.exc_info[1]!r}", ()
         record.exc_info = None
     return True
+
+
+def no_503(record: logging.LogRecord) -> bool:
+    """Leave out a 503, a probe's above all: it is an answer, and what ails us is told by events of ours."""
+    return getattr(record, "status_code", None) != 503
 
 
 class Sparing(logging.Filter):

@@ -9,19 +9,31 @@ import structlog
 log = structlog.get_logger(__name__)
 
 
-async def repeat(seconds: float, work: Callable[[], Awaitable[object]]) -> None:
-    """Do `work` again and again, about `seconds` apart, also after it failed."""
-    failed = False
+class Rounds:
+    """Tells the log of `what` is done again and again: once when it fails, and once when it works again."""
+
+    def __init__(self, what: str) -> None:
+        self._what = what
+        self._failed = False
+
+    def note(self, error: Exception | None) -> None:
+        """Hear how one round went."""
+        if error is not None and not self._failed:
+            log.warning("background.failed", what=self._what, error=type(error).__name__, reason=str(error))
+        elif error is None and self._failed:
+            log.info("background.works", what=self._what)
+        self._failed = error is not None
+
+
+async def repeat(seconds: float, what: str, work: Callable[[], Awaitable[object]]) -> None:
+    """Do `work`, which the log calls `what`, again and again, about `seconds` apart, also after it failed."""
+    rounds = Rounds(what)
     while True:
         try:
             await work()
         except Exception as error:  # noqa: BLE001  the database is away: the next round tries again
-            if not failed:  # it is told once, not every second until it works again
-                log.warning("gateway.round_failed", work=work.__name__, error=type(error).__name__, reason=str(error))
-            failed = True
+            rounds.note(error)
         else:
-            if failed:
-                log.info("gateway.round_works", work=work.__name__)
-            failed = False
+            rounds.note(None)
         # A little apart, so that many workers do not ask at the same moment.
         await asyncio.sleep(seconds * random.uniform(0.9, 1.1))  # noqa: S311  spread, not a secret

@@ -31,7 +31,7 @@ from chatgateway.metrics.readings import Readings
 from chatgateway.metrics.reporter import Reporter
 from chatgateway.metrics.shelf import Shelf
 from chatgateway.probe import Probe
-from chatgateway.rounds import repeat
+from chatgateway.rounds import Rounds, repeat
 from connections import audit
 from connections.auth import Authenticator
 from connections.events import ClientEvent, ConnectionsTopic, EndConnections
@@ -120,22 +120,35 @@ class Gateway:
             lock_dir=settings.DATA_DIR / "workers",
             on_change=lambda: self.wakes.note("connections"),
             metrics=self.metrics,
+            on_beat=Rounds("lease").note,
         )
         self.minutes = Minutes(
             self.store,
             self.metrics,
             worker=lambda: self.registry.worker,
             connections=lambda: self.registry.live,
+            on_round=Rounds("statistics").note,
         )
         layer: Any = get_channel_layer()
-        self.hub = Hub(layer, EventCodec(), shared=bool(settings.REDIS_URL), fill=self._fill, latest=self._latest)
+        self.hub = Hub(
+            layer,
+            EventCodec(),
+            shared=bool(settings.REDIS_URL),
+            fill=self._fill,
+            latest=self._latest,
+            on_look=Rounds("look for missed messages").note,
+        )
         self.wakes = Wakes(self.hub.publish)
         self.probe = Probe(self.registry.beat)
         self.holds = Holds(self.store, self._publish, patience=settings.HOLD_IDLE)
         self.mailroom = Mailroom(self.store, self.hub, options.mail_limits(), shared=bool(settings.REDIS_URL))
         self._deliverers: dict[str, Deliver] = {}  # filled below, once there is what they deliver with
         self.outbox = Outbox(
-            self.store, self._deliverers, lambda: self.registry.worker, on_attempt=self.tally.on_attempt
+            self.store,
+            self._deliverers,
+            lambda: self.registry.worker,
+            on_attempt=self.tally.on_attempt,
+            on_round=Rounds("deliveries").note,
         )
         self.turns = TurnRunner(
             store=self.store,
@@ -215,7 +228,7 @@ class Gateway:
         if self._wechat_client is not None:
             await self._wechat_client.aclose()
         await self.reporter.stop()
-        log.info("gateway.stopped")
+        log.info("gateway.stopped", worker=str(self.registry.worker))
 
     # --- Starting --------------------------------------------------------------------------------
 
@@ -301,20 +314,20 @@ class Gateway:
         self.hub.watch(ConnectionsTopic(), self.registry.on_request)
         loop = asyncio.get_running_loop()
         self._tasks = [
-            loop.create_task(repeat(FOLLOW, self._follow)),
-            loop.create_task(repeat(settings.SCAN, self._look_after_workers)),
-            loop.create_task(repeat(settings.SCAN, self.holds.hand_back)),
-            loop.create_task(repeat(LOOK, self.mailroom.look)),
-            loop.create_task(repeat(PURGE, self.registry.purge)),
-            loop.create_task(repeat(PURGE, self.mailroom.purge)),
-            loop.create_task(repeat(PURGE, self.outbox.purge)),
-            loop.create_task(repeat(PURGE, self.minutes.purge)),
-            loop.create_task(repeat(PURGE, self._purge_trail)),
+            loop.create_task(repeat(FOLLOW, "look for changed pipelines", self._follow)),
+            loop.create_task(repeat(settings.SCAN, "look for lost workers", self._look_after_workers)),
+            loop.create_task(repeat(settings.SCAN, "end of silent handovers", self.holds.hand_back)),
+            loop.create_task(repeat(LOOK, "look for letters", self.mailroom.look)),
+            loop.create_task(repeat(PURGE, "clearing of old connections", self.registry.purge)),
+            loop.create_task(repeat(PURGE, "clearing of old letters", self.mailroom.purge)),
+            loop.create_task(repeat(PURGE, "clearing of old deliveries", self.outbox.purge)),
+            loop.create_task(repeat(PURGE, "clearing of old statistics", self.minutes.purge)),
+            loop.create_task(repeat(PURGE, "clearing of the audit trail", self._purge_trail)),
             loop.create_task(self.outbox.run()),
             loop.create_task(self.minutes.run()),
-            loop.create_task(repeat(reporter.EVERY, self.reporter.report)),
-            loop.create_task(repeat(readings.LOOK, self._readings.look)),
-            loop.create_task(repeat(readings.LOOK, self.hub.probe)),
+            loop.create_task(repeat(reporter.EVERY, "report of metrics", self.reporter.report)),
+            loop.create_task(repeat(readings.LOOK, "readings of metrics", self._readings.look)),
+            loop.create_task(repeat(readings.LOOK, "look for Redis", self.hub.probe)),
             loop.create_task(watch_clocks(self.metrics)),
         ]
         for name in FAULTY:

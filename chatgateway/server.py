@@ -238,12 +238,14 @@ class GatewayServer(uvicorn.Server):
         self,
         config: uvicorn.Config,
         *,
+        answers: Callable[[], int],
         drain: Callable[[], Awaitable[None]],
         part: Callable[[], None],
         until: int | None,
         news: int | None,
     ) -> None:
         super().__init__(config)
+        self._answers = answers
         self._drain = drain
         self._part = part
         self._until = until
@@ -268,7 +270,7 @@ class GatewayServer(uvicorn.Server):
         super().handle_exit(sig, frame)
         if self._until is None:
             for number in HANDLED_SIGNALS:
-                signal.signal(number, signal.SIG_DFL)
+                signal.signal(number, _end_at_once)
 
     def _on_hangup(self) -> None:
         log.warning("server.not_restarted", means="a rolling restart needs two workers; SIGHUP is for their supervisor")
@@ -280,6 +282,7 @@ class GatewayServer(uvicorn.Server):
 
     async def shutdown(self, sockets: Any = None) -> None:
         """Take no new connections, let answers end, part with everybody, then close what is left."""
+        log.info("gateway.draining", answers=self._answers(), seconds=settings.DRAIN_TIMEOUT)
         _end_after(settings.DRAIN_TIMEOUT + STOP_PATIENCE)
         for server in self.servers:
             server.close()
@@ -307,6 +310,13 @@ class GatewayServer(uvicorn.Server):
         end = time.monotonic() + seconds
         while condition() and time.monotonic() < end:  # noqa: ASYNC110  uvicorn tells nobody of an end
             await asyncio.sleep(LOOK)
+
+
+def _end_at_once(number: int, _frame: FrameType | None) -> None:
+    """End this process by the signal that came a second time."""
+    signal.signal(number, signal.SIG_DFL)
+    log.warning("server.killed", means="a second signal came: answers and sockets are cut off")
+    os.kill(os.getpid(), number)
 
 
 def _end_after(seconds: float) -> None:
@@ -369,7 +379,14 @@ def run(listener: socket.socket, *, until: int | None = None, news: int | None =
         timeout_graceful_shutdown=2,
     )
     _raise_descriptor_limit()
-    server = GatewayServer(config, drain=gateway.drain, part=gateway.part, until=until, news=news)
+    server = GatewayServer(
+        config,
+        answers=lambda: gateway.turns.running,
+        drain=gateway.drain,
+        part=gateway.part,
+        until=until,
+        news=news,
+    )
     # The writer's thread and the loop take turns often: each statement waits so long for an interpreter that is busy.
     sys.setswitchinterval(0.0001)
     with suppress(KeyboardInterrupt):

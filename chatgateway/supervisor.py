@@ -182,8 +182,11 @@ class Supervisor:
 
     def _on_told(self) -> None:
         if self._told.is_set():
+            log.warning("server.killed", means="a second signal came: answers and sockets are cut off")
             for worker in self._workers:
                 worker.kill()
+        else:
+            log.info("server.stopping", workers=len(self._places), seconds=self._patience)
         self._told.set()
 
     def _start(self, listener: socket.socket) -> Worker:

@@ -18,14 +18,10 @@ import random
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from typing import Any
 
-import structlog
-
 from connections.relay import Codec, Layer, Relay
 from connections.room import Counts, Encoder, Fill, Member, Membership, Room, Topic
 
 __all__ = ["Encoder", "Hub", "Member", "Membership", "Topic"]  # what a wire needs
-
-log = structlog.get_logger(__name__)
 
 LOOK = 2.0  # seconds between two looks for what the layer lost
 ON_ITS_WAY = 1.0  # seconds that what the database has already may still take over the layer
@@ -63,6 +59,7 @@ class Hub:
         latest: Latest,
         look: float = LOOK,
         on_its_way: float = ON_ITS_WAY,
+        on_look: Callable[[Exception | None], None] = lambda _: None,
     ) -> None:
         self.counts = Counts()
         self._shared = shared
@@ -70,6 +67,7 @@ class Hub:
         self._latest = latest
         self._look_every = look
         self._on_its_way = on_its_way
+        self._on_look = on_look  # hears how each look went
         self._relay = Relay(layer, codec, self.counts)
         self._rooms: dict[Topic, Room] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -146,7 +144,9 @@ class Hub:
             try:
                 await self._catch_up()
             except Exception as error:  # noqa: BLE001  the database is away: the next look tries again
-                log.warning("hub.look_failed", error=type(error).__name__, reason=str(error))
+                self._on_look(error)
+            else:
+                self._on_look(None)
 
     async def _catch_up(self) -> None:
         behind: list[tuple[Room, int]] = []

@@ -18,6 +18,8 @@ from weakref import WeakValueDictionary
 import structlog
 from limits import RateLimitItem, RateLimitItemPerHour, RateLimitItemPerMinute
 from limits.aio.storage import RedisStorage
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
 
 from connections.metrics import LIMIT, Metrics
 
@@ -92,10 +94,15 @@ class _Shared:
     def __init__(self, url: str) -> None:
         scheme = urlsplit(url).scheme
         scheme = "redis+unix" if scheme == "unix" else scheme
-        self._storage: Any = RedisStorage(f"async+{scheme}{url[url.index(':') :]}", implementation="redispy")
+        # A connection that died while idle says so only when used: once more then, at once, over a new one.
+        retry: Any = Retry(NoBackoff(), 1)
+        self._storage: Any = RedisStorage(
+            f"async+{scheme}{url[url.index(':') :]}", implementation="redispy", retry=retry
+        )
         self._calls = asyncio.Semaphore(REDIS_CALLS)
         self._refused: OrderedDict[str, float] = OrderedDict()  # until when by the monotonic clock, as Redis told
         self._failed = 0  # how often Redis did
+        self._away = False
         self._drawn: OrderedDict[str, int] = OrderedDict()  # what is left of the portions that this process took
         self._drawing: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
@@ -112,10 +119,17 @@ class _Shared:
                 raise ConnectionError("Redis has failed meanwhile")
             try:
                 async with asyncio.timeout(REDIS_PATIENCE):
-                    return await self._draw(key, amount, seconds)
-            except Exception:
+                    wait = await self._draw(key, amount, seconds)
+            except Exception as error:
                 self._failed += 1
+                if not self._away:
+                    log.warning("limits.alone", error=type(error).__name__, means="each process counts on its own")
+                self._away = True
                 raise
+            if self._away:
+                log.info("limits.shared_again")
+            self._away = False
+            return wait
 
     def _known(self, key: str) -> float | None:
         """Answer without Redis, from what was drawn or from what it told of the wait; None where neither does."""
@@ -177,22 +191,25 @@ class Limiter:
     def reached(self, what: str, who: str, limit: object) -> None:
         """Count that `who` is over a limit, and note it in the log, once in TOLD_FOR seconds."""
         self._metrics.count(LIMIT, what)
+        if self.is_news(what, who):
+            log.info("limit.reached", what=what, who=who, limit=str(limit))
+
+    def is_news(self, what: str, who: str) -> bool:
+        """Tell whether the log has not heard this of `who` for TOLD_FOR seconds; from now on it has."""
         now = time.monotonic()
         if now - self._told.get((what, who), -math.inf) < TOLD_FOR:
-            return
+            return False
         self._told.pop((what, who), None)
         if len(self._told) >= TOLD:
             self._told.popitem(last=False)
         self._told[what, who] = now
-        log.info("limit.reached", what=what, who=who, limit=str(limit))
+        return True
 
     async def _hit(self, key: str, amount: int, seconds: float) -> float:
         if self._shared is not None and time.monotonic() >= self._alone_until:
             try:
                 return await self._shared.hit(key, amount, seconds)
-            except Exception as error:  # noqa: BLE001  Redis's client raises many kinds; this process counts alone then
-                if time.monotonic() >= self._alone_until:  # others waited for it at the same time
-                    log.warning("limits.alone", error=type(error).__name__, means="each process counts on its own")
+            except Exception:  # noqa: BLE001  Redis's client raises many kinds; this process counts alone then
                 self._alone_until = time.monotonic() + ALONE
         return self._here.hit(key, amount, seconds)
 

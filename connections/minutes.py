@@ -8,14 +8,11 @@ from typing import ClassVar
 from uuid import UUID
 
 import msgspec
-import structlog
 from django.utils import timezone
 
 from connections.metrics import ANSWER, ERROR, MESSAGE, Metrics
 from connections.models import Minute
 from connections.writer import Writer
-
-log = structlog.get_logger(__name__)
 
 EVERY = 2.0  # seconds between two looks at what has grown
 KEPT_FOR = timedelta(days=8)
@@ -101,12 +98,14 @@ class Minutes:
         worker: Callable[[], UUID],
         connections: Callable[[], int],
         clock: Callable[[], float] = time.time,
+        on_round: Callable[[Exception | None], None] = lambda _: None,
     ) -> None:
         self._writer = writer
         self._metrics = metrics
         self._worker = worker
         self._connections = connections
         self._clock = clock
+        self._on_round = on_round  # hears how each writing went
         self._minute: tuple[int, UUID] | None = None  # the one that is being counted, and under which lease
         self._base = self._last = _Reading()  # as it began, and as of the last look
         self._grown: dict[tuple[int, UUID], _Reading] = {}  # in each minute, for a clock that is set back to it
@@ -119,7 +118,9 @@ class Minutes:
             try:
                 await self.flush()
             except Exception as error:  # noqa: BLE001  the database is away: it is written with the next
-                log.warning("minutes.not_written", error=type(error).__name__, reason=str(error))
+                self._on_round(error)
+            else:
+                self._on_round(None)
             await asyncio.sleep(min(EVERY, 60 - self._clock() % 60))
 
     async def flush(self) -> None:

@@ -107,6 +107,7 @@ class Registry:
         lock_dir: Path,
         on_change: Callable[[], None] = lambda: None,
         metrics: Metrics | None = None,
+        on_beat: Callable[[Exception | None], None] = lambda _: None,
     ) -> None:
         self.worker = uuid4()
         self.beat_at = time.monotonic()  # when our lease was counted up last
@@ -114,6 +115,7 @@ class Registry:
         self._writer = writer
         self._limits = limits
         self._on_change = on_change  # of what the list of connections shows, once it is committed
+        self._on_beat = on_beat  # hears how each beat went
         self._lock = WorkerLock(lock_dir)
         self._live: dict[UUID, LiveConnection] = {}
         self._scanned = 0.0
@@ -239,7 +241,7 @@ class Registry:
         self._lock.take(self.worker)
         await self._writer.submit(Register(self.worker, socket.gethostname(), os.getpid()))
         self.beat_at = time.monotonic()
-        log.info("worker.registered", worker=str(self.worker))
+        log.info("worker.registered", worker=str(self.worker), pid=os.getpid())
 
     async def _keep_beating(self) -> None:
         while True:
@@ -250,7 +252,9 @@ class Registry:
                 self.beat_at = time.monotonic()
                 await self._flush()
             except Exception as error:  # noqa: BLE001  the database is away: the next beat tries again
-                log.warning("worker.beat_failed", reason=str(error))
+                self._on_beat(error)
+            else:
+                self._on_beat(None)
 
     async def _begin_again(self) -> None:
         """Take a new lease after others ended ours (this process was stopped for long), and re-enter what is open."""

@@ -57,8 +57,10 @@ class Outbox:
         deliverers: Mapping[str, Deliver],
         worker: Callable[[], UUID],
         on_attempt: Callable[[str], None] = lambda _: None,
+        on_round: Callable[[Exception | None], None] = lambda _: None,
     ) -> None:
         self._on_attempt = on_attempt  # hears "sent", "again" or "failed"
+        self._on_round = on_round  # hears how each look for what is due went
         self._store = store
         self._deliverers = deliverers
         self._worker = worker
@@ -122,8 +124,9 @@ class Outbox:
         try:
             letters: Sequence[Letter] = await self._store.write(claim)
         except StoreError as error:
-            log.warning("outbox.round_failed", reason=str(error))
+            self._on_round(error)
             return ()
+        self._on_round(None)
         return letters
 
     async def _deliver(self, letter: Letter) -> None:

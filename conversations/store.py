@@ -34,6 +34,7 @@ from conversations.transactions import (
     StoreUnavailable,
     Unstorable,
     commit,
+    outage,
     unavailable,
     unknown,
 )
@@ -192,7 +193,7 @@ class Store:
         hung, self._hangs = self._hangs, time.monotonic() - since >= self._patience
         if not self._hangs or hung:
             return
-        log.warning("store.hangs", jobs=len(batch), means="the database does not answer")
+        outage.is_on("store.hangs", jobs=len(batch), means="the database does not answer")
         for _, future in batch:
             if not future.done():
                 future.set_exception(unknown())

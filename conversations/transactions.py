@@ -57,6 +57,28 @@ class Job:
         raise NotImplementedError
 
 
+class Outage:
+    """Tells the log why writes fail, each reason once, and once when they work again."""
+
+    def __init__(self) -> None:
+        self._told: set[str] = set()
+
+    def is_on(self, event: str, *, jobs: int, **why: str | None) -> None:
+        """Hear that writes fail."""
+        if (reason := f"{event} {why}") not in self._told:
+            self._told.add(reason)
+            log.warning(event, jobs=jobs, **why)
+
+    def is_over(self) -> None:
+        """Hear that a write was committed."""
+        if self._told:
+            self._told.clear()
+            log.info("store.available")
+
+
+outage = Outage()  # of this process's database, for every thread that writes
+
+
 def unavailable() -> StoreUnavailable:
     """Return the error of a write that did not happen."""
     return StoreUnavailable("The database cannot be written now, please try again.")
@@ -110,7 +132,9 @@ def _transaction(jobs: Sequence[Job], *, fresh: bool = False) -> list[Any]:
         if not isinstance(error, (OperationalError, InterfaceError)) and state != _READ_ONLY:
             raise
         connection.close()
+        why = {"error": type(error).__name__, "state": state, "reason": _reason(error)}
         if applied:
+            outage.is_on("store.outcome_unknown", jobs=len(jobs), **why)
             raise unknown() from error
         if state in _CONFLICTS and len(jobs) > 1:
             raise
@@ -119,9 +143,17 @@ def _transaction(jobs: Sequence[Job], *, fresh: bool = False) -> list[Any]:
             if pool := getattr(connection, "pool", None):
                 pool.check()
             return _transaction(jobs, fresh=True)
-        log.warning("store.unavailable", jobs=len(jobs), error=type(error).__name__, state=state)
+        outage.is_on("store.unavailable", jobs=len(jobs), **why)
         raise unavailable() from error
+    outage.is_over()
     return results
+
+
+def _reason(error: DatabaseError) -> str | None:
+    """Return what the database says, where that is of itself: other errors may say a row's values."""
+    if not isinstance(error, (OperationalError, InterfaceError)):
+        return None
+    return next(iter(str(error).splitlines()), "")
 
 
 def _has_waited(error: DatabaseError) -> bool:

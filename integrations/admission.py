@@ -21,8 +21,9 @@ def refusal(message: str, *, status: int, retry_after: int | None = None, reason
     return Fault(message, message, status=status, retry_after=retry_after, reason=reason)
 
 
-RATE, PLACES = "rate", "address"
+RATE, PLACES, NO_ROOM = "rate", "address", "full"
 HELD_BACK = {RATE, PLACES}  # reasons that are one address's doing: it hears so a moment later
+OFTEN = {RATE, PLACES, NO_ROOM}  # reasons that many handshakes are refused for: the log hears of an address once
 CROWDED = refusal("Too many connections from this address", status=503, retry_after=5, reason=PLACES)
 
 
@@ -41,7 +42,7 @@ async def objection(parts: Parts, peer: Peer, *, known_origin: bool = False) -> 
         return refusal("Origin not allowed", status=403, reason="origin")
     if parts.registry.live >= options.connections:
         parts.metrics.count(SHED, "connections")
-        return refusal("Connection limit reached", status=503, retry_after=5, reason="full")
+        return refusal("Connection limit reached", status=503, retry_after=5, reason=NO_ROOM)
     return None
 
 

@@ -220,7 +220,7 @@ class GatewayConsumer(AsyncWebsocketConsumer):
             if message.get("reason") == NO_PONG and message["code"] == LOST:
                 self.parts.metrics.count(DEAD_PEER, self.wire)
             if self._closed is None:
-                self._note_end(message.get("code") or 1005, (message.get("reason") or "").replace("\0", ""))
+                self._note_end(int(message.get("code") or 1005), (message.get("reason") or "").replace("\0", ""))
             raise Disconnected
         data: str | bytes | None = message.get("text")
         if data is None:
@@ -311,14 +311,16 @@ class GatewayConsumer(AsyncWebsocketConsumer):
 
     async def _refuse(self, fault: Fault) -> None:
         self.parts.metrics.count(REFUSED_HANDSHAKE, fault.reason or str(fault.status))
-        log.info(
-            "connection.refused",
-            wire=self.wire,
-            status=fault.status,
-            reason=fault.message,
-            address=self.peer.address,
-            origin=(self.peer.origin or "")[:200],
-        )
+        limiter, who = self.parts.limiter, self.peer.network
+        if fault.reason not in admission.OFTEN or limiter.is_news(f"refused.{fault.reason}", who):
+            log.info(
+                "connection.refused",
+                wire=self.wire,
+                status=fault.status,
+                reason=fault.message,
+                address=self.peer.address,
+                origin=(self.peer.origin or "")[:200],
+            )
         if fault.reason in admission.HELD_BACK:
             await self.parts.brake.hold()
         await admission.refuse(self.scope, self.base_send, fault)

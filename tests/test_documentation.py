@@ -66,6 +66,17 @@ def test_there_is_an_example_of_every_frame_of_ours() -> None:
     assert shown == {kind.__struct_config__.tag for kind in ServerFrame.__args__}
 
 
+def test_every_event_that_an_operator_is_told_of_is_logged() -> None:
+    table = (ROOT / "docs" / "operations.md").read_text("utf-8").split("\n| event | means |\n")[1].split("\n\n")[0]
+    events = [
+        event for row in table.splitlines()[1:] for event in re.findall(r"`([a-z_]+\.[a-z_]+)`", row.split("|")[1])
+    ]
+    packages = ("chatgateway", "connections", "conversations", "integrations")
+    code = "".join(path.read_text("utf-8") for package in packages for path in (ROOT / package).rglob("*.py"))
+    assert len(events) > 30
+    assert [event for event in events if f'"{event}"' not in code] == []
+
+
 @pytest.mark.parametrize("record", DECISIONS, ids=lambda path: path.stem)
 def test_a_decision_has_its_parts_and_is_short(record: Path) -> None:
     lines = record.read_text("utf-8").splitlines()
