@@ -4,7 +4,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable
 
-GOOD_FOR = 1.0  # seconds that "yes" is good for: probes come from outside, and as often as anybody likes
+GOOD_FOR = 0.2  # seconds that "yes" is good for: probes come from outside, and as often as anybody likes
 
 
 class Probe:
