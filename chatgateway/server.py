@@ -259,8 +259,7 @@ class GatewayServer(uvicorn.Server):
             loop.add_reader(self._until, self._on_supervisor_gone)
         if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:  # else a terminal's, which ends what runs in it
             loop.add_signal_handler(signal.SIGHUP, self._on_hangup)
-        gc.collect()
-        gc.freeze()
+        freeze()
         if self._news is not None:
             with suppress(BrokenPipeError):  # the supervisor is gone, as `until` tells
                 os.write(self._news, SERVES)
@@ -347,13 +346,17 @@ def _raise_descriptor_limit() -> None:
         )
 
 
+def freeze() -> None:
+    """Keep what is loaded out of every later garbage collection."""
+    gc.collect()
+    gc.freeze()
+
+
 def load() -> None:
     """Import all that serves: a fault in a view is found before anybody is told that this serves."""
     import chatgateway.urls  # noqa: F401, PLC0415  builds the gateway: only where it is served
 
     import_string(settings.ASGI_APPLICATION)
-    gc.collect()
-    gc.freeze()  # most of what is frozen again once this serves
 
 
 def run(listener: socket.socket, *, until: int | None = None, news: int | None = None) -> None:

@@ -70,6 +70,7 @@ class Command(BaseCommand):
         """Serve as a supervisor's worker once it sends a listener, where the database is that of this release."""
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
         server.load()
+        server.freeze()  # now, where there is time, most of what is frozen again once this serves
         with suppress(BrokenPipeError):  # the supervisor is gone, as is told next
             os.write(news, LOADED)
         with socket.socket(fileno=orders) as told:
