@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import msgspec
 import pytest
 from websockets.exceptions import ConnectionClosed
 
@@ -14,7 +15,7 @@ from tests.faults.measuring import Measurement
 from tests.faults.promises import PROMISES
 from tests.faults.proxy import FaultyProxy
 from tests.faults.reader import StalledReader
-from tests.faults.report import merge, read, table
+from tests.faults.report import DATA, PAGE, merge, read, table
 from tests.support.clients import DEFAULT_PIPELINE, PipelineClient, is_type
 from tests.support.environment import ROOT
 from tests.support.waiting import wait_until
@@ -90,3 +91,8 @@ def test_a_failed_test_of_a_promise_is_a_missed_row(tmp_path: Path) -> None:
     assert ended.returncode == 1, ended.stdout
     measurements = read(noted.read_text().splitlines())
     assert [(m.promise, m.holds) for m in measurements] == [("R1", False), ("R4", False)]
+
+
+def test_the_page_is_what_was_measured() -> None:
+    measurements = msgspec.json.decode(DATA.read_bytes(), type=list[Measurement])
+    assert PAGE.read_text().endswith(table(measurements))
