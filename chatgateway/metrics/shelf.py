@@ -8,6 +8,7 @@ A worker that starts adds those that ended to one file, and removes theirs: ther
 """
 
 import fcntl
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -36,12 +37,14 @@ class Shelf:
         self._folder = folder
         self._name = str(uuid4())
         self._lock: IO[str] | None = None
+        self._putting = threading.Lock()  # a round and a scrape put at the same time, in threads
 
     def put(self, snapshot: Snapshot) -> None:
         """Write this worker's snapshot in place of the one before; the first finds the worker a place."""
-        if self._lock is None:
-            self._take_place()
-        self._write(self._name, msgspec.json.encode(snapshot))
+        with self._putting:
+            if self._lock is None:
+                self._take_place()
+            self._write(self._name, msgspec.json.encode(snapshot))
 
     def look(self) -> tuple[Totals, list[Snapshot]]:
         """Return what those that ended have counted, and the newest snapshot of each that lives but this one."""
@@ -63,7 +66,7 @@ class Shelf:
         with self._alone():
             self._clear()
             lock = (self._folder / f"{self._name}.lock").open("w")
-            fcntl.flock(lock, fcntl.LOCK_EX)
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # a file of one's own: there is nobody to wait for
             self._lock = lock
 
     def _clear(self) -> None:

@@ -1,6 +1,8 @@
 """The numbers of several workers in one folder: whoever looks sees all, and what was counted stays."""
 
+import fcntl
 import shutil
+import threading
 from collections.abc import Callable, Iterator
 from functools import reduce
 from pathlib import Path
@@ -52,6 +54,29 @@ def test_everybody_sees_the_newest_of_all_others(take: Take) -> None:
     three.put(snapshot(100))
     two.put(snapshot(20))
     assert [counted(shelf) for shelf in (one, two, three)] == [(120, 2), (101, 2), (21, 2)]
+
+
+def test_two_threads_that_are_the_first_at_the_same_time_both_come_to_an_end(take: Take, tmp_path: Path) -> None:
+    (tmp_path / "metrics").mkdir()
+    shelf = take()
+    begun = [threading.Event(), threading.Event()]
+
+    def put(number: int) -> None:
+        begun[number].set()
+        shelf.put(snapshot(number + 1))
+
+    threads = [threading.Thread(target=put, args=(number,), daemon=True) for number in range(2)]
+    with (tmp_path / "metrics" / "shelf").open("w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        for thread in threads:
+            thread.start()
+        assert all(event.wait(10) for event in begun)
+        threads[0].join(0.2)  # both are on their way in by now, and neither can be there
+        assert all(thread.is_alive() for thread in threads)
+    for thread in threads:
+        thread.join(10)
+    assert not any(thread.is_alive() for thread in threads)
+    assert counted(take())[1] == 1
 
 
 def test_of_those_that_ended_the_counts_stay_and_the_gauges_go(take: Take, tmp_path: Path) -> None:
