@@ -131,7 +131,7 @@ async def test_over_redis_a_flood_over_a_limit_is_refused_and_no_outage(valkey: 
     who, limit = uuid4().hex, per_minute(600)
     limiter = Limiter(Metrics(), enabled=True, redis_url=valkey.url)
     with capture_logs() as logs:
-        waits = await asyncio.gather(*(limiter.hit(limit, "call", who) for _ in range(5_000)))
+        waits = await asyncio.gather(*(limiter.hit(limit, "call", who) for _ in range(1_000)))
     assert waits.count(None) == 600
     assert [entry["event"] for entry in logs] == ["limit.reached"]
     await limiter.close()

@@ -635,6 +635,7 @@ async def test_cancelling_the_task_hangs_up(mode: Mode, model: FakeModel, client
         async with aclosing(make(client, model.base_url(mode)).answer(ask())) as parts:
             async for _ in parts:
                 begun.set()
+                await asyncio.sleep(0)  # what was read at once may be a whole answer's worth
 
     task = asyncio.create_task(consume())
     await asyncio.wait_for((model.called if mode is Mode.SILENT else begun).wait(), 5)
