@@ -129,15 +129,7 @@ class Gateway:
             connections=lambda: self.registry.live,
             on_round=Rounds("statistics").note,
         )
-        layer: Any = get_channel_layer()
-        self.hub = Hub(
-            layer,
-            EventCodec(),
-            shared=bool(settings.REDIS_URL),
-            fill=self._fill,
-            latest=self._latest,
-            on_look=Rounds("look for missed messages").note,
-        )
+        self.hub = self._make_hub()
         self.wakes = Wakes(self.hub.publish)
         self.probe = Probe(self.registry.beat)
         self.holds = Holds(self.store, self._publish, patience=settings.HOLD_IDLE)
@@ -150,24 +142,8 @@ class Gateway:
             on_attempt=self.tally.on_attempt,
             on_round=Rounds("deliveries").note,
         )
-        self.turns = TurnRunner(
-            store=self.store,
-            catalogue=self.catalogue,
-            responders=self._responders(),
-            publish=self._publish,
-            worker=lambda: self.registry.worker,
-            limits=TurnLimits(deadline=settings.TURN_DEADLINE, delta_interval=settings.DELTA_INTERVAL),
-            wake_outbox=self.outbox.wake,
-            observer=self.tally,
-        )
-        self._readings = Readings(
-            metrics=self.metrics,
-            hub=self.hub,
-            registry=self.registry,
-            store=self.store,
-            turns=self.turns,
-            model_calls=self.model_calls,
-        )
+        self.turns = self._make_turns()
+        self._readings = self._make_readings()
         version = str(settings.SPECTACULAR_SETTINGS["VERSION"])
         self.reporter = Reporter(Shelf(settings.DATA_DIR / "metrics"), self._readings, version=version)
         self.parts = self._make_parts()
@@ -231,6 +207,39 @@ class Gateway:
         log.info("gateway.stopped", worker=str(self.registry.worker))
 
     # --- Starting --------------------------------------------------------------------------------
+
+    def _make_hub(self) -> Hub:
+        layer: Any = get_channel_layer()
+        return Hub(
+            layer,
+            EventCodec(),
+            shared=bool(settings.REDIS_URL),
+            fill=self._fill,
+            latest=self._latest,
+            on_look=Rounds("look for missed messages").note,
+        )
+
+    def _make_turns(self) -> TurnRunner:
+        return TurnRunner(
+            store=self.store,
+            catalogue=self.catalogue,
+            responders=self._responders(),
+            publish=self._publish,
+            worker=lambda: self.registry.worker,
+            limits=TurnLimits(deadline=settings.TURN_DEADLINE, delta_interval=settings.DELTA_INTERVAL),
+            wake_outbox=self.outbox.wake,
+            observer=self.tally,
+        )
+
+    def _make_readings(self) -> Readings:
+        return Readings(
+            metrics=self.metrics,
+            hub=self.hub,
+            registry=self.registry,
+            store=self.store,
+            turns=self.turns,
+            model_calls=self.model_calls,
+        )
 
     def _responders(self) -> dict[str, Responder]:
         responders: dict[str, Responder] = {

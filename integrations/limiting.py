@@ -36,7 +36,7 @@ async def admit(limiter: Limiter, limit: RateLimitItem, what: str, who: str) -> 
 
 
 async def admit_call(parts: Parts, peer: Peer) -> None:
-    """Count a handshake or an HTTP call of an address; raise Limited, a moment later, where those are too many."""
+    """Count an HTTP call of an address; raise Limited, a moment later, where those are too many."""
     try:
         await admit(parts.limiter, per_minute(parts.options.calls_of_address), CALL, peer.network)
     except Limited:

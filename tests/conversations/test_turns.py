@@ -18,7 +18,18 @@ from conversations.models import Turn as TurnRow
 from conversations.responders.base import Ask
 from conversations.store import Refused, StoreClosed, StoreFull
 from conversations.turns import RUNNING_TURNS, PipelineMissing, TurnLimits
-from conversations.types import Citation, MessageStored, Outcome, Question, Reply, ReplyDelta, Role, Usage, room_key
+from conversations.types import (
+    Citation,
+    MessageStored,
+    Outcome,
+    Question,
+    Reply,
+    ReplyDelta,
+    Role,
+    SessionKey,
+    Usage,
+    room_key,
+)
 from tests.conversations.conftest import Database
 from tests.conversations.doubles import Audience, Echo, ScriptedResponder, new_session, question, texts
 from tests.conversations.houses import House, OpenHouse
@@ -124,15 +135,21 @@ class Waiter:
         yield Reply()
 
 
-async def test_who_asks_many_at_once_lets_others_go_first_where_many_are_answered(open_house: OpenHouse) -> None:
-    waiter = Waiter()
-    house = await open_house(openai=waiter, pace=3600.0)
+async def crowd(house: House, waiter: Waiter) -> SessionKey:
+    """Have CROWD turns wait; return the session of one more, which has asked three things and may have one answered."""
     for _ in range(CROWD):
         await house.ask(new_session(house.pipeline), "Wait!")
     hasty = new_session(house.pipeline)
     for text in ("a", "b", "c"):
         await house.ask(hasty, text)
     waiter.gates["a"].set()
+    return hasty
+
+
+async def test_who_asks_many_at_once_lets_others_go_first_where_many_are_answered(open_house: OpenHouse) -> None:
+    waiter = Waiter()
+    house = await open_house(openai=waiter, pace=3600.0)
+    hasty = await crowd(house, waiter)
     assert texts(await house.audience.answers()) == ["You said: a"]
     await house.ask(new_session(house.pipeline), "one thing")
     assert texts(await house.audience.answers(2)) == ["You said: a", "You said: one thing"]
@@ -147,12 +164,7 @@ async def test_who_asks_many_at_once_lets_others_go_first_where_many_are_answere
 async def test_what_waited_is_answered_after_a_moment_where_many_are(open_house: OpenHouse) -> None:
     waiter = Waiter()
     house = await open_house(openai=waiter)
-    for _ in range(CROWD):
-        await house.ask(new_session(house.pipeline), "Wait!")
-    hasty = new_session(house.pipeline)
-    for text in ("a", "b", "c"):
-        await house.ask(hasty, text)
-    waiter.gates["a"].set()
+    await crowd(house, waiter)
     assert texts(await house.audience.answers(3)) == ["You said: a", "You said: b", "You said: c"]
     waiter.gates["Wait!"].set()
 

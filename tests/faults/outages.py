@@ -12,7 +12,7 @@ import psycopg
 
 from tests.faults.measuring import Place
 from tests.faults.proxy import FaultyProxy
-from tests.support.databases import PostgresServer
+from tests.support.databases import PostgresServer, ValkeyServer
 from tests.support.server import GatewayProcess
 
 CONNECTIONS = 30  # that the server takes
@@ -44,11 +44,18 @@ class Behind(Protocol):
     def proxy(self) -> FaultyProxy: ...
 
 
+class Run(Protocol):
+    """What is run by a server that can be stopped."""
+
+    @property
+    def server(self) -> PostgresServer | ValkeyServer: ...
+
+
 # --- What happens to PostgreSQL --------------------------------------------------------------------
 
 
 @contextmanager
-def stopped(site: PostgresSite) -> Iterator[None]:
+def stopped(site: Run) -> Iterator[None]:
     """It is stopped, and started again."""
     site.server.stop()
     try:

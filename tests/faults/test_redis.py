@@ -11,7 +11,7 @@ import pytest
 
 from tests.faults.conftest import Measured
 from tests.faults.measuring import at_length
-from tests.faults.outages import stalled, vanished
+from tests.faults.outages import stalled, stopped, vanished
 from tests.faults.proxy import FaultyProxy
 from tests.faults.wires import Talker, Told, ask_all, talkers
 from tests.support.clients import PipelineClient, is_final
@@ -44,16 +44,6 @@ def restarted(site: Site) -> Iterator[None]:
     """It is started anew at once."""
     site.server.restart()
     yield
-
-
-@contextmanager
-def stopped(site: Site) -> Iterator[None]:
-    """It is stopped, and started again."""
-    site.server.stop()
-    try:
-        yield
-    finally:
-        site.server.start()
 
 
 @contextmanager
