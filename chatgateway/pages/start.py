@@ -1,0 +1,124 @@
+"""The start page: what this is, how it is, and where to go from here."""
+
+import asyncio
+from typing import Any
+from uuid import UUID
+
+import msgspec
+import structlog
+from django.conf import settings
+from django.contrib.auth.base_user import AbstractBaseUser
+from django.contrib.auth.models import AnonymousUser
+from django.db import Error
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import render
+from django.utils import timezone
+from django.utils.translation import gettext
+from django.views.decorators.http import require_safe
+
+from chatgateway.dashboard.status import Status, read_status
+from chatgateway.health import database_state, layer_state
+from chatgateway.pages.panels import panels
+from chatgateway.routing import gateway
+from conversations.responders.base import PipelineConfig
+
+log = structlog.get_logger(__name__)
+
+LISTED = 50  # pipelines that are listed
+
+
+class Wire(msgspec.Struct, frozen=True):
+    """A wire in one line; `address` is the first of its ways, as one would type it."""
+
+    key: str
+    name: str
+    about: str
+    method: str
+    address: str
+
+
+class Figure(msgspec.Struct, frozen=True):
+    """A number, or a word, with its name; `mood` is good, bad or nothing."""
+
+    title: str
+    value: str
+    mood: str = ""
+
+
+@require_safe
+async def start(request: HttpRequest) -> HttpResponse:
+    """Show the page; how the parts are is for staff, and for everybody in open mode."""
+    is_open, is_staff = settings.ACCESS_MODE == "open", (await visitor_of(request)).is_staff
+    database, layer = await asyncio.gather(database_state(), layer_state())
+    pipelines = [pipeline for pipeline in gateway.catalogue.all() if is_open or pipeline.public]
+    context = {
+        "is_open": is_open,
+        "is_inside": is_open or is_staff,
+        "is_serving": database == "ok",
+        "figures": await _figures(database, layer) if is_open or is_staff else [],
+        "read_at": timezone.now(),
+        "pipelines": pipelines[:LISTED],
+        "more": max(0, len(pipelines) - LISTED),
+        "wires": _wires(base_of(request), pipelines),
+    }
+    return render(request, "pages/start.html", context)
+
+
+async def visitor_of(request: HttpRequest) -> AbstractBaseUser | AnonymousUser | Any:
+    """Return who is logged in; nobody where the database cannot say."""
+    try:
+        return await request.auser()
+    except Error:
+        log.warning("page.visitor_unknown", exc_info=True)
+        return AnonymousUser()
+
+
+def base_of(request: HttpRequest) -> str:
+    """Return where this gateway is for whoever asks: scheme, host and port."""
+    return settings.PUBLIC_URL or f"{request.scheme}://{request.get_host()}"
+
+
+async def _figures(database: str, layer: str) -> list[Figure]:
+    words = gettext("one process") if not settings.REDIS_URL else "Redis"
+    parts = [
+        Figure(gettext("Database"), _state(database), "good" if database == "ok" else "bad"),
+        Figure(gettext("Channel layer"), f"{_state(layer)} · {words}", "good" if layer == "ok" else "bad"),
+    ]
+    status = await _status() if database == "ok" else None
+    if status is None:
+        return parts
+    workers = sum(one.worker.ended_at is None for one in status.workers)
+    return [
+        *parts,
+        Figure(gettext("Live connections"), f"{status.connections:,}"),
+        Figure(gettext("Pipelines"), f"{len(gateway.catalogue.all()):,}"),
+        Figure(gettext("Messages in the last minute"), f"{status.messages_last_minute:,}"),
+        Figure(gettext("Workers"), f"{workers:,}"),
+    ]
+
+
+async def _status() -> Status | None:
+    """Return the dashboard's numbers; None where the database went away since it was asked."""
+    try:
+        return await gateway.store.read(read_status)
+    except Exception:  # noqa: BLE001  whatever it is, the page is shown without them
+        log.warning("page.status_unknown", exc_info=True)
+        return None
+
+
+def _state(state: str) -> str:
+    return gettext("works") if state == "ok" else gettext("unavailable ({reason})").format(reason=state)
+
+
+def _wires(base: str, pipelines: list[PipelineConfig]) -> list[Wire]:
+    """Return every wire; its address names a pipeline where whoever asks may know one."""
+    default = UUID(settings.DEFAULT_PIPELINE)
+    known = sorted(pipelines, key=lambda pipeline: pipeline.uuid != default)
+    pipeline = str(known[0].uuid) if known else "<pipeline>"
+    wires = []
+    for key, panel in panels().items():
+        way = panel.ways[0]
+        origin = base.replace("http", "ws", 1) if way.method == "WS" else base
+        address = origin + way.path.replace("{pipeline}", pipeline)
+        wires.append(Wire(key, gettext(panel.name), gettext(panel.about), way.method, address))
+    return wires

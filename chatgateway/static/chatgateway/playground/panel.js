@@ -1,0 +1,198 @@
+/* One wire: its addresses, the connection that is open by hand, what is sent, and the log of it all. */
+
+import { addressOf } from "./address.js";
+import { call, openSocket, splitEvents } from "./calling.js";
+import { Editor } from "./editor.js";
+import { Log, copy, element } from "./log.js";
+import { general } from "./matching.js";
+import { Running } from "./running.js";
+import { SNIPPETS } from "./snippets.js";
+
+export class Panel {
+  /* `page` has what all panels share: base, token() and pipeline(). */
+  constructor(root, panel, page, strings) {
+    Object.assign(this, { root, panel, page, strings });
+    this.tab = document.getElementById(root.getAttribute("aria-labelledby"));
+    this.find = (name) => root.querySelector(`[data-${name}]`);
+    this.values = {}; // of each way's fields, as they were last edited
+    this.socket = null;
+    this.pending = null;
+    this.log = new Log(this.find("log"), strings);
+    this.editor = new Editor(this.find("editor"), strings);
+    this.editor.onChange = () => this.show();
+    this.running = new Running(this.find("conversation"), panel, () => this.context(), strings);
+    this.find("way").onchange = () => this.choose();
+    this.find("go").onclick = () => this.go();
+    this.find("send").onclick = () => this.send();
+    this.find("snippet").onchange = () => this.show();
+    this.find("copy-snippet").onclick = ({ currentTarget }) => copy(currentTarget, this.find("code").textContent, strings);
+    this.editor.area.onkeydown = (event) => {
+      if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) {
+        event.preventDefault();
+        this.send();
+      }
+    };
+    this.choose();
+  }
+
+  get way() {
+    return this.panel.ways.find(({ name }) => name === this.find("way").value);
+  }
+
+  get isSocket() {
+    return this.way.method === "WS";
+  }
+
+  known() {
+    return general(this.page.pipeline());
+  }
+
+  context() {
+    return { base: this.page.base, token: this.page.token(), known: this.known(), log: this.log, strings: this.strings };
+  }
+
+  /* --- What is asked ------------------------------------------------------------------------- */
+
+  choose() {
+    const { way } = this;
+    const values = (this.values[way.name] ??= Object.fromEntries(way.fields.map(({ name, value }) => [name, value])));
+    this.find("fields").replaceChildren(...way.fields.map((field) => this.field(field, values)));
+    const kinds = Object.keys(SNIPPETS[this.isSocket ? "WS" : "HTTP"]);
+    this.find("snippet").replaceChildren(...kinds.map((kind) => new Option(kind, kind)));
+    this.editor.offer(way.bodies, () => this.known(), way.method !== "GET");
+    this.state();
+  }
+
+  field({ name, place, choices }, values) {
+    const id = `${this.panel.wire}-${this.way.name}-${name}`.replaceAll(" ", "-");
+    const box = element("div", "field");
+    const label = element("label", "label", name, { for: id });
+    label.append(" ", element("span", "hint", this.strings[`in_${place}`]));
+    const input = element("input", "input mono", "", { id, autocomplete: "off", spellcheck: "false" });
+    // A name that is the same as long as the tab is: shown as it will be sent.
+    input.value = String(addressValue(values[name], this.known()));
+    input.oninput = () => {
+      values[name] = input.value;
+      this.show();
+    };
+    box.append(label, input);
+    if (choices.length) {
+      const list = element("datalist", "", "", { id: `${id}-choices` });
+      list.append(...choices.map((choice) => new Option(choice)));
+      input.setAttribute("list", list.id);
+      box.append(list);
+    }
+    return box;
+  }
+
+  request() {
+    const { way, page } = this;
+    const { url, path } = addressOf(way, this.values[way.name], this.known(), page.base);
+    const body = this.editor.root.hidden ? "" : this.editor.text;
+    return { method: way.method, url, path, body, isToken: Boolean(page.token()), streams: way.streams };
+  }
+
+  /* Shows the address and the snippet as they are now. */
+  show() {
+    const request = this.request();
+    this.find("url").textContent = request.url;
+    const write = SNIPPETS[this.isSocket ? "WS" : "HTTP"][this.find("snippet").value];
+    this.find("code").textContent = write?.(request) ?? "";
+  }
+
+  /* --- What is done -------------------------------------------------------------------------- */
+
+  async go() {
+    if (!this.isSocket) {
+      await (this.pending ? this.pending.abort() : this.call());
+    } else if (this.socket) {
+      this.socket.close(1000);
+    } else {
+      this.connect();
+    }
+  }
+
+  connect() {
+    const { log, strings } = this;
+    const { url } = this.request();
+    log.add("note", `${strings.connecting} ${url}`);
+    let isOpen = false;
+    this.socket = openSocket(url, this.page.token(), {
+      open: () => {
+        isOpen = true;
+        log.add("note", strings.connected);
+        this.state();
+      },
+      text: (text) => log.add("received", text),
+      close: (code, reason) => {
+        log.add(isOpen ? "note" : "failed", isOpen ? `${strings.closed} ${code} ${reason}`.trim() : strings.refused);
+        this.socket = null;
+        this.state();
+      },
+    });
+    this.state();
+  }
+
+  send() {
+    if (!this.isSocket) {
+      this.find("go").click();
+    } else if (this.socket?.readyState === WebSocket.OPEN) {
+      this.log.add("sent", this.editor.text);
+      this.socket.send(this.editor.text);
+    }
+  }
+
+  async call() {
+    const { log, strings } = this;
+    const { method, url, path, body, streams } = this.request();
+    const tag = `${method} ${path}`;
+    log.add("sent", body || `${method} ${url}`, tag);
+    this.pending = new AbortController();
+    this.state();
+    try {
+      let rest = "";
+      const asked = { method, url, body, token: this.page.token(), signal: this.pending.signal };
+      const answer = await call(asked, ({ status, type }, part) => {
+        if (!part) {
+          log.add("note", `${status} ${type}`, tag);
+        } else if (streams && status === 200) {
+          const split = splitEvents(rest + part);
+          split.events.forEach((event) => log.add("received", event, tag));
+          rest = split.rest;
+        }
+      });
+      const whole = streams && answer.status === 200 ? rest : answer.text;
+      if (whole.trim()) {
+        log.add("received", whole, tag);
+      }
+    } catch (error) {
+      log.add("failed", error.name === "AbortError" ? strings.stopped : `${strings.broke} ${error.message}`, tag);
+    } finally {
+      this.pending = null;
+      this.state();
+    }
+  }
+
+  /* Shows what can be done now: connect or not, send or not. */
+  state() {
+    const { strings, socket, isSocket } = this;
+    const isOpen = socket?.readyState === WebSocket.OPEN;
+    const go = this.find("go");
+    const words = isSocket ? (socket ? strings.disconnect : strings.connect) : this.pending ? strings.stop : strings.call;
+    go.textContent = words;
+    go.classList.toggle("button-primary", !socket || !isSocket);
+    this.find("send").hidden = !isSocket;
+    this.find("send").disabled = !isOpen;
+    this.find("what").textContent = isSocket ? strings.frame : strings.body;
+    const state = this.find("state");
+    state.hidden = !socket;
+    state.className = `badge badge-${isOpen ? "good" : "warn"}`;
+    state.textContent = isOpen ? strings.connected : strings.connecting;
+    this.tab.toggleAttribute("data-live", Boolean(isOpen));
+    this.show();
+  }
+}
+
+function addressValue(value, known) {
+  return value.replace(/\$\{(\w+)\}/g, (_, name) => known[name] ?? "");
+}
