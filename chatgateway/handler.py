@@ -118,4 +118,4 @@ def _bounded(receive: Any) -> Any:
 
 def is_page(path: str) -> bool:
     """Tell whether a path is a page's, or one of what pages are made of."""
-    return path.startswith(PAGES)
+    return path in {"/", "/playground/"} or path.startswith(PAGES)

@@ -12,6 +12,8 @@ from chatgateway.api import urls as api
 from chatgateway.broadcast.views import broadcast
 from chatgateway.dashboard import views as dashboard
 from chatgateway.metrics.views import metrics
+from chatgateway.pages.playground import playground
+from chatgateway.pages.start import start
 from chatgateway.routing import gateway
 from integrations.langbot import urls as langbot
 from integrations.postoffice import urls as postoffice
@@ -20,6 +22,8 @@ from integrations.wechat import views as wechat_views
 from integrations.yishiting import urls as yishiting
 
 urlpatterns = [
+    path("", start, name="start"),
+    path("playground/", playground, name="playground"),
     path("admin/broadcast/", broadcast, name="broadcast"),
     path("admin/desk/", include("chatgateway.desk.urls")),
     path("admin/dashboard/", dashboard.view, name="dashboard"),
