@@ -1,8 +1,8 @@
 """What the playground knows of a wire: where it is spoken, and the conversation that its document shows. Pure data.
 
 Texts in frames, values and what is waited for may hold `${name}`: what an earlier step kept, or one of `pipeline` (the
-chosen one's UUID), `id` (new in each run), `tab` (the same in each run of a browser's tab), `now` and `seconds` (the time,
-as text and as a number). A text that is nothing but `${name}` takes the kind of what it stands for.
+chosen one's UUID), `id` (new in each run), `tab` (the same in each run of a browser's tab), `now` and `seconds` (the
+time, as text and as a number). A text that is nothing but `${name}` takes the kind of what it stands for.
 """
 
 from collections.abc import Mapping
@@ -29,9 +29,9 @@ class Field(msgspec.Struct, frozen=True):
 class Way(msgspec.Struct, frozen=True):
     """An address of the wire: a socket (`WS`) or a call.
 
-    The fields of its `path` stand in braces. `examples` names those of the wire's that are bodies of this call; a socket
-    has all that no call names, these first. A call without an example has a `body`. `streams` is a call whose answer is
-    shown as it comes.
+    The fields of its `path` stand in braces. `examples` names those of the wire's that are bodies of this call; a
+    socket has all that no call names, these first. A call without an example has a `body`. `streams` is a call whose
+    answer is shown as it comes.
     """
 
     name: str

@@ -13,9 +13,9 @@ from django.utils.translation import gettext
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
-from chatgateway.pages import strings
 from chatgateway.pages.panels import panels
-from chatgateway.pages.start import base_of, visitor_of
+from chatgateway.pages.start import visitor_of
+from chatgateway.pages.strings import playground_strings
 from chatgateway.routing import gateway
 from integrations import examples
 from integrations.capabilities import CAPABILITIES
@@ -38,14 +38,13 @@ async def playground(request: HttpRequest) -> HttpResponseBase:
 
 def _page(request: HttpRequest, *, is_open: bool) -> HttpResponse:
     known = panels()
-    data = {"base": base_of(request), "panels": [_data(wire, panel) for wire, panel in known.items()]}
     context = {
         "is_open": is_open,
         "panels": [_shown(wire, panel) for wire, panel in known.items()],
         "pipelines": gateway.catalogue.all()[:PIPELINES],
         "default_pipeline": settings.DEFAULT_PIPELINE,
-        "data": data,
-        "strings": strings.playground(),
+        "data": [_data(wire, panel) for wire, panel in known.items()],
+        "strings": playground_strings(),
     }
     return render(request, "pages/playground.html", context)
 

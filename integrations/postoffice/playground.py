@@ -55,7 +55,8 @@ PANEL = Panel(
             on="service",
         ),
         Expect(
-            {"from": _SERVICE, "to": _USER, "subject": "天气查询结果", "content": "北京的天气：晴天，温度25°C"}, on="user"
+            {"from": _SERVICE, "to": _USER, "subject": "天气查询结果", "content": "北京的天气：晴天，温度25°C"},
+            on="user",
         ),
         Send({"from": _USER, "to": "AI_CHATBOT", "subject": "提问", "content": "你好", "type": "msg"}, on="user"),
         Expect({"from": "AI_CHATBOT", "to": _USER, "content": SOMETHING, "type": "msg"}, on="user"),

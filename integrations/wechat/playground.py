@@ -37,5 +37,7 @@ PANEL = Panel(
             shape={"code": 0, "message": "成功", "data.msg": SOMETHING, "data.id": SOMETHING},
         ),
     ),
-    note=_("Where WeChat is set up, its logins need a code of wx.login: without one the login is refused, as it should be."),
+    note=_(
+        "Where WeChat is set up, its logins need a code of wx.login: without one the login is refused, as it should be."
+    ),
 )

@@ -4,12 +4,12 @@ import { Panel } from "./playground/panel.js";
 import { makeTabs } from "./playground/tabs.js";
 
 const read = (id) => JSON.parse(document.getElementById(id).textContent);
-const { base, panels } = read("playground-data");
+const panels = read("playground-data");
 const strings = read("playground-strings");
 const pipeline = document.getElementById("pipeline");
 const token = document.getElementById("token");
 
-const page = { base, pipeline: () => pipeline.value, token: () => token.value.trim() };
+const page = { base: location.origin, pipeline: () => pipeline.value, token: () => token.value.trim() };
 const made = panels.map((panel) => new Panel(document.getElementById(`panel-${panel.wire}`), panel, page, strings));
 pipeline.addEventListener("change", () => made.forEach((panel) => panel.choose()));
 token.addEventListener("input", () => made.forEach((panel) => panel.show()));

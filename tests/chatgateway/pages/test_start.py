@@ -25,7 +25,14 @@ def test_everybody_sees_how_it_is_in_open_access(open_gateway: GatewayProcess) -
     assert "Serving" in said
     for title in ("Database", "Channel layer", "Live connections", "Pipelines", "Workers"):
         assert title in said, title
-    for link in (f"/chat/{DEFAULT_PIPELINE}/", "/playground/", "/admin/", "/admin/desk/", "/api/docs/", "/api/asyncapi/"):
+    for link in (
+        f"/chat/{DEFAULT_PIPELINE}/",
+        "/playground/",
+        "/admin/",
+        "/admin/desk/",
+        "/api/docs/",
+        "/api/asyncapi/",
+    ):
         assert f'href="{link}"' in answer.text, link
     for wire in CAPABILITIES:
         assert f'href="/playground/#{wire}"' in answer.text, wire

@@ -1,8 +1,8 @@
 """Visitors of the pages, without a browser."""
 
 import re
-from contextlib import contextmanager
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import httpx2
 
