@@ -9,7 +9,7 @@ import structlog
 from django.conf import settings
 from django.contrib.auth.base_user import AbstractBaseUser
 from django.contrib.auth.models import AnonymousUser
-from django.db import Error
+from django.db import Error, connection
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.utils import timezone
@@ -43,6 +43,7 @@ class Figure(msgspec.Struct, frozen=True):
     title: str
     value: str
     mood: str = ""
+    note: str = ""
 
 
 @require_safe
@@ -79,10 +80,9 @@ def base_of(request: HttpRequest) -> str:
 
 
 async def _figures(database: str, layer: str) -> list[Figure]:
-    words = gettext("one process") if not settings.REDIS_URL else "Redis"
     parts = [
-        Figure(gettext("Database"), _state(database), "good" if database == "ok" else "bad"),
-        Figure(gettext("Channel layer"), f"{_state(layer)} · {words}", "good" if layer == "ok" else "bad"),
+        _part(gettext("Database"), database, connection.display_name),
+        _part(gettext("Channel layer"), layer, "Redis" if settings.REDIS_URL else gettext("in this process")),
     ]
     status = await _status() if database == "ok" else None
     if status is None:
@@ -91,10 +91,17 @@ async def _figures(database: str, layer: str) -> list[Figure]:
     return [
         *parts,
         Figure(gettext("Live connections"), f"{status.connections:,}"),
+        Figure(gettext("Messages a minute"), f"{status.messages_last_minute:,}"),
         Figure(gettext("Pipelines"), f"{len(gateway.catalogue.all()):,}"),
-        Figure(gettext("Messages in the last minute"), f"{status.messages_last_minute:,}"),
         Figure(gettext("Workers"), f"{workers:,}"),
     ]
+
+
+def _part(title: str, state: str, kind: str) -> Figure:
+    """Return how a part is; `state` is "ok" or the name of what is wrong."""
+    if state == "ok":
+        return Figure(title, gettext("works"), "good", kind)
+    return Figure(title, gettext("unavailable"), "bad", state)
 
 
 async def _status() -> Status | None:
@@ -104,10 +111,6 @@ async def _status() -> Status | None:
     except Exception:
         log.warning("page.status_unknown", exc_info=True)
         return None
-
-
-def _state(state: str) -> str:
-    return gettext("works") if state == "ok" else gettext("unavailable ({reason})").format(reason=state)
 
 
 def _wires(base: str, pipelines: list[PipelineConfig]) -> list[Wire]:

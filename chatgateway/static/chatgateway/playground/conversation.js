@@ -34,8 +34,8 @@ export class Conversation {
   }
 
   async connect({ way, values, on }) {
-    const { base, token, log, strings } = this.context;
-    const { url } = addressOf(this.ways[way], values, { ...this.known }, base);
+    const { token, log, strings } = this.context;
+    const { url } = this.address(this.ways[way], values);
     log.add("note", url, on);
     const line = new Line(url, token, (kind, text) => log.add(kind, text, on), strings);
     this.lines.set(on, line);
@@ -79,9 +79,9 @@ export class Conversation {
   }
 
   async call({ way: name, values, body, status, shape, last, keep }) {
-    const { base, token, log, strings } = this.context;
+    const { token, log, strings } = this.context;
     const way = this.ways[name];
-    const { url, path } = addressOf(way, values, this.known, base);
+    const { url, path } = this.address(way, values);
     const text = body ? JSON.stringify(filled(body, this.known)) : "";
     log.add("sent", text || `${way.method} ${url}`, `${way.method} ${path}`);
     const signal = AbortSignal.any([this.signal, AbortSignal.timeout(PATIENCE)]);
@@ -98,6 +98,12 @@ export class Conversation {
       throw new Deviation(`${strings.other_answer} ${wrong.join("; ")}`);
     }
     Object.assign(this.known, kept(keep, bodies.at(-1)));
+  }
+
+  /* Returns a way's address: a step's values, else those that the way itself has. */
+  address(way, values) {
+    const own = Object.fromEntries(way.fields.map(({ name, value }) => [name, value]));
+    return addressOf(way, { ...own, ...values }, this.known, this.context.base);
   }
 
   /* Waits for a promise no longer than so many milliseconds, and only while the run goes on. */
