@@ -10,6 +10,7 @@ from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.shortcuts import render
 from django.utils.translation import gettext
+from django.utils.translation import gettext_noop as _
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
@@ -23,6 +24,14 @@ from integrations.examples import Example
 from integrations.playground import Panel, Way
 
 PIPELINES = 200  # that can be chosen from
+CAN = {
+    "stream": _("streaming"),
+    "resume": _("resume"),
+    "push": _("push"),
+    "groups": _("groups"),
+    "broadcast": _("broadcast"),
+    "retract": _("retract"),
+}
 
 
 @require_safe
@@ -59,7 +68,7 @@ def _shown(wire: str, panel: Panel) -> dict[str, Any]:
         "note": gettext(panel.note) if panel.note else "",
         "document": panel.document,
         "ways": panel.ways,
-        "capabilities": [name for name, can in capabilities.items() if can],
+        "capabilities": [gettext(CAN[name]) for name, can in capabilities.items() if can],
     }
 
 

@@ -75,6 +75,7 @@ def playground_strings() -> dict[str, str]:
             "The connection was refused. A browser is not told why: look at the token, and at the server's log."
         ),
         "call": _("Send request"),
+        "send": _("Send frame"),
         "stop": _("Stop"),
         "stopped": _("Stopped"),
         "broke": _("It could not be done:"),

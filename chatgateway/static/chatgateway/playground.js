@@ -11,6 +11,6 @@ const token = document.getElementById("token");
 
 const page = { base: location.origin, pipeline: () => pipeline.value, token: () => token.value.trim() };
 const made = panels.map((panel) => new Panel(document.getElementById(`panel-${panel.wire}`), panel, page, strings));
-pipeline.addEventListener("change", () => made.forEach((panel) => panel.choose()));
+pipeline.addEventListener("change", () => made.forEach((panel) => panel.aim()));
 token.addEventListener("input", () => made.forEach((panel) => panel.show()));
 makeTabs(document.querySelector("[role=tablist]"));

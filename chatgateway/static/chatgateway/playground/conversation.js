@@ -83,11 +83,13 @@ export class Conversation {
     const way = this.ways[name];
     const { url, path } = this.address(way, values);
     const text = body ? JSON.stringify(filled(body, this.known)) : "";
-    log.add("sent", text || `${way.method} ${url}`, `${way.method} ${path}`);
+    const tag = `${way.method} ${path}`;
+    log.add("sent", text || `${way.method} ${url}`, tag);
     const signal = AbortSignal.any([this.signal, AbortSignal.timeout(PATIENCE)]);
     const answer = await this.within(PATIENCE, call({ method: way.method, url, token, body: text, signal }));
     const events = way.streams && answer.status === 200 ? splitEvents(answer.text).events : [];
-    (events.length ? events : [answer.text]).forEach((part) => log.add("received", part, String(answer.status)));
+    log.add("note", `${answer.status} ${answer.type}`, tag);
+    (events.length ? events : [answer.text]).forEach((part) => log.add("received", part, tag));
     if (answer.status !== status) {
       throw new Deviation(strings.other_status.replace("{status}", answer.status));
     }

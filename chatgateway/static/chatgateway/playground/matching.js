@@ -58,7 +58,7 @@ function isAsWanted(wanted, found) {
 }
 
 function valueOf(name, known) {
-  return known[name] ?? "";
+  return known[name] ?? `\${${name}}`; // what nobody knows stays to be seen
 }
 
 function shown(value) {

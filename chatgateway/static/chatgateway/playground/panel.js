@@ -4,7 +4,7 @@ import { addressOf } from "./address.js";
 import { call, openSocket, splitEvents } from "./calling.js";
 import { Editor } from "./editor.js";
 import { Log, copy, element } from "./log.js";
-import { general } from "./matching.js";
+import { filled, general } from "./matching.js";
 import { Running } from "./running.js";
 import { SNIPPETS } from "./snippets.js";
 
@@ -51,6 +51,12 @@ export class Panel {
     return { base: this.page.base, token: this.page.token(), known: this.known(), log: this.log, strings: this.strings };
   }
 
+  /* Shows another pipeline everywhere. */
+  aim() {
+    this.choose();
+    this.running.show();
+  }
+
   /* --- What is asked ------------------------------------------------------------------------- */
 
   choose() {
@@ -70,7 +76,7 @@ export class Panel {
     label.append(" ", element("span", "hint", this.strings[`in_${place}`]));
     const input = element("input", "input mono", "", { id, autocomplete: "off", spellcheck: "false" });
     // A name that is the same as long as the tab is: shown as it will be sent.
-    input.value = String(addressValue(values[name], this.known()));
+    input.value = String(filled(values[name], this.known()));
     input.oninput = () => {
       values[name] = input.value;
       this.show();
@@ -135,7 +141,7 @@ export class Panel {
 
   send() {
     if (!this.isSocket) {
-      this.find("go").click();
+      this.go();
     } else if (this.socket?.readyState === WebSocket.OPEN) {
       this.log.add("sent", this.editor.text);
       this.socket.send(this.editor.text);
@@ -178,11 +184,13 @@ export class Panel {
     const { strings, socket, isSocket } = this;
     const isOpen = socket?.readyState === WebSocket.OPEN;
     const go = this.find("go");
-    const words = isSocket ? (socket ? strings.disconnect : strings.connect) : this.pending ? strings.stop : strings.call;
-    go.textContent = words;
+    const send = this.find("send");
+    const calling = this.pending ? strings.stop : strings.call;
+    go.textContent = isSocket ? (socket ? strings.disconnect : strings.connect) : calling;
     go.classList.toggle("button-primary", !socket || !isSocket);
-    this.find("send").hidden = !isSocket;
-    this.find("send").disabled = !isOpen;
+    go.hidden = !isSocket && !this.editor.root.hidden; // a call with a body is sent from where that is written
+    send.textContent = isSocket ? strings.send : calling;
+    send.disabled = isSocket && !isOpen;
     this.find("what").textContent = isSocket ? strings.frame : strings.body;
     const state = this.find("state");
     state.hidden = !socket;
@@ -191,8 +199,4 @@ export class Panel {
     this.tab.toggleAttribute("data-live", Boolean(isOpen));
     this.show();
   }
-}
-
-function addressValue(value, known) {
-  return value.replace(/\$\{(\w+)\}/g, (_, name) => known[name] ?? "");
 }

@@ -2,6 +2,7 @@
 
 import { Conversation, Deviation } from "./conversation.js";
 import { element } from "./log.js";
+import { filled } from "./matching.js";
 
 const PLAIN = new Set(["*", "?"]); // what is waited for in whatever form
 
@@ -16,8 +17,14 @@ export class Running {
     this.list = root.querySelector("[data-steps]");
     this.stopping = null;
     this.button.onclick = () => (this.stopping ? this.stopping.abort() : this.run());
-    this.steps = panel.steps.map((step) => this.draw(step));
+    this.show();
+  }
+
+  /* Shows the steps, none of which has been taken. */
+  show() {
+    this.steps = this.panel.steps.map((step) => this.draw(step));
     this.list.replaceChildren(...this.steps);
+    this.result.hidden = true;
   }
 
   async run() {
@@ -75,8 +82,10 @@ export class Running {
   }
 
   /* Returns what a step does in words of ours, and in the wire's. */
-  words(step) {
+  words(template) {
     const { strings, panel } = this;
+    const { pipeline, tab } = this.context().known;
+    const step = filled(template, { pipeline, tab });
     const way = panel.ways.find(({ name }) => name === step.way);
     const who = step.on ? `${step.on}: ` : "";
     switch (step.do) {
@@ -96,5 +105,5 @@ export class Running {
 
 function outline(shape) {
   const told = Object.entries(shape).filter(([, wanted]) => !PLAIN.has(wanted));
-  return told.map(([path, wanted]) => `${path}=${wanted}`).join("  ");
+  return told.map(([path, wanted]) => `${path}=${wanted}`).join(", ");
 }
