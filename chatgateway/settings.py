@@ -161,6 +161,7 @@ INSTALLED_APPS = [
 MIDDLEWARE = [
     "chatgateway.middleware.OpenAccessGuard",
     "django.middleware.security.SecurityMiddleware",
+    "chatgateway.compression.CompressedStatic",
     "servestatic.middleware.ServeStaticMiddleware",
     "django_structlog.middlewares.RequestMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
