@@ -1,8 +1,10 @@
 """HTTP guards that come before everything else."""
 
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 from asgiref.sync import iscoroutinefunction, markcoroutinefunction
+from csp.middleware import CSPMiddleware, PolicyParts
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
@@ -45,6 +47,18 @@ class HostGuard:
         if isinstance(response, HttpResponse):
             response.headers.setdefault("Content-Length", str(len(response.content)))
         return response
+
+
+class PagePolicy(CSPMiddleware):
+    """Tells browsers what a page may do: our own pages' policy, and what parts of the site need beside it."""
+
+    def get_policy_parts(self, *args: Any, request: HttpRequest, **more: Any) -> PolicyParts:
+        """Return the policy of the part of the site that was asked for."""
+        parts: PolicyParts = super().get_policy_parts(*args, request=request, **more)
+        for beginning, directives in settings.CONTENT_SECURITY_POLICIES.items():
+            if request.path.startswith(beginning):
+                parts.replace = directives
+        return parts
 
 
 def _proxied(request: HttpRequest) -> bool:

@@ -23,12 +23,16 @@ class Ping(msgspec.Struct, frozen=True):
 
 
 class ChatMessage(msgspec.Struct, frozen=True):
-    """Something said: `components` as understood, `chain` the same list as it came, as JSON text."""
+    """Something said: `components` as understood, `chain` the same list as it came, as JSON text.
+
+    `contact`: it is for a person.
+    """
 
     components: tuple[Component, ...]
     chain: str
     stream: bool = True
     client_msg_id: str | None = None
+    contact: bool = False
 
 
 class Stop(msgspec.Struct, frozen=True):
@@ -81,6 +85,7 @@ class _MessageFields(msgspec.Struct):
     message: list[Any] = []
     stream: bool | None = True
     client_msg_id: str | None = None
+    contact: bool | None = False
 
 
 class _AuthenticateFields(msgspec.Struct):
@@ -102,6 +107,7 @@ def _message(value: dict[str, Any]) -> ChatMessage:
         chain=_encode(fields.message).decode(),
         stream=fields.stream is not False,
         client_msg_id=fields.client_msg_id,
+        contact=fields.contact is True,
     )
 
 
@@ -143,7 +149,11 @@ class Speaker(msgspec.Struct, frozen=True):
 
 
 class MessageData(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A message as clients see it, in frames and in the history."""
+    """A message as clients see it, in frames and in the history.
+
+    From `html` on only for those who asked for it: the content as safe HTML, how the answer ended, the sender's own id
+    of it, and what the visitor thinks of it.
+    """
 
     id: int
     role: str
@@ -155,10 +165,14 @@ class MessageData(msgspec.Struct, frozen=True, omit_defaults=True):
     seq: int | None = None
     citations: tuple[Source, ...] | None = None
     sender: Speaker | None = None
+    html: str | None = None
+    outcome: str | None = None
+    client_msg_id: str | None = None
+    feedback: str | None = None
 
 
 class Connected(msgspec.Struct, frozen=True, tag_field="type", tag="connected"):
-    """The greeting."""
+    """The greeting; `language` for those who asked for it."""
 
     connection_id: str
     pipeline_uuid: str
@@ -167,6 +181,7 @@ class Connected(msgspec.Struct, frozen=True, tag_field="type", tag="connected"):
     session_id: str
     resume_token: str
     last_seq: int
+    language: str | msgspec.UnsetType = msgspec.UNSET
 
 
 class Pong(msgspec.Struct, frozen=True, tag_field="type", tag="pong"):
