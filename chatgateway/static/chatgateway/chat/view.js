@@ -127,20 +127,25 @@ export class View {
     came.innerHTML = html;
     replaceTail(bubble, came.content);
     if (final) {
-      bubble.querySelectorAll("pre").forEach((block) => this.#addCopy(block));
+      bubble.querySelectorAll("pre > code").forEach((code) => this.#addCopy(code));
     }
   }
 
-  #addCopy(block) {
-    const words = block.textContent;
-    const copy = button({ className: "copy", textContent: this.strings.copy });
+  #addCopy(code) {
+    const { strings } = this;
+    const copy = button({ className: "copy", textContent: strings.copy });
     copy.onclick = async () => {
-      await navigator.clipboard.writeText(words);
-      copy.textContent = this.strings.copied;
-      setTimeout(() => (copy.textContent = this.strings.copy), 2000);
+      if (navigator.clipboard) {
+        await navigator.clipboard.writeText(code.textContent);
+      } else {
+        getSelection().selectAllChildren(code); // without TLS there is only this way
+        document.execCommand("copy");
+      }
+      copy.textContent = strings.copied;
+      setTimeout(() => (copy.textContent = strings.copy), 2000);
     };
-    block.tabIndex = 0; // it scrolls
-    block.append(copy);
+    code.tabIndex = 0; // it scrolls
+    code.after(copy);
   }
 
   #files({ files }) {
