@@ -139,6 +139,10 @@ lock: .venv/dev.stamp ## Compile requirements/*.in into *.txt, with hashes (ARGS
 	@$(LOCK) $(ARGS) --output-file=requirements/dev.txt requirements/dev.in
 	@$(LOCK) $(ARGS) --output-file=requirements/documents.txt requirements/documents.in
 
+.PHONY: messages
+messages: .venv/dev.stamp ## Compile the translations of our pages, and name what has none
+	@$(BIN)/python -m tests.support.messages
+
 .PHONY: clean
 clean: ## Remove .venv and every cache; data/ and .env stay
 	@rm -rf .venv htmlcov .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
