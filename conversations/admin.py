@@ -236,7 +236,11 @@ class ChatSessionAdmin(StaffAdmin):
 
     @admin.display(description="feedback")
     def shown_feedback(self, session: ChatSession) -> str:
-        shown = [f"{sign} {count}" for sign, count in (("👍", _count(session, "ups")), ("👎", _count(session, "downs"))) if count]
+        shown = [
+            f"{sign} {count}"
+            for sign, count in (("👍", _count(session, "ups")), ("👎", _count(session, "downs")))
+            if count
+        ]
         return " ".join(shown)
 
     @admin.display(description="last words")

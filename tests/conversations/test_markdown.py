@@ -78,7 +78,11 @@ def test_a_table_and_how_its_cells_are_aligned() -> None:
 
 def test_a_link_leads_out_and_tells_nothing() -> None:
     link = f'<a href="https://example.com/a?b=1&amp;c=2" target="_blank" rel="{RELATION}">'
-    for text in ("[here](https://example.com/a?b=1&c=2)", "<https://example.com/a?b=1&c=2>", "https://example.com/a?b=1&c=2"):
+    for text in (
+        "[here](https://example.com/a?b=1&c=2)",
+        "<https://example.com/a?b=1&c=2>",
+        "https://example.com/a?b=1&c=2",
+    ):
         assert link in render(text), text
     assert render("见https://example.com/文档。").count("<a ") == 1
     assert "<a" not in render("example.com and me@example.com are words")
@@ -95,7 +99,7 @@ def test_a_picture_is_a_link_to_it() -> None:
     html = render('![a "cat"](https://example.com/cat.png)')
     assert "<img" not in html
     assert 'href="https://example.com/cat.png"' in html
-    assert "a \"cat\"" in html
+    assert 'a "cat"' in html
     check(render("[![a](https://example.com/1.png)](https://example.com/2)"))
 
 
@@ -114,7 +118,7 @@ SCRIPTS = [
     "<svg><script>alert(1)</script></svg>",
     "<math><mtext></mtext><mglyph><style><img src=x onerror=alert(1)>",
     "<form><math><mtext></form><form><mglyph><style></math><img src onerror=alert(1)>",
-    "<noscript><p title=\"</noscript><img src=x onerror=alert(1)>\">",
+    '<noscript><p title="</noscript><img src=x onerror=alert(1)>">',
     "<iframe srcdoc='<script>alert(1)</script>'></iframe>",
     "<object data=javascript:alert(1)></object><embed src=javascript:alert(1)>",
     "<a href=javascript:alert(1)>x</a>",
@@ -151,21 +155,21 @@ SCRIPTS = [
     "[x](file:///etc/passwd)",
     "![x](javascript:alert(1))",
     "![x](data:image/png;base64,AAAA)",
-    "![x\" onerror=\"alert(1)](https://e.example/x.png)",
-    "![x](https://e.example/x.png\"onerror=alert(1))",
+    '![x" onerror="alert(1)](https://e.example/x.png)',
+    '![x](https://e.example/x.png"onerror=alert(1))',
     "![x](https://e.example/pixel.gif)",
-    "[x](https://e.example \"><script>alert(1)</script>\")",
+    '[x](https://e.example "><script>alert(1)</script>")',
     "[x](https://e.example 'onmouseover=alert(1)')",
-    "[x\"><img src=x onerror=alert(1)>](https://e.example)",
+    '[x"><img src=x onerror=alert(1)>](https://e.example)',
     "[x]: javascript:alert(1)\n\n[x]",
-    "[x]: https://e.example \"'><script>alert(1)</script>\"\n\n[x]",
+    '[x]: https://e.example "\'><script>alert(1)</script>"\n\n[x]',
     "<javascript:alert(1)>",
-    "<https://e.example/\"onmouseover=\"alert(1)>",
-    "https://e.example/\"onmouseover=\"alert(1)",
+    '<https://e.example/"onmouseover="alert(1)>',
+    'https://e.example/"onmouseover="alert(1)',
     "https://e.example/<script>alert(1)</script>",
     "javascript://e.example/%0aalert(1)",
-    "```\"><script>alert(1)</script>\nx\n```",
-    "```js\" onclick=\"alert(1)\nx\n```",
+    '```"><script>alert(1)</script>\nx\n```',
+    '```js" onclick="alert(1)\nx\n```',
     "```x y z onload=alert(1)\nx\n```",
     "`<script>alert(1)</script>`",
     "    <script>alert(1)</script>",
@@ -188,7 +192,7 @@ def test_nothing_that_runs_or_loads_comes_through(text: str) -> None:
         check(render(around.replace("{}", text)))
     growing = Growing()
     for end in range(1, len(text) + 1):
-        check(growing.grow(text[:end]) or "")
+        check(growing.grow(text[:end]))
     check(growing.finish(text))
 
 
@@ -235,19 +239,12 @@ Done.
 """
 
 
-def grown(text: str, step: int = 1) -> tuple[list[str], str]:
-    growing = Growing()
-    shown = [growing.grow(text[:end]) for end in range(step, len(text) + 1, step)]
-    return [html for html in shown if html is not None], growing.finish(text)
-
-
 @pytest.mark.parametrize("step", [1, 3, 17])
-def test_a_growing_text_ends_as_the_whole_one(step: int) -> None:
-    shown, end = grown(ANSWER, step)
-    assert end == render(ANSWER)
-    assert len(shown) > 10
-    for html in shown:
-        check(html)
+def test_a_growing_text_is_at_every_moment_what_the_whole_one_would_be(step: int) -> None:
+    growing = Growing()
+    for end in range(step, len(ANSWER) + 1, step):
+        assert growing.grow(ANSWER[:end]) == render(ANSWER[:end])
+    assert growing.finish(ANSWER) == render(ANSWER)
 
 
 @settings(max_examples=300)
@@ -263,8 +260,7 @@ def test_a_growing_text_ends_as_the_whole_one(step: int) -> None:
 def test_whatever_grows_ends_as_the_whole_text(pieces: list[str]) -> None:
     growing = Growing()
     for end in range(1, len(pieces) + 1):
-        html = growing.grow("".join(pieces[:end]))
-        assert html is None or isinstance(html, str)
+        check(growing.grow("".join(pieces[:end])))
     assert growing.finish("".join(pieces)) == render("".join(pieces))
 
 
@@ -319,6 +315,9 @@ HOSTILE = {
     "spaces": "a" + " " * (LONGEST - 2) + "b",
     "tabs": "\t" * LONGEST,
     "emphasis nested": "*a **a " * (LONGEST // 7),
+    "a table of the width that is taken": "|" + "a|" * 140 + "\n|" + "-|" * 140 + "\n" + "a\n" * 38_000,
+    "tables": ("|" + "a|" * 60 + "\n|" + "-|" * 60 + "\n" + "a\n" * 80 + "\n") * 100,
+    "just so many brackets": ("[" * 100 + "a" * 900) * 40,
     "closers": "a**b" + "c* " * (LONGEST // 3 - 2),
 }
 
@@ -329,6 +328,6 @@ def test_a_hostile_text_costs_little_and_stays_small(name: str) -> None:
     began = time.process_time()
     html = render(text)
     seconds = time.process_time() - began
-    assert seconds < 3, f"{seconds:.2f} s"  # a quarter of it, measured; the machine may be busy
+    assert seconds < 1.5, f"{seconds:.2f} s"  # less than a quarter of it, measured; the machine may be busy
     assert len(html) < 40 * len(text) + 1000
     check(html)
