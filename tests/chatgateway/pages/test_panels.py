@@ -60,7 +60,7 @@ def test_every_address_is_one(wire: str, way: Way) -> None:
 
 def test_an_address_that_is_none_would_be_found_out() -> None:
     with pytest.raises(Resolver404):
-        resolve("/chat/synch/of/nobody")
+        resolve("/wechat/nobody")
     assert "nothing" not in socket_paths(websocket_router.routes)
 
 

@@ -192,7 +192,7 @@ export class Panel {
     send.textContent = isSocket ? strings.send : calling;
     send.disabled = isSocket && !isOpen;
     this.find("what").textContent = isSocket ? strings.frame : strings.body;
-    const state = this.find("state");
+    const state = this.find("connection");
     state.hidden = !socket;
     state.className = `badge badge-${isOpen ? "good" : "warn"}`;
     state.textContent = isOpen ? strings.connected : strings.connecting;
