@@ -198,6 +198,7 @@ MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
     "chatgateway.middleware.PagePolicy",
     "corsheaders.middleware.CorsMiddleware",
+    "chatgateway.compression.CompressedStatic",
     "servestatic.middleware.ServeStaticMiddleware",
     "django_structlog.middlewares.RequestMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",

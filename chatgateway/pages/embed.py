@@ -8,6 +8,7 @@ from uuid import UUID
 
 from django.contrib.staticfiles import finders
 from django.http import HttpResponse, HttpResponseNotModified
+from django.template.loader import render_to_string
 from django.utils import translation
 from django.utils.http import parse_etags, quote_etag
 from drf_spectacular.types import OpenApiTypes
@@ -19,6 +20,7 @@ from rest_framework.response import Response
 from chatgateway.pages.language import ARGUMENT, language_of
 from chatgateway.pages.strings import chat_strings
 from chatgateway.pages.views import chat_config, may_be_visited
+from conversations.responders.base import PipelineConfig
 from conversations.turns import PipelineMissing
 from integrations.errors import WireError
 from integrations.limiting import admit_call
@@ -41,6 +43,7 @@ class WidgetConfig(serializers.Serializer[Any]):
     description = serializers.CharField(allow_blank=True)
     language = serializers.ChoiceField(("zh-hans", "en"))
     strings = serializers.DictField(child=serializers.CharField())
+    panel = serializers.CharField(help_text="The conversation's markup, without anything said.")
 
 
 class WidgetView(WireView):
@@ -89,7 +92,14 @@ class WidgetConfigView(WireView):
         if pipeline is None or not may_be_visited(pipeline):
             raise PipelineMissing
         with translation.override(language_of(request._request)):  # noqa: SLF001  DRF's own name for Django's
-            return success({**chat_config(pipeline, base=_base(peer)), "strings": chat_strings()})
+            return success(_widget_config(pipeline, _base(peer)))
+
+
+def _widget_config(pipeline: PipelineConfig, base: str) -> dict[str, Any]:
+    """Return what the widget is told, in the language that is active; its markup is that of the chat's page."""
+    strings = chat_strings()
+    panel = render_to_string("pages/panel.html", {"pipeline": pipeline, "strings": strings, "level": 2})
+    return {**chat_config(pipeline, base=base), "strings": strings, "panel": panel}
 
 
 def _base(peer: Peer) -> str:
