@@ -24,7 +24,8 @@ SCRIPT = '<script src="{base}/api/v1/embed/{pipeline}/widget.js" {data}></script
 STRICT = """<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'none'; script-src {base};
 connect-src {base} {sockets}; img-src {base}">"""
 RUDE = """<style>html { font-size: 5px } * { all: revert !important; display: inline !important;
-margin: 9px !important; color: red !important; font: 3px cursive !important; position: static !important } .chat, .line { opacity: 0 }</style>"""
+margin: 9px !important; color: red !important; font: 3px cursive !important;
+position: static !important } .chat, .line { opacity: 0 }</style>"""
 OPEN_IT = "from conversations.models import Pipeline; Pipeline.objects.update(public=True)"
 OURS = "[...document.querySelectorAll('body > *')].map((element) => element.localName)"
 
