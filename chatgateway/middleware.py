@@ -1,7 +1,6 @@
 """HTTP guards that come before everything else."""
 
 from collections.abc import Awaitable, Callable
-from typing import Any
 
 from asgiref.sync import iscoroutinefunction, markcoroutinefunction
 from csp.middleware import CSPMiddleware, PolicyParts
@@ -52,9 +51,11 @@ class HostGuard:
 class PagePolicy(CSPMiddleware):
     """Tells browsers what a page may do: our own pages' policy, and what parts of the site need beside it."""
 
-    def get_policy_parts(self, *args: Any, request: HttpRequest, **more: Any) -> PolicyParts:
+    def get_policy_parts(
+        self, request: HttpRequest, response: HttpResponseBase, report_only: bool = False
+    ) -> PolicyParts:
         """Return the policy of the part of the site that was asked for."""
-        parts: PolicyParts = super().get_policy_parts(*args, request=request, **more)
+        parts = super().get_policy_parts(request, response, report_only)
         for beginning, directives in settings.CONTENT_SECURITY_POLICIES.items():
             if request.path.startswith(beginning):
                 parts.replace = directives

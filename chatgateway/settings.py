@@ -133,8 +133,8 @@ if PUBLIC_URL:
 X_FRAME_OPTIONS = "DENY"
 SECURE_CONTENT_TYPE_NOSNIFF = True
 SECURE_REFERRER_POLICY = "same-origin"
-SESSION_COOKIE_HTTPONLY = LANGUAGE_COOKIE_HTTPONLY = True
-SESSION_COOKIE_SAMESITE = LANGUAGE_COOKIE_SAMESITE = "Lax"
+SESSION_COOKIE_HTTPONLY = True
+SESSION_COOKIE_SAMESITE = "Lax"
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = LANGUAGE_COOKIE_SECURE = PUBLIC_URL.startswith("https://")
 # What a page of ours may do (S10): scripts and styles of its own files only, nothing from elsewhere. `connect-src`
 # 'self' is this host's WebSockets too; a picture is read from a blob before it is uploaded.
@@ -321,6 +321,7 @@ SPECTACULAR_SETTINGS = {
         "drf_spectacular.hooks.postprocess_schema_enums",
         "chatgateway.api.probes.add_probes",
     ],
+    "ENUM_NAME_OVERRIDES": {"Opinion": [("up", "up"), ("down", "down")]},
     "SCHEMA_PATH_PREFIX": "/api/v1",
     "APPEND_COMPONENTS": {"securitySchemes": {"bearer": {"type": "http", "scheme": "bearer"}}},
     "SECURITY": [{"bearer": []}, {}],  # open mode asks for no token

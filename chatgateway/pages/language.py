@@ -45,7 +45,7 @@ class LanguageMiddleware(LocaleMiddleware):
                 asked,
                 max_age=REMEMBERED,
                 secure=settings.LANGUAGE_COOKIE_SECURE,
-                httponly=settings.LANGUAGE_COOKIE_HTTPONLY,
-                samesite=settings.LANGUAGE_COOKIE_SAMESITE,
+                httponly=True,
+                samesite="Lax",
             )
         return super().process_response(request, response)

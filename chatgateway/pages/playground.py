@@ -15,7 +15,7 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
 from chatgateway.pages.panels import panels
-from chatgateway.pages.start import visitor_of
+from chatgateway.pages.start import is_staff
 from chatgateway.pages.strings import playground_strings
 from chatgateway.routing import gateway
 from integrations import examples
@@ -39,7 +39,7 @@ CAN = {
 async def playground(request: HttpRequest) -> HttpResponseBase:
     """Show the page to staff, and to everybody in open mode."""
     is_open = settings.ACCESS_MODE == "open"
-    if not is_open and not (await visitor_of(request)).is_staff:
+    if not is_open and not await is_staff(request):
         return redirect_to_login(request.get_full_path())
     await gateway.ready()
     return _page(request, is_open=is_open)

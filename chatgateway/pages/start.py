@@ -7,8 +7,6 @@ from uuid import UUID
 import msgspec
 import structlog
 from django.conf import settings
-from django.contrib.auth.base_user import AbstractBaseUser
-from django.contrib.auth.models import AnonymousUser
 from django.db import Error, connection
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
@@ -49,29 +47,30 @@ class Figure(msgspec.Struct, frozen=True):
 @require_safe
 async def start(request: HttpRequest) -> HttpResponse:
     """Show the page; how the parts are is for staff, and for everybody in open mode."""
-    is_open, is_staff = settings.ACCESS_MODE == "open", (await visitor_of(request)).is_staff
+    is_open = settings.ACCESS_MODE == "open"
+    is_inside = is_open or await is_staff(request)
     database, layer = await asyncio.gather(database_state(), layer_state())
     pipelines = [pipeline for pipeline in gateway.catalogue.all() if is_open or pipeline.public]
     context = {
-        "is_open": is_open,
-        "is_inside": is_open or is_staff,
+        "is_inside": is_inside,
         "is_serving": database == "ok",
-        "figures": await _figures(database, layer) if is_open or is_staff else [],
+        "figures": await _figures(database, layer) if is_inside else [],
         "read_at": timezone.now(),
         "pipelines": pipelines[:LISTED],
         "more": max(0, len(pipelines) - LISTED),
-        "wires": _wires(base_of(request), pipelines),
+        "wires": _wires(base_of(request), gateway.catalogue.all() if is_inside else pipelines),
     }
     return render(request, "pages/start.html", context)
 
 
-async def visitor_of(request: HttpRequest) -> AbstractBaseUser | AnonymousUser | Any:
-    """Return who is logged in; nobody where the database cannot say."""
+async def is_staff(request: HttpRequest) -> bool:
+    """Tell whether a member of staff is logged in; nobody is where the database cannot say."""
     try:
-        return await request.auser()
+        user: Any = await request.auser()
     except Error:
         log.warning("page.visitor_unknown", exc_info=True)
-        return AnonymousUser()
+        return False
+    return bool(user.is_staff)
 
 
 def base_of(request: HttpRequest) -> str:

@@ -86,7 +86,7 @@ class PipelineConsumer(SessionConsumer):
         self.principal = await self._authenticate()
         if self.peer.query.get("rich") == "1":
             self.is_rich = True
-            self.tell = self._rich.encode  # type: ignore[method-assign]  # one function for all of them
+            self.tell = self._rich.encode  # one function for all of them
         session_type = self._session_type()
         self.pipeline = await self._find_pipeline()
         session, known = await self._choose_session(session_type)

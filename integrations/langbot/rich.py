@@ -1,4 +1,4 @@
-"""What the web chat asks for beside the wire's own, by `rich=1`: HTML, how an answer ended, ids to find one's own by."""
+"""What the web chat asks for beside the wire's own, by `rich=1`: HTML, how an answer ended, ids to find its own by."""
 
 import time
 from collections import OrderedDict

@@ -1,6 +1,4 @@
-"""axe-core (npm), which finds what people with assistive technology cannot use."""
-
-from typing import Any
+"""What axe finds wrong with a page for those who read it in another way."""
 
 from playwright.async_api import Page
 
@@ -8,19 +6,18 @@ from tests.support.node import MODULES
 from tests.support.programs import lacking
 
 SOURCE = MODULES / "axe-core" / "axe.min.js"
-GRAVE = {"serious", "critical"}
-RUN = "() => axe.run(document, {runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa', 'best-practice']})"
+SERIOUS = ("serious", "critical")
+_RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
+_RUN = """async (rules) => {
+    const {violations} = await axe.run(document, {runOnly: rules});
+    const about = ({id, help, nodes}) => [id, help, ...nodes.map(({html}) => html)].join(": ");
+    return violations.map((violation) => [violation.impact, about(violation)]);
+}"""
 
 
-async def grave_violations(page: Page) -> list[str]:
-    """Return what is seriously wrong with a page as it is now, in words."""
+async def violations(page: Page) -> list[str]:
+    """Return the serious ones, each with the elements that are at fault."""
     if not SOURCE.exists():
-        lacking("axe-core; make installs it where there is npm")
-    await page.evaluate(SOURCE.read_text("utf-8"))  # the browser's debugger runs it: our policy lets no page do that
-    found: dict[str, Any] = await page.evaluate(RUN)
-    assert found["passes"], "axe looked at something"
-    return [
-        f"{violation['id']}: {violation['help']}: {[node['html'][:200] for node in violation['nodes']]}"
-        for violation in found["violations"]
-        if violation["impact"] in GRAVE
-    ]
+        lacking(f"{SOURCE}; make makes it where npm is installed")
+    await page.evaluate(SOURCE.read_text(encoding="utf-8"))
+    return [words for impact, words in await page.evaluate(_RUN, _RULES) if impact in SERIOUS]
