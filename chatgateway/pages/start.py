@@ -1,6 +1,5 @@
 """The start page: what this is, how it is, and where to go from here."""
 
-import asyncio
 from typing import Any
 from uuid import UUID
 
@@ -49,12 +48,12 @@ async def start(request: HttpRequest) -> HttpResponse:
     """Show the page; how the parts are is for staff, and for everybody in open mode."""
     is_open = settings.ACCESS_MODE == "open"
     is_inside = is_open or await is_staff(request)
-    database, layer = await asyncio.gather(database_state(), layer_state())
+    database = await database_state()
     pipelines = [pipeline for pipeline in gateway.catalogue.all() if is_open or pipeline.public]
     context = {
         "is_inside": is_inside,
         "is_serving": database == "ok",
-        "figures": await _figures(database, layer) if is_inside else [],
+        "figures": await _figures(database) if is_inside else [],
         "read_at": timezone.now(),
         "pipelines": pipelines[:LISTED],
         "more": max(0, len(pipelines) - LISTED),
@@ -78,10 +77,16 @@ def base_of(request: HttpRequest) -> str:
     return settings.PUBLIC_URL or f"{request.scheme}://{request.get_host()}"
 
 
-async def _figures(database: str, layer: str) -> list[Figure]:
+async def _figures(database: str) -> list[Figure]:
+    is_open = settings.ACCESS_MODE == "open"
     parts = [
+        Figure(gettext("Access"), gettext("open") if is_open else gettext("by token"), note=_who_may(is_open=is_open)),
         _part(gettext("Database"), database, connection.display_name),
-        _part(gettext("Channel layer"), layer, "Redis" if settings.REDIS_URL else gettext("in this process")),
+        _part(
+            gettext("Channel layer"),
+            await layer_state(),
+            "Redis" if settings.REDIS_URL else gettext("in this process"),
+        ),
     ]
     status = await _status() if database == "ok" else None
     if status is None:
@@ -89,11 +94,18 @@ async def _figures(database: str, layer: str) -> list[Figure]:
     workers = sum(one.worker.ended_at is None for one in status.workers)
     return [
         *parts,
-        Figure(gettext("Live connections"), f"{status.connections:,}"),
+        Figure(
+            gettext("Live connections"),
+            f"{status.connections:,}",
+            note=gettext("workers: {count}").format(count=workers),
+        ),
         Figure(gettext("Messages a minute"), f"{status.messages_last_minute:,}"),
         Figure(gettext("Pipelines"), f"{len(gateway.catalogue.all()):,}"),
-        Figure(gettext("Workers"), f"{workers:,}"),
     ]
+
+
+def _who_may(*, is_open: bool) -> str:
+    return gettext("for trials only") if is_open else gettext("visitors: public pipelines")
 
 
 def _part(title: str, state: str, kind: str) -> Figure:

@@ -212,6 +212,30 @@ async def test_snippets_follow_the_request_and_never_hold_the_token(page: Page) 
     assert await sockets.locator("[data-snippet] option").all_inner_texts() == ["websocat", "Python", "JavaScript"]
 
 
+async def test_the_log_and_the_code_can_be_copied(page: Page) -> None:
+    await page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    panel = await panel_of(page, "wechat")
+    await choose(panel, "health")
+    await panel.locator("[data-go]").click()
+    await expect(panel.locator(".row-received")).to_contain_text("服务正常")
+    await panel.locator("[data-copy]").click()
+    await expect(panel.locator("[data-copy]")).to_have_text("Copied")
+    copied = await page.evaluate("navigator.clipboard.readText()")
+    assert [line.split()[1] for line in copied.splitlines()] == ["↑", "•", "↓"]
+    await panel.locator("[data-copy-snippet]").click()
+    await expect(panel.locator("[data-copy-snippet]")).to_have_text("Copied")
+    assert (await page.evaluate("navigator.clipboard.readText()")).startswith("curl 'http://127.0.0.1:")
+
+
+async def test_a_token_that_no_socket_can_have_is_told(page: Page) -> None:
+    panel = await panel_of(page, "contact")
+    await page.fill("#token", "two words")
+    await panel.locator("[data-go]").click()
+    await expect(panel.locator(".row-failed")).to_contain_text("It could not be done:")
+    await panel.locator("[data-run]").click()
+    await expect(panel.locator("[data-result]")).to_have_attribute("data-mood", "bad")
+
+
 async def test_tabs_obey_the_keyboard_and_the_address_remembers_them(page: Page) -> None:
     await page.focus("#tab-langbot")
     for key, wire in (

@@ -23,7 +23,7 @@ def test_everybody_sees_how_it_is_in_open_access(open_gateway: GatewayProcess) -
     assert (answer.status_code, answer.headers["content-type"]) == (200, "text/html; charset=utf-8")
     said = words(answer.text)
     assert "Serving" in said
-    for title in ("Database", "Channel layer", "Live connections", "Pipelines", "Workers"):
+    for title in ("Access open", "Database works SQLite", "Channel layer works", "workers: 1", "Pipelines 1"):
         assert title in said, title
     for link in (
         f"/chat/{DEFAULT_PIPELINE}/",
@@ -45,7 +45,7 @@ def test_a_stranger_sees_only_that_it_serves_in_token_mode(token_gateway: Gatewa
         page = client.get("/").text
     said = words(page)
     assert "Serving" in said
-    for secret in ("Database", "Channel layer", "Live connections", "Workers", DEFAULT_PIPELINE, "/playground/"):
+    for secret in ("Database", "Channel layer", "Live connections", "worker", DEFAULT_PIPELINE, "/playground/"):
         assert secret not in page, secret
     assert "No chat is open to visitors here." in said
     assert 'href="/admin/"' in page
@@ -61,11 +61,15 @@ def test_staff_sees_how_it_is_in_token_mode(token_gateway: GatewayProcess) -> No
 
 def test_a_public_pipeline_s_chat_is_for_strangers_too(start_gateway: GatewayFactory) -> None:
     gateway = start_gateway(environment={"ACCESS_MODE": "token"}, start=False)
-    change(gateway, "UPDATE conversations_pipeline SET public = 1")
+    change(
+        gateway, "UPDATE conversations_pipeline SET public = 1, name = '<b onclick=1>ours', description = '<script>'"
+    )
     gateway.start()
     with visitor(gateway, **EN) as client:
         page = client.get("/").text
     assert f'href="/chat/{DEFAULT_PIPELINE}/"' in page
+    assert "&lt;b onclick=1&gt;ours" in page
+    assert "&lt;script&gt;" in page
     assert "Live connections" not in page
 
 

@@ -28,7 +28,7 @@ export class Editor {
     this.known = known;
     this.root.hidden = !needed;
     this.choice.replaceChildren(...examples.map(({ name }, index) => new Option(name, String(index))));
-    this.choice.hidden = examples.length < 2;
+    this.choice.parentElement.hidden = examples.length < 2;
     this.take(examples[0]);
   }
 

@@ -91,15 +91,24 @@ export class Log {
 export async function copy(button, text, strings) {
   const before = button.dataset.words ?? button.textContent;
   button.dataset.words = before;
-  try {
-    await navigator.clipboard.writeText(text);
-    button.textContent = strings.copied;
-  } catch {
-    button.textContent = strings.not_copied;
-  }
+  button.textContent = (await isCopied(text)) ? strings.copied : strings.not_copied;
   setTimeout(() => {
     button.textContent = before;
   }, 1500);
+}
+
+/* Only pages from here or by https have the clipboard; the others have the old way, which needs an element. */
+async function isCopied(text) {
+  if (navigator.clipboard) {
+    return navigator.clipboard.writeText(text).then(() => true, () => false);
+  }
+  const area = element("textarea", "visually-hidden");
+  area.value = text;
+  document.body.append(area);
+  area.select();
+  const isDone = document.execCommand("copy");
+  area.remove();
+  return isDone;
 }
 
 export function element(name, className, text = "", attributes = {}) {

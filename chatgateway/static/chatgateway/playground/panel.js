@@ -123,7 +123,7 @@ export class Panel {
     const { url } = this.request();
     log.add("note", `${strings.connecting} ${url}`);
     let isOpen = false;
-    this.socket = openSocket(url, this.page.token(), {
+    const on = {
       open: () => {
         isOpen = true;
         log.add("note", strings.connected);
@@ -135,7 +135,12 @@ export class Panel {
         this.socket = null;
         this.state();
       },
-    });
+    };
+    try {
+      this.socket = openSocket(url, this.page.token(), on);
+    } catch (error) { // an address or a token that no socket can have
+      log.add("failed", `${strings.broke} ${error.message}`);
+    }
     this.state();
   }
 
