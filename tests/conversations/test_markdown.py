@@ -251,8 +251,8 @@ def test_a_growing_text_is_at_every_moment_what_the_whole_one_would_be(step: int
     st.lists(
         st.sampled_from([
             "word", " ", "\n", "\n\n", "- ", "1. ", "2", ". ", "> ", "```", "```\n", "    ", "| a |", "|---|", "# ",
-            "\t", "\n|---|\n", "---", "===", "**", "`", "[a]", "[a]: https://e.example\n", "(https://e.example)", "*", "\r\n",
-            "~~", "<b>",
+            "\t", "\n|---|\n", "---", "===", "**", "`", "[a]", "[a]: https://e.example\n", "(https://e.example)", "*",
+            "\r\n", "~~", "<b>",
         ]),
         max_size=40,
     )
