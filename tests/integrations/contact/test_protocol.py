@@ -3,7 +3,6 @@
 import json
 import re
 from datetime import datetime, timedelta, timezone
-from pathlib import Path
 from typing import get_args
 
 import msgspec
@@ -35,9 +34,9 @@ from integrations.contact.protocol import (
 )
 from integrations.strict import ProtocolError
 from tests.support.environment import ROOT
-from tests.support.frames import anything, client_frames, nearly
+from tests.support.frames import anything, client_frames, nearly, texts
 
-FRAMES = Path(__file__).parent / "frames"
+EXAMPLES = texts("contact")
 README = ROOT / "integrations" / "contact" / "README.md"
 NOON = "2026-05-01T12:00:00.000+00:00"
 CLIENT, MESSAGE = "3f0f6d8e-31a5-4cf5-8b52-2f8f6b3a9e10", "9b2e8a54-7a0c-4f6a-9a33-1c5f0d6b7e21"
@@ -70,22 +69,18 @@ FROM_SERVER: dict[str, ServerFrame] = {
 }
 
 
-def text(name: str) -> str:
-    return (FRAMES / f"{name}.json").read_text(encoding="utf-8").strip()
-
-
 @pytest.mark.parametrize("name", FROM_CLIENTS)
 def test_a_clients_frame_is_read(name: str) -> None:
-    assert parse(text(name)) == parse(text(name).encode()) == FROM_CLIENTS[name]
+    assert parse(EXAMPLES[name]) == parse(EXAMPLES[name].encode()) == FROM_CLIENTS[name]
 
 
 @pytest.mark.parametrize("name", FROM_SERVER)
 def test_a_frame_of_ours_is_written(name: str) -> None:
-    assert serialise(FROM_SERVER[name]).decode() == text(name)
+    assert serialise(FROM_SERVER[name]).decode() == EXAMPLES[name]
 
 
 def test_there_is_a_file_of_every_frame() -> None:
-    assert {path.stem for path in FRAMES.glob("*.json")} == FROM_CLIENTS.keys() | FROM_SERVER.keys()
+    assert EXAMPLES.keys() == FROM_CLIENTS.keys() | FROM_SERVER.keys()
     assert {type(frame) for frame in FROM_CLIENTS.values()} == set(get_args(ClientFrame))
     assert {type(frame) for frame in FROM_SERVER.values()} == set(get_args(ServerFrame))
 
@@ -139,7 +134,7 @@ def test_what_a_browser_calls_itself_is_cut() -> None:
     assert len(frame.user_agent) == USER_AGENT
 
 
-@given(anything(nearly(client_frames(FRAMES))))
+@given(anything(nearly(client_frames("contact"))))
 @example('{"type": "chat_message", "message": "\ud800"}')
 @example('{"type": "chat_message", "message": "x", "timestamp": ' + "9" * 309 + "}")
 @example("[" * 200_000)

@@ -2,7 +2,6 @@
 
 import json
 import re
-from pathlib import Path
 from typing import Any, get_args
 from uuid import UUID
 
@@ -38,16 +37,12 @@ from integrations.wechat.protocol import (
 )
 from integrations.wechat.translate import answer_body, answer_frame, delta_frame, failure_body, failure_frame
 from tests.support.environment import ROOT
-from tests.support.frames import anything, client_frames, nearly
+from tests.support.frames import anything, client_frames, nearly, texts
 
-FRAMES = Path(__file__).parent / "frames"
+EXAMPLES = texts("wechat")
 README = ROOT / "integrations" / "wechat" / "README.md"
 SESSION = "86c1a847-4e66-5d56-96c4-1dbf4148fbce"
 TOKEN = "WyI4NmMxYTg0NyJd:1xUiJb:3oTc_0kD-BBR6BlR5DJrE10QRa9RoLSLRPsESTeX6Jw"
-
-
-def text(name: str) -> str:
-    return (FRAMES / f"{name}.json").read_text(encoding="utf-8").strip()
 
 
 def stored(said: str, **fields: Any) -> StoredMessage:
@@ -91,7 +86,7 @@ FROM_SERVER: dict[str, ServerFrame] = {
 
 
 def test_every_file_is_tested_and_every_type_has_a_file() -> None:
-    assert {path.stem for path in FRAMES.glob("*.json")} == set(FROM_CLIENTS) | set(FROM_SERVER)
+    assert set(EXAMPLES) == set(FROM_CLIENTS) | set(FROM_SERVER)
     assert {type(frame) for frame in FROM_CLIENTS.values()} == set(get_args(ClientFrame))
     failing, others = get_args(FrameType)
     assert {frame.type for frame in FROM_SERVER.values()} == {*get_args(failing), *get_args(others)}
@@ -99,14 +94,14 @@ def test_every_file_is_tested_and_every_type_has_a_file() -> None:
 
 @pytest.mark.parametrize("name", FROM_CLIENTS)
 def test_a_clients_frame_is_understood_as_text_and_as_bytes(name: str) -> None:
-    for data in (text(name), text(name).encode(), json.dumps(json.loads(text(name)))):
+    for data in (EXAMPLES[name], EXAMPLES[name].encode(), json.dumps(json.loads(EXAMPLES[name]))):
         assert parse(data) == FROM_CLIENTS[name]
 
 
 @pytest.mark.parametrize("name", FROM_SERVER)
 def test_a_servers_frame_is_written_like_this(name: str) -> None:
     written = json.loads(serialise(FROM_SERVER[name]))
-    assert written == json.loads(text(name))
+    assert written == json.loads(EXAMPLES[name])
     assert list(written) == ["type", "code", "message", "data"]
 
 
@@ -198,7 +193,7 @@ def test_a_body_that_is_none_of_a_chat_call(body: object) -> None:
         call_of(body)
 
 
-@given(anything(nearly(client_frames(FRAMES), openid=st.text())))
+@given(anything(nearly(client_frames("wechat"), openid=st.text())))
 @example('{"type": "chat", "query": "\\ud800"}')
 @example('{"type": "chat", "query": "\ud800"}')
 @example('{"type": "\\ud800"}')

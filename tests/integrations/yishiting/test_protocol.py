@@ -1,7 +1,6 @@
 """易事厅's calls and answers: real ones as files, and everything that is not one."""
 
 import json
-from pathlib import Path
 from typing import Any, get_args
 
 import pytest
@@ -24,9 +23,9 @@ from integrations.yishiting.protocol import (
     parse,
     serialise,
 )
-from tests.support.frames import anything, client_frames, nearly
+from tests.support.frames import anything, client_frames, nearly, texts
 
-FRAMES = Path(__file__).parent / "frames"
+EXAMPLES = texts("yishiting")
 TRACE = "00000000-0002-88a0-a47c-8a17558238a7"
 DOC = {
     "doc_id": "4010230492",
@@ -47,27 +46,27 @@ DOC = {
     ],
 )
 def test_a_real_call_is_read(name: str, required: tuple[str, ...], call: Call) -> None:
-    assert parse((FRAMES / f"{name}.json").read_bytes(), required) == call
+    assert parse(EXAMPLES[name].encode(), required) == call
 
 
 SERVER_FRAMES: list[tuple[str, ServerFrame]] = [
-    ("server_delta.txt", Delta("流")),
+    ("server_delta", Delta("流")),
     (
-        "server_delta_last.txt",
+        "server_delta_last",
         Delta("", finished=True, global_output=GlobalOutput(answer_success=1, docs=(StreamedDoc(**DOC),))),  # type: ignore[arg-type]
     ),
-    ("server_delta_fault.txt", Delta("服务器内部错误", finished=True)),
-    ("server_answer.json", Answer("机器人回复内容", TRACE, (RecalledDoc(**DOC),))),  # type: ignore[arg-type]
-    ("server_answer_without_docs.json", Answer("你好！", TRACE)),
-    ("server_pending.json", Pending(TRACE)),
-    ("server_refusal.json", Failed("请求格式错误，需要JSON格式")),
-    ("server_failed.json", Failed("服务器内部错误", TRACE)),
+    ("server_delta_fault", Delta("服务器内部错误", finished=True)),
+    ("server_answer", Answer("机器人回复内容", TRACE, (RecalledDoc(**DOC),))),  # type: ignore[arg-type]
+    ("server_answer_without_docs", Answer("你好！", TRACE)),
+    ("server_pending", Pending(TRACE)),
+    ("server_refusal", Failed("请求格式错误，需要JSON格式")),
+    ("server_failed", Failed("服务器内部错误", TRACE)),
 ]
 
 
 @pytest.mark.parametrize(("name", "frame"), SERVER_FRAMES)
 def test_a_frame_is_sent_byte_for_byte(name: str, frame: ServerFrame) -> None:
-    assert serialise(frame) == (FRAMES / name).read_bytes()
+    assert serialise(frame) == EXAMPLES[name].encode()
 
 
 def test_every_kind_of_frame_has_a_file() -> None:
@@ -107,7 +106,7 @@ def test_a_call_that_lacks_something_is_told_what(value: Any, words: str) -> Non
     assert str(refusal.value) == words
 
 
-@given(anything(nearly(client_frames(FRAMES))), st.sampled_from((STREAMED, WHOLE)))
+@given(anything(nearly(client_frames("yishiting"))), st.sampled_from((STREAMED, WHOLE)))
 def test_whatever_comes_is_a_call_or_refused_in_words(data: str | bytes, required: tuple[str, ...]) -> None:
     try:
         call = parse(data, required)

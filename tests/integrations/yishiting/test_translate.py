@@ -2,7 +2,6 @@
 
 import json
 from datetime import UTC, datetime
-from pathlib import Path
 from uuid import UUID, uuid4
 
 import msgspec
@@ -13,10 +12,10 @@ from conversations.types import Outcome, Role, StoredMessage
 from integrations.yishiting.protocol import Call, body
 from integrations.yishiting.trace import answer_of, trace_of
 from integrations.yishiting.translate import caller_of, last_delta, msg_id_of, question_of, whole
+from tests.support.frames import texts
 
 PIPELINE = UUID(int=1)
 APPLICATION = Principal(kind="application", scopes=frozenset(), application=UUID(int=7))
-FRAMES = Path(__file__).parent / "frames"
 
 
 def stored(role: Role = Role.ASSISTANT, text: str = "你好！", **more: object) -> StoredMessage:
@@ -78,6 +77,6 @@ def test_only_an_answer_is_a_success(outcome: Outcome) -> None:
 
 
 def test_a_callback_is_an_answer_with_the_callers_id() -> None:
-    frame = json.loads((FRAMES / "server_callback.json").read_bytes())
+    frame = json.loads(texts("yishiting")["server_callback"])
     answer = body(whole(stored(), "open"))
     assert {**answer, "third_party_trace_id": "", "msg_id": "test_124"} == {**frame, "third_party_trace_id": ""}
