@@ -22,7 +22,11 @@ class Example(msgspec.Struct, frozen=True):
 
 def load(wire: str) -> tuple[Example, ...]:
     """Return a wire's examples: the clients' first, each in the order of their names."""
-    folder = Path(__file__).parent / wire / "examples"
+    return read(Path(__file__).parent / wire / "examples")
+
+
+def read(folder: Path) -> tuple[Example, ...]:
+    """Return the examples in a folder."""
     return tuple(
         Example(path.stem.removeprefix(f"{direction}_"), direction, _text(path))
         for direction in DIRECTIONS

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
@@ -42,7 +42,7 @@ class Attachment(msgspec.Struct, frozen=True):
 
     url: str | None = None
     path: str | None = None
-    base64: str | None = None
+    base64: Annotated[str, msgspec.Meta(max_length=0)] | None = None
 
 
 class Image(Attachment, frozen=True, tag=True):
@@ -83,12 +83,11 @@ def component_of(item: Any, where: str) -> Component:
         raise ProtocolError(f"{where}.type is required")
     if kind not in _COMPONENTS:
         return Other()
-    component: Component = convert(item, _COMPONENTS[kind], f"{where}.")
-    if isinstance(component, Attachment) and component.base64:
-        raise ProtocolError(f"{where}.base64 is not taken by this server, send url or path")
+    component: Component = convert(item, _COMPONENTS[kind], f"{where}.", _BEYOND)
     return component
 
 
+_BEYOND = {"base64": "is not taken by this server, send url or path"}
 _WORDS = {"str": "a string", "int": "a whole number", "array": "a list", "bool": "true or false", "float": "a number"}
 
 
@@ -158,9 +157,7 @@ def _quoted(origin: Sequence[Any]) -> list[Component]:
         if not isinstance(kind, str) or kind not in _COMPONENTS:
             continue
         try:
-            component: Component = msgspec.convert(item, _COMPONENTS[kind])
+            components.append(msgspec.convert(item, _COMPONENTS[kind]))
         except msgspec.ValidationError:  # `component_of` would put it into words, for nobody
             continue
-        if not isinstance(component, Attachment) or not component.base64:
-            components.append(component)
     return components

@@ -4,7 +4,7 @@ A letter travels as its sender wrote it: its top level is taken apart into raw m
 again. So unknown fields, the precision of numbers and the order of members stay.
 """
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 from uuid import UUID
 
 import msgspec
@@ -94,6 +94,12 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="m
     reference: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
     subject_id: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
     time: int
+
+
+class Delivered(Sent, frozen=True, kw_only=True, rename="camel"):
+    """Another client's letter, as it wrote it, with `from` set to its name."""
+
+    sender: Annotated[str, msgspec.Meta(max_length=ID_LENGTH)] = msgspec.field(name="from")
 
 
 def parse(data: str | bytes, sender: str) -> Letter:

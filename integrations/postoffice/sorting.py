@@ -137,7 +137,7 @@ class Sorter:
         self._tasks.add(task)
         task.add_done_callback(self._settled)
 
-    def _reply(self, letter: Letter, address: str) -> str:
+    def _reply(self, letter: Letter, address: str) -> Fate:
         """Send a letter to a reply address; whether somebody still waits there only another process may know."""
         if reason := objection(address, self._client_id):
             self._count(REPLY, reason)
