@@ -23,6 +23,7 @@ PANEL = Panel(
                 Field("session_type", "query", "person", ("person", "group")),
                 *_SESSION,
                 Field("last_seq", "query"),
+                Field("rich", "query", "", ("1",)),
             ),
             examples=("message_plain",),
         ),
