@@ -9,6 +9,7 @@ from playwright.async_api import Browser, Locator, Page, expect
 
 from chatgateway.pages.panels import panels
 from tests.conftest import Serve
+from tests.faults.model import FakeModel, Mode, model_in_thread
 from tests.support.admin import log_in, make_staff
 from tests.support.applications import make_application
 from tests.support.axe import violations
@@ -17,12 +18,22 @@ from tests.support.environment import QUICK
 from tests.support.server import GatewayProcess
 from tests.support.waiting import eventually
 
+WORDS = ("Growing ", "word ", "by ", "word.")
+
 pytestmark = pytest.mark.asyncio(loop_scope="session")  # the browser's
 
 
 @pytest.fixture(scope="module")
-def gateway(serve: Serve) -> Iterator[GatewayProcess]:
-    with serve() as gateway:
+def model() -> Iterator[FakeModel]:
+    """A model that says a few words, one after another."""
+    with model_in_thread(Mode.SLOW) as model:
+        model.words = WORDS
+        yield model
+
+
+@pytest.fixture(scope="module")
+def gateway(serve: Serve, model: FakeModel) -> Iterator[GatewayProcess]:
+    with serve(model=model.base_url()) as gateway:
         yield gateway
 
 
@@ -155,10 +166,15 @@ async def test_an_address_can_be_edited(page: Page) -> None:
     await expect(panel.locator("[data-url]")).to_contain_text("/pipelines/nobody%2Fs/ws")
 
 
-async def test_a_stream_is_shown_event_by_event_and_a_call_as_it_is(page: Page) -> None:
+async def test_a_stream_is_shown_event_by_event_and_a_call_as_it_is(page: Page, model: FakeModel) -> None:
     panel = await panel_of(page, "yishiting")
+    model.delay = 1.0
     await panel.locator("[data-send]").click()
+    await expect(panel.locator(".row-received")).to_have_count(1)
+    await expect(panel.locator("[data-send]")).to_have_text("Stop")  # the rest is to come
+    model.delay = 0.01
     await expect(panel.locator(".row-received", has_text='"finished":true')).to_have_count(1)
+    await expect(panel.locator("[data-send]")).to_have_text("Send request")
     received = await rows(panel, "received")
     assert len(received) > 1
     assert all(row.startswith("event:delta\ndata:{") for row in received)

@@ -1,7 +1,8 @@
 /* Plays the conversation that a wire's document shows, on sockets of its own, and tells how far it went. */
 
 import { addressOf } from "./address.js";
-import { call, dataOf, openSocket, parsed, splitEvents } from "./calling.js";
+import { dataOf, openSocket, parsed } from "./calling.js";
+import { exchange } from "./exchange.js";
 import { filled, fits, kept, misfits } from "./matching.js";
 
 const OPENING = 10_000; // milliseconds for a handshake
@@ -83,13 +84,11 @@ export class Conversation {
     const way = this.ways[name];
     const { url, path } = this.address(way, values);
     const text = body ? JSON.stringify(filled(body, this.known)) : "";
-    const tag = `${way.method} ${path}`;
-    log.add("sent", text || `${way.method} ${url}`, tag);
+    const { method, streams } = way;
     const signal = AbortSignal.any([this.signal, AbortSignal.timeout(PATIENCE)]);
-    const answer = await this.within(PATIENCE, call({ method: way.method, url, token, body: text, signal }));
-    const events = way.streams && answer.status === 200 ? splitEvents(answer.text).events : [];
-    log.add("note", `${answer.status} ${answer.type}`, tag);
-    (events.length ? events : [answer.text]).forEach((part) => log.add("received", part, tag));
+    const asked = { method, url, path, token, body: text, streams, signal };
+    const answer = await this.within(PATIENCE, exchange(asked, log));
+    const { events } = answer;
     if (answer.status !== status) {
       throw new Deviation(strings.other_status.replace("{status}", answer.status));
     }

@@ -1,8 +1,9 @@
 /* One wire: its addresses, the connection that is open by hand, what is sent, and the log of it all. */
 
 import { addressOf } from "./address.js";
-import { call, openSocket, splitEvents } from "./calling.js";
+import { openSocket } from "./calling.js";
 import { Editor } from "./editor.js";
+import { exchange } from "./exchange.js";
 import { Log, copy, element } from "./log.js";
 import { filled, general } from "./matching.js";
 import { Running } from "./running.js";
@@ -155,29 +156,12 @@ export class Panel {
 
   async call() {
     const { log, strings } = this;
-    const { method, url, path, body, streams } = this.request();
-    const tag = `${method} ${path}`;
-    log.add("sent", body || `${method} ${url}`, tag);
     this.pending = new AbortController();
     this.state();
     try {
-      let rest = "";
-      const asked = { method, url, body, token: this.page.token(), signal: this.pending.signal };
-      const answer = await call(asked, ({ status, type }, part) => {
-        if (!part) {
-          log.add("note", `${status} ${type}`, tag);
-        } else if (streams && status === 200) {
-          const split = splitEvents(rest + part);
-          split.events.forEach((event) => log.add("received", event, tag));
-          rest = split.rest;
-        }
-      });
-      const whole = streams && answer.status === 200 ? rest : answer.text;
-      if (whole.trim()) {
-        log.add("received", whole, tag);
-      }
+      await exchange({ ...this.request(), token: this.page.token(), signal: this.pending.signal }, log);
     } catch (error) {
-      log.add("failed", error.name === "AbortError" ? strings.stopped : `${strings.broke} ${error.message}`, tag);
+      log.add("failed", error.name === "AbortError" ? strings.stopped : `${strings.broke} ${error.message}`);
     } finally {
       this.pending = null;
       this.state();
