@@ -254,6 +254,7 @@ async def test_what_was_not_sent_outlives_the_page(gateway: GatewayProcess, brow
     await visitor.ask("Before?")
     profile = visitor.page.context
     await profile.set_offline(True)
+    await expect(visitor.chat).to_have_attribute("data-state", "offline")
     await visitor.say("Is this still known?")
     await visitor.page.close()
     await profile.set_offline(False)

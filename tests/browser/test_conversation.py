@@ -56,8 +56,8 @@ async def test_an_answer_stands_below_its_question_and_is_over_when_it_is(page: 
         ["hear", said(2, "o", by="bot", final=False)],
         ["hear", said(3, "two?", seq=2)],
         ["hear", said(2, "one!", by="bot", seq=3)],
-        ["hear", said(2, "on", by="bot", final=False)],  # late
         ["hear", said(2, "one!", by="bot", seq=3)],  # replayed
+        ["hear", said(2, "on", by="bot", final=False)],  # late
         ["hear", said(4, "two!", by="bot", seq=4)],
     )
     assert lines == ["one?", "one!", "two?", "two!"]
