@@ -1,6 +1,7 @@
 """The web chat in a browser, on a real gateway with a model that answers in Markdown."""
 
 import asyncio
+import json
 from collections.abc import Iterator
 
 import pytest
@@ -9,12 +10,21 @@ from playwright.async_api import Browser, expect
 from conversations import phrases
 from tests.conftest import GatewayFactory, Serve
 from tests.faults.model import FakeModel, Mode, model_in_thread
+from tests.faults.proxy import FaultyProxy
 from tests.support.admin import log_in, make_staff
 from tests.support.axe import violations
 from tests.support.chatting import PATH, WORDS, Visitor, answering
-from tests.support.server import GatewayProcess
+from tests.support.server import GatewayProcess, manage
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")  # the browser's
+KEY = "Object.keys(localStorage).find((key) => key.endsWith(':session'))"
+SESSION = f"JSON.parse(localStorage.getItem({KEY}))"
+MANY = """
+from uuid import UUID
+from conversations.jobs import OperatorSays
+from conversations.store import commit
+commit([OperatorSays(UUID({session!r}), f"line {{number}}", "Ann") for number in range(301)])
+"""
 Served = tuple[GatewayProcess, FakeModel]
 
 
@@ -244,6 +254,7 @@ async def test_what_was_not_sent_outlives_the_page(gateway: GatewayProcess, brow
     await visitor.ask("Before?")
     profile = visitor.page.context
     await profile.set_offline(True)
+    await expect(visitor.chat).to_have_attribute("data-state", "offline")
     await visitor.say("Is this still known?")
     await visitor.page.close()
     await profile.set_offline(False)
@@ -253,6 +264,58 @@ async def test_what_was_not_sent_outlives_the_page(gateway: GatewayProcess, brow
     await expect(back.asked.locator(".bubble")).to_have_text(["Before?", "Is this still known?"])
     await expect(back.asked.locator(".status")).to_have_text(["", ""])
     await back.leave()
+
+
+async def test_a_line_that_goes_dead_is_noticed_when_the_machine_wakes(
+    gateway: GatewayProcess, browser: Browser
+) -> None:
+    with FaultyProxy(gateway.port) as proxy:
+        visitor = await Visitor.arrive(browser, f"{proxy.url}{PATH}")
+        await visitor.is_live()
+        await visitor.ask("Before?")
+        proxy.stall()
+        await visitor.page.evaluate("window.dispatchEvent(new Event('focus'))")
+        await expect(visitor.chat).to_have_attribute("data-state", "reconnecting", timeout=10_000)
+        await visitor.say("Is this kept?")
+        proxy.cut()
+        proxy.flow()
+        await visitor.answered(2)
+        await expect(visitor.asked.locator(".bubble")).to_have_text(["Before?", "Is this kept?"])
+        await visitor.leave()
+
+
+async def test_more_than_a_resume_gives_is_read_from_the_history(gateway: GatewayProcess, browser: Browser) -> None:
+    with FaultyProxy(gateway.port) as proxy:
+        visitor = await Visitor.arrive(browser, f"{proxy.url}{PATH}")
+        await visitor.is_live()
+        await visitor.ask("Before?")
+        session = await visitor.page.evaluate(SESSION)
+        proxy.refuse()
+        proxy.cut()
+        code = MANY.format(session=session["id"])
+        database = {"DATABASE_URL": gateway.database_url}
+        await asyncio.to_thread(manage, "shell", "-v", "0", "-c", code, data_dir=gateway.data_dir, **database)
+        proxy.accept()
+        said = visitor.chat.locator(".line.operator .bubble")
+        await expect(said).to_have_count(200, timeout=30_000)
+        await expect(said.last).to_have_text("line 300")
+        await visitor.ask("And now?")
+        await visitor.leave()
+
+
+async def test_a_session_that_is_not_there_any_more_is_begun_anew(gateway: GatewayProcess, browser: Browser) -> None:
+    visitor = await Visitor.at_chat(browser, gateway)
+    await visitor.ask("Before?")
+    session = await visitor.page.evaluate(SESSION)
+    await visitor.page.evaluate(
+        f"{KEY} && localStorage.setItem({KEY}, {json.dumps(json.dumps({**session, 'token': 'x'}))})"
+    )
+    await visitor.page.reload()
+    await visitor.is_live()
+    await visitor.ask("And now?")
+    assert (await visitor.words())[0] == "And now?"
+    assert (await visitor.page.evaluate(SESSION))["id"] != session["id"]
+    await visitor.leave()
 
 
 async def test_a_server_that_dies_in_the_middle_of_an_answer(start_gateway: GatewayFactory, browser: Browser) -> None:

@@ -19,3 +19,6 @@ document.addEventListener("visibilitychange", () => {
   show();
 });
 talk.open();
+if (matchMedia("(pointer: fine)").matches) {
+  talk.composer.text.focus(); // on a phone the keyboard would cover half of the page
+}

@@ -32,6 +32,14 @@ export class Conversation {
     return message;
   }
 
+  /* Take words to everybody, which nobody stores. */
+  announce(words, at) {
+    if (typeof words === "string") {
+      const id = Math.max(0, ...this.messages.keys()) + 0.001; // where it is heard
+      this.messages.set(id, { key: `to all ${id}`, id, who: "everybody", text: words, at, seq: 0, final: true });
+    }
+  }
+
   reset() {
     this.#floor = Math.max(0, ...this.messages.keys());
     this.messages.clear();
@@ -96,7 +104,7 @@ export class Conversation {
       }
       if (message.who === "user") {
         asked = message;
-      } else {
+      } else if (message.who !== "everybody") {
         isHeld = message.who !== "bot";
         asked = null;
       }

@@ -18,6 +18,9 @@
     await widget.show();
   }
 
+  if (document.querySelector("chat-gateway-widget")) {
+    return; // the page loads it twice
+  }
   start().catch((error) => {
     console.warn(`Chat gateway: no chat here. Is ${location.origin} one of the gateway's ALLOWED_ORIGINS? (${error.message})`);
   });

@@ -21,7 +21,8 @@ export class Talk {
     const { strings } = config;
     Object.assign(this, { root, config, strings, news });
     this.storage = new Storage(`${config.base}:${config.pipeline}`);
-    this.api = new Api(config, () => this.storage.session);
+    this.session = this.storage.session; // another tab may have another one
+    this.api = new Api(config, () => this.session);
     this.conversation = new Conversation();
     this.storage.unsent().forEach((item) => this.conversation.add(item));
     const path = `/api/v1/pipelines/${config.pipeline}/ws/connect`;
@@ -72,7 +73,7 @@ export class Talk {
   // --- The wire ---
 
   #query() {
-    const { session } = this.storage;
+    const { session } = this;
     return {
       session_type: "person",
       rich: 1,
@@ -85,7 +86,7 @@ export class Talk {
   #hear(frame) {
     switch (frame.type) {
       case "connected":
-        this.storage.session = { id: frame.session_id, token: frame.resume_token };
+        this.session = this.storage.session = { id: frame.session_id, token: frame.resume_token };
         if (!this.#isWhole) {
           this.#load(frame.last_seq);
         }
@@ -100,7 +101,7 @@ export class Talk {
         this.#heard(frame.data);
         break;
       case "broadcast":
-        this.#tell(frame.message?.text ?? frame.message);
+        this.conversation.announce(frame.message?.text ?? frame.message, Date.parse(frame.timestamp));
         break;
       case "error":
         this.#refused(frame);
@@ -113,6 +114,7 @@ export class Talk {
     const message = this.conversation.hear(data);
     if (data.client_msg_id) {
       this.storage.drop(data.client_msg_id);
+      this.#tell("");
     }
     if (message?.final && message.who !== "user") {
       this.#announce(message);
@@ -139,9 +141,9 @@ export class Talk {
     if (state !== "live") {
       this.conversation.refused("");
     }
-    if (state === "closed" && code === NOT_ALLOWED && this.storage.session) {
+    if (state === "closed" && code === NOT_ALLOWED && this.session) {
       // That session is not there any more: what was not sent goes into a new one.
-      this.storage.session = null;
+      this.session = this.storage.session = null;
       this.#isWhole = false;
       this.conversation.messages.clear();
       this.socket.open();
@@ -179,7 +181,8 @@ export class Talk {
     } else if (retry_after === undefined) {
       this.conversation.refused(message);
     } else {
-      // It is left as it is, so that nothing overtakes it.
+      this.#tell(message);
+      // The message is left as it is, so that nothing overtakes it.
       clearTimeout(this.#timers.later);
       this.#timers.later = setTimeout(() => this.#again(), retry_after * 1000);
     }

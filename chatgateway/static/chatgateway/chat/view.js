@@ -95,7 +95,7 @@ export class View {
     if (line.who === "typing") {
       node.replaceChildren(make("span", { className: "dots", attributes: { "aria-label": this.strings.typing, role: "img" } },
         make("i"), make("i"), make("i")));
-    } else if (line.who === "day" || line.who === "notice") {
+    } else if (["day", "notice", "everybody"].includes(line.who)) {
       node.replaceChildren(make("span", { textContent: line.text }));
     } else {
       const bubble = node.querySelector(".bubble") ?? make("div", { className: "bubble", dir: "auto" });

@@ -28,6 +28,8 @@ export class Widget {
     this.launcher.addEventListener("click", () => this.#toggle(this.panel.hidden));
     this.panel.querySelector(".close").addEventListener("click", () => this.#toggle(false));
     this.frame.addEventListener("keydown", (event) => this.#pressed(event));
+    // The page's own keys are not meant.
+    ["keydown", "keypress", "keyup"].forEach((name) => this.frame.addEventListener(name, (event) => event.stopPropagation()));
     PHONE.addEventListener("change", () => this.#fit());
   }
 
@@ -36,7 +38,7 @@ export class Widget {
     const styles = await Promise.all(["panel.css", "widget.css"].map((name) => this.#sheet(name)));
     this.root.adoptedStyleSheets = styles;
     this.root.append(this.frame);
-    document.body.append(this.host);
+    (document.body ?? document.documentElement).append(this.host);
     this.#paint();
     this.#label();
     const storage = new Storage(`${this.config.base}:${this.config.pipeline}`);
@@ -82,7 +84,6 @@ export class Widget {
   }
 
   #pressed(event) {
-    event.stopPropagation(); // the page's own keys are not meant
     if (this.panel.hidden || this.panel.querySelector("dialog").open) {
       return;
     }
