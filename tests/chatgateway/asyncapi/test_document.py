@@ -57,7 +57,8 @@ def test_the_file_is_what_would_be_generated() -> None:
 
 
 def addresses(router: URLRouter, prefix: str = "/") -> Iterator[str]:
-    for route in router.routes:
+    routes: list[Any] = router.routes
+    for route in routes:
         address = prefix + re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", str(route.pattern))
         if isinstance(route.callback, URLRouter):
             yield from addresses(route.callback, address)
@@ -87,7 +88,7 @@ def test_every_close_code_of_ours_is_explained() -> None:
 def arguments_of(wire: str) -> set[str]:
     """Return what a wire's consumer reads of the query."""
     tree = ast.parse((ROOT / "integrations" / wire / "consumers.py").read_text("utf-8"))
-    found = set()
+    found: set[Any] = set()
     for node in ast.walk(tree):
         match node:
             case ast.Call(func=ast.Attribute(value=queried, attr="get"), args=[ast.Constant(value=name), *_]):
@@ -146,7 +147,7 @@ PARSERS: dict[str, Callable[[str], object]] = {
 VALIDATORS = {channel: DOCUMENT.validator(sent(channel)) for channel in PARSERS}
 COMPONENTS = [component for frame in client_frames("langbot") for component in frame.get("message", [])]
 # Values at the bounds of our types, and beyond them.
-ODD = (
+ODD: st.SearchStrategy[Any] = (
     st.sampled_from(["", " ", "\x1f", "\x85", "x", None, True, 0, -1, 1.5, 2**63 - 1, 2**63, [], {}, "text", "ping"])
     | st.sampled_from([128, 129, 200, 201, 512, 513, 1000, 1001, 5000, 5001]).map(lambda length: "长" * length)
     | any_json
