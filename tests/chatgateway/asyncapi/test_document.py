@@ -4,6 +4,7 @@ import ast
 import json
 import re
 from collections.abc import Callable, Iterator
+from itertools import chain
 from typing import Any
 
 import pytest
@@ -86,10 +87,11 @@ def test_every_close_code_of_ours_is_explained() -> None:
 
 
 def arguments_of(wire: str) -> set[str]:
-    """Return what a wire's consumer reads of the query."""
-    tree = ast.parse((ROOT / "integrations" / wire / "consumers.py").read_text("utf-8"))
+    """Return what a wire's consumer, and what it asks for it, read of the query."""
+    folder = ROOT / "integrations" / wire
+    modules = [path for name in ("consumers.py", "rich.py") if (path := folder / name).exists()]
     found: set[Any] = set()
-    for node in ast.walk(tree):
+    for node in chain.from_iterable(ast.walk(ast.parse(module.read_text("utf-8"))) for module in modules):
         match node:
             case ast.Call(func=ast.Attribute(value=queried, attr="get"), args=[ast.Constant(value=name), *_]):
                 pass
