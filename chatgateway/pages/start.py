@@ -11,6 +11,7 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.utils import timezone
 from django.utils.translation import gettext
+from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
 from chatgateway.dashboard.status import Status, read_status
@@ -44,6 +45,7 @@ class Figure(msgspec.Struct, frozen=True):
 
 
 @require_safe
+@never_cache
 async def start(request: HttpRequest) -> HttpResponse:
     """Show the page; how the parts are is for staff, and for everybody in open mode."""
     is_open = settings.ACCESS_MODE == "open"

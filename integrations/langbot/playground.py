@@ -24,6 +24,7 @@ PANEL = Panel(
                 *_SESSION,
                 Field("last_seq", "query"),
                 Field("rich", "query", "", ("1",)),
+                Field("lang", "query", "", ("zh-hans", "en")),
             ),
             examples=("message_plain",),
         ),

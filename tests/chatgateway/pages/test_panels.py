@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from django.urls import Resolver404, resolve
 
+from chatgateway.asyncapi.channels import describe
 from chatgateway.pages.panels import panels
 from chatgateway.pages.playground import _bodies
 from chatgateway.routing import websocket_router
@@ -18,6 +19,7 @@ from tests.support.clients import DEFAULT_PIPELINE
 
 PANELS = panels()
 WAYS = [(wire, way) for wire, panel in PANELS.items() for way in panel.ways]
+SOCKETS = [(wire, way) for wire, way in WAYS if way.method == "WS"]
 FILLED = {"pipeline": DEFAULT_PIPELINE, "session_type": "person", "trace": DEFAULT_PIPELINE}
 STEPS = [(wire, step) for wire, panel in PANELS.items() for step in panel.steps]
 SENT = [(wire, step) for wire, step in STEPS if isinstance(step, Send)]
@@ -53,6 +55,16 @@ def test_every_address_is_one(wire: str, way: Way) -> None:
         return
     view: Any = resolve(re.sub(r"\{(\w+)\}", lambda found: FILLED[found[1]], way.path)).func
     assert hasattr(view.cls, way.method.lower()), "a call of ours, which takes this method"
+
+
+@pytest.mark.parametrize(("wire", "way"), SOCKETS, ids=[wire for wire, _ in SOCKETS])
+def test_every_argument_of_a_handshake_can_be_edited_and_no_other(wire: str, way: Way) -> None:
+    channels = describe("1")["channels"].values()
+    (described,) = [
+        channel for channel in channels if channel["address"] == way.path.replace("{pipeline}", "{pipeline_uuid}")
+    ]
+    arguments = described["bindings"]["ws"]["query"]["properties"].keys()
+    assert {field.name for field in way.fields if field.place == "query"} == arguments - {"token"}
 
 
 def test_an_address_that_is_none_would_be_found_out() -> None:

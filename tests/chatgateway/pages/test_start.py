@@ -21,6 +21,7 @@ def test_everybody_sees_how_it_is_in_open_access(open_gateway: GatewayProcess) -
     with visitor(open_gateway, **EN) as client:
         answer = client.get("/")
     assert (answer.status_code, answer.headers["content-type"]) == (200, "text/html; charset=utf-8")
+    assert "no-store" in answer.headers["cache-control"]  # what it says of now is not true later
     said = words(answer.text)
     assert "Serving" in said
     for title in ("Access open", "Database works SQLite", "Channel layer works", "workers: 1", "Pipelines 1"):
