@@ -82,7 +82,6 @@ def playground_strings() -> dict[str, str]:
         "frame": _("Frame"),
         "body": _("Body"),
         "in_path": _("in the path"),
-        "in_query": _("in the query"),
         "json": _("JSON"),
         "no_json": _("Not JSON; it is sent as it is"),
         # The log

@@ -9,6 +9,8 @@ import { filled, general } from "./matching.js";
 import { Running } from "./running.js";
 import { SNIPPETS } from "./snippets.js";
 
+const LONG = 20; // characters of a value that gets a line of its own
+
 export class Panel {
   /* `page` has what all panels share: base, token() and pipeline(). */
   constructor(root, panel, page, strings) {
@@ -74,10 +76,13 @@ export class Panel {
     const id = `${this.panel.wire}-${this.way.name}-${name}`.replaceAll(" ", "-");
     const box = element("div", "field");
     const label = element("label", "label", name, { for: id });
-    label.append(" ", element("span", "hint", this.strings[`in_${place}`]));
+    if (place === "path") {
+      label.append(" ", element("span", "hint", this.strings.in_path));
+    }
     const input = element("input", "input mono", "", { id, autocomplete: "off", spellcheck: "false" });
     // A name that is the same as long as the tab is: shown as it will be sent.
     input.value = String(filled(values[name], this.known()));
+    box.classList.toggle("field-wide", input.value.length > LONG);
     input.oninput = () => {
       values[name] = input.value;
       this.show();
