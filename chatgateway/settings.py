@@ -162,7 +162,7 @@ CONTENT_SECURITY_POLICIES: dict[str, dict[str, list[str]]] = {
 # Whose pages may read what the wires and the widget's files answer. They send no cookies.
 CORS_ALLOWED_ORIGINS = sorted({canonical_origin(_origin) for _origin in ALLOWED_ORIGINS})
 CORS_ALLOWED_ORIGIN_REGEXES = [LOOPBACK_ORIGIN] if ACCESS_MODE == "open" else []
-CORS_URLS_REGEX = r"/(api/v1/|chat(/|$)|health$|wechat/|wecom/|static/chatgateway/chat/)"
+CORS_URLS_REGEX = r"/(api/v1/|chat(/a?sync(/|$)|$)|health$|wechat/|wecom/|static/chatgateway/chat/)"
 CORS_ALLOW_HEADERS = [*default_headers, "x-request-id"]
 CORS_EXPOSE_HEADERS = ["Retry-After", "X-Request-ID"]
 AUTH_PASSWORD_VALIDATORS = [
@@ -300,6 +300,7 @@ STATIC_URL = "static/"
 STATIC_ROOT = DATA_DIR / "static"
 SERVESTATIC_USE_FINDERS = True  # no collectstatic step: the first start has nothing to prepare
 SERVESTATIC_AUTOREFRESH = False
+SERVESTATIC_ALLOW_ALL_ORIGINS = False  # CORS_URLS_REGEX says which files other sites' pages may read
 LOGIN_URL = "/admin/login/"
 LOGIN_REDIRECT_URL = "/admin/"
 REST_FRAMEWORK = {

@@ -1,4 +1,4 @@
-"""Real frames of each wire, as files in its folder `examples/`: tests, the API's description and its playground use them.
+"""Real frames of each wire, as files in its folder `examples/`, for tests, the API's description and the playground.
 
 `client_<name>.json` was sent by a client, `server_<name>.json` by the gateway; `.txt` where a frame is no JSON.
 """
@@ -22,7 +22,11 @@ class Example(msgspec.Struct, frozen=True):
 
 def load(wire: str) -> tuple[Example, ...]:
     """Return a wire's examples: the clients' first, each in the order of their names."""
-    folder = Path(__file__).parent / wire / "examples"
+    return read(Path(__file__).parent / wire / "examples")
+
+
+def read(folder: Path) -> tuple[Example, ...]:
+    """Return the examples in a folder."""
     return tuple(
         Example(path.stem.removeprefix(f"{direction}_"), direction, _text(path))
         for direction in DIRECTIONS

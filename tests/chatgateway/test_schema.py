@@ -19,7 +19,7 @@ from tests.support.server import GatewayProcess
 
 METHODS = {"get", "post", "put", "patch", "delete"}
 # Pages, not calls of the API; and below /chat what is not there.
-NOT_CALLS = ("/admin/", "/api/schema/", "/api/docs/", "/chat/{pipeline_uuid}", "/^chat/")
+NOT_CALLS = ("/admin/", "/api/schema/", "/api/docs/", "/api/asyncapi/", "/chat/{pipeline_uuid}", "/^chat/")
 # What is answered as it is, and not in the envelope.
 BARE = {"get_widget"}
 # The others have envelopes of their own, which their wire's document prescribes.

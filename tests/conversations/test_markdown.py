@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from conversations.markdown import LONGEST, Growing, plain, render
+from conversations.markdown import BRACKETS, LONGEST, Growing, plain, render
 
 ALLOWED = {
     "a": {"href", "title", "rel", "target"},
@@ -65,6 +65,7 @@ def test_what_is_shown() -> None:
     assert render("- a\n- b") == "<ul>\n<li>a</li>\n<li>b</li>\n</ul>\n"
     assert render("```python\nx = 1\n```") == '<pre><code class="language-python">x = 1\n</code></pre>\n'
     assert render("> said") == "<blockquote>\n<p>said</p>\n</blockquote>\n"
+    assert render("<b>tags</b> are &lt;words&gt;") == "<p>&lt;b&gt;tags&lt;/b&gt; are &lt;words&gt;</p>\n"
     assert render("") == ""
 
 
@@ -105,6 +106,22 @@ def test_a_picture_is_a_link_to_it() -> None:
 def test_a_text_that_is_too_long_is_shown_as_it_is() -> None:
     text = "**a** <b>&" + "x" * LONGEST
     assert render(text) == plain(text) == f"<pre>**a** &lt;b&gt;&amp;{'x' * LONGEST}</pre>"
+
+
+@pytest.mark.parametrize(
+    ("cheap", "costly"),
+    [
+        ("[" * BRACKETS, "[" * (BRACKETS + 1)),
+        ("|a" * 100 + "\n" + "|-" * 100 + "\n" + "|\n" * 50, "|a" * 100 + "\n" + "|-" * 100 + "\n" + "|\n" * 51),
+    ],
+    ids=["brackets", "cells"],
+)
+def test_a_text_that_would_cost_too_much_is_shown_as_it_is(cheap: str, costly: str) -> None:
+    assert render(cheap) != plain(cheap)
+    assert render(costly) == plain(costly)
+    growing = Growing()
+    assert growing.grow(costly[:20]) == render(costly[:20])
+    assert growing.grow(costly) == growing.finish(costly) == plain(costly)
 
 
 # --- What never comes through ------------------------------------------------------------------
@@ -251,8 +268,8 @@ def test_a_growing_text_is_at_every_moment_what_the_whole_one_would_be(step: int
     st.lists(
         st.sampled_from([
             "word", " ", "\n", "\n\n", "- ", "1. ", "2", ". ", "> ", "```", "```\n", "    ", "| a |", "|---|", "# ",
-            "\t", "\n|---|\n", "---", "===", "**", "`", "[a]", "[a]: https://e.example\n", "(https://e.example)", "*", "\r\n",
-            "~~", "<b>",
+            "\t", "\n|---|\n", "---", "===", "**", "`", "[a]", "[a]: https://e.example\n", "(https://e.example)", "*",
+            "\r\n", "~~", "<b>",
         ]),
         max_size=40,
     )

@@ -47,7 +47,7 @@ FROM_CLIENTS: dict[str, ClientFrame] = {
     "client_contact_request": ContactRequest("你好，我想咨询技术问题", "2025-01-01T12:00:00", "Python客户端"),
     "client_contact_request_short": ContactRequest("请联系我"),
     "client_chat_message": ChatMessage("你好，我想咨询一些问题", "2025-01-01T12:00:00"),
-    "client_chat_message_with_a_clock": ChatMessage("Hello", "1735732800000"),
+    "client_chat_message_with_a_clock": ChatMessage("Hello", 1735732800000),
     "client_resume": Resume(CLIENT, "c0ffee", 41),
 }
 CONTACT_RECEIVED = "联系请求已收到，博主将尽快回复您"
@@ -131,7 +131,7 @@ def test_a_message_is_so_long_at_most(kind: str, longest: int) -> None:
 def test_what_a_browser_calls_itself_is_cut() -> None:
     frame = parse(json.dumps({"type": "contact_request", "message": "x", "userAgent": "a" * 1000}))
     assert isinstance(frame, ContactRequest)
-    assert len(frame.user_agent) == USER_AGENT
+    assert len(frame.browser) == USER_AGENT
 
 
 @given(anything(nearly(client_frames("contact"))))

@@ -9,8 +9,6 @@ from hypothesis import strategies as st
 
 from integrations.strict import ProtocolError
 from integrations.yishiting.protocol import (
-    STREAMED,
-    WHOLE,
     Answer,
     Call,
     Delta,
@@ -19,7 +17,9 @@ from integrations.yishiting.protocol import (
     Pending,
     RecalledDoc,
     ServerFrame,
+    StreamedCall,
     StreamedDoc,
+    WholeCall,
     parse,
     serialise,
 )
@@ -37,16 +37,16 @@ DOC = {
 
 
 @pytest.mark.parametrize(
-    ("name", "required", "call"),
+    ("name", "kind", "call"),
     [
-        ("client_chat", STREAMED, Call("你好", "test_user", "test_123", "session_456")),
-        ("client_chat_sync", WHOLE, Call("你好", "test_user")),
-        ("client_chat_sync_bare", WHOLE, Call("你好")),
-        ("client_chat_async", WHOLE, Call("你好", "test_user", "test_124")),
+        ("client_chat", StreamedCall, Call("你好", "test_user", "test_123", "session_456")),
+        ("client_chat_sync", WholeCall, Call("你好", "test_user")),
+        ("client_chat_sync_bare", WholeCall, Call("你好")),
+        ("client_chat_async", WholeCall, Call("你好", "test_user", "test_124")),
     ],
 )
-def test_a_real_call_is_read(name: str, required: tuple[str, ...], call: Call) -> None:
-    assert parse(EXAMPLES[name].encode(), required) == call
+def test_a_real_call_is_read(name: str, kind: type[WholeCall | StreamedCall], call: Call) -> None:
+    assert parse(EXAMPLES[name].encode(), kind) == call
 
 
 SERVER_FRAMES: list[tuple[str, ServerFrame]] = [
@@ -56,9 +56,20 @@ SERVER_FRAMES: list[tuple[str, ServerFrame]] = [
         Delta("", finished=True, global_output=GlobalOutput(answer_success=1, docs=(StreamedDoc(**DOC),))),  # type: ignore[arg-type]
     ),
     ("server_delta_fault", Delta("服务器内部错误", finished=True)),
-    ("server_answer", Answer("机器人回复内容", TRACE, (RecalledDoc(**DOC),))),  # type: ignore[arg-type]
-    ("server_answer_without_docs", Answer("你好！", TRACE)),
-    ("server_pending", Pending(TRACE)),
+    (
+        "server_answer",
+        Answer(
+            is_recall_success=1,
+            recall_docs=(RecalledDoc(**DOC),),  # type: ignore[arg-type]
+            msg_content="机器人回复内容",
+            third_party_trace_id=TRACE,
+        ),
+    ),
+    (
+        "server_answer_without_docs",
+        Answer(is_recall_success=0, msg_content="你好！", third_party_trace_id=TRACE),
+    ),
+    ("server_pending", Pending(third_party_trace_id=TRACE)),
     ("server_refusal", Failed("请求格式错误，需要JSON格式")),
     ("server_failed", Failed("服务器内部错误", TRACE)),
 ]
@@ -102,14 +113,14 @@ def test_an_event_is_one_line_to_every_reader(text: str) -> None:
 )
 def test_a_call_that_lacks_something_is_told_what(value: Any, words: str) -> None:
     with pytest.raises(ProtocolError) as refusal:
-        parse(json.dumps(value), STREAMED)
+        parse(json.dumps(value), StreamedCall)
     assert str(refusal.value) == words
 
 
-@given(anything(nearly(client_frames("yishiting"))), st.sampled_from((STREAMED, WHOLE)))
-def test_whatever_comes_is_a_call_or_refused_in_words(data: str | bytes, required: tuple[str, ...]) -> None:
+@given(anything(nearly(client_frames("yishiting"))), st.sampled_from((StreamedCall, WholeCall)))
+def test_whatever_comes_is_a_call_or_refused_in_words(data: str | bytes, kind: type[WholeCall | StreamedCall]) -> None:
     try:
-        call = parse(data, required)
+        call = parse(data, kind)
     except ProtocolError as refusal:
         words = str(refusal).encode()
         assert words

@@ -9,7 +9,7 @@ import pytest
 
 from connections.auth import EVERYBODY, Principal
 from conversations.types import Outcome, Role, StoredMessage
-from integrations.yishiting.protocol import Call, body
+from integrations.yishiting.protocol import Call, Failed, callback, serialise
 from integrations.yishiting.trace import answer_of, trace_of
 from integrations.yishiting.translate import caller_of, last_delta, msg_id_of, question_of, whole
 from tests.support.frames import texts
@@ -73,10 +73,17 @@ def test_only_an_answer_is_a_success(outcome: Outcome) -> None:
     assert event.finished
     assert event.global_output.answer_success == (outcome is Outcome.ANSWERED)
     failed = outcome in (Outcome.FAILED, Outcome.STOPPED)
-    assert body(whole(stored(outcome=outcome), "open"))["code"] == failed
+    assert isinstance(whole(stored(outcome=outcome), "open"), Failed) == failed
 
 
 def test_a_callback_is_an_answer_with_the_callers_id() -> None:
     frame = json.loads(texts("yishiting")["server_callback"])
-    answer = body(whole(stored(), "open"))
-    assert {**answer, "third_party_trace_id": "", "msg_id": "test_124"} == {**frame, "third_party_trace_id": ""}
+    posted = json.loads(serialise(callback(whole(stored(), "open"), "test_124")))
+    assert {**posted, "third_party_trace_id": ""} == {**frame, "third_party_trace_id": ""}
+    assert list(posted) == list(frame)
+
+
+def test_a_callback_of_what_failed_has_that_id_too() -> None:
+    posted = json.loads(serialise(callback(whole(stored(outcome=Outcome.FAILED), "open"), "test_124")))
+    assert posted.pop("third_party_trace_id")
+    assert posted == {"code": 1, "err_msg": "服务器内部错误", "msg_id": "test_124"}
