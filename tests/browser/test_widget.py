@@ -25,7 +25,8 @@ STRICT = """<meta http-equiv="Content-Security-Policy" content="default-src 'non
 connect-src {base} {sockets}; img-src {base}">"""
 RUDE = """<style>html { font-size: 5px } * { all: revert !important; display: inline !important; margin: 9px !important;
 color: red !important; font: 3px cursive !important; position: static !important; letter-spacing: 5px !important;
-text-transform: uppercase !important; text-indent: 20px !important } body > * { transform: scale(0.5) !important; opacity: 0.5 !important }
+text-transform: uppercase !important; text-indent: 20px !important }
+body > * { transform: scale(0.5) !important; opacity: 0.5 !important }
 .chat, .line { opacity: 0 }</style>"""
 OPEN_IT = "from conversations.models import Pipeline; Pipeline.objects.update(public=True)"
 OURS = "[...document.querySelectorAll('body > *')].map((element) => element.localName)"
