@@ -86,10 +86,10 @@ def test_every_close_code_of_ours_is_explained() -> None:
 
 
 def arguments_of(wire: str) -> set[str]:
-    """Return what a wire's consumer reads of the query."""
-    tree = ast.parse((ROOT / "integrations" / wire / "consumers.py").read_text("utf-8"))
+    """Return what a wire reads of a handshake's query."""
+    modules = [module for module in (ROOT / "integrations" / wire).glob("*.py") if module.name != "views.py"]
     found: set[Any] = set()
-    for node in ast.walk(tree):
+    for node in (node for module in modules for node in ast.walk(ast.parse(module.read_text("utf-8")))):
         match node:
             case ast.Call(func=ast.Attribute(value=queried, attr="get"), args=[ast.Constant(value=name), *_]):
                 pass
