@@ -13,13 +13,15 @@ from uuid import UUID
 
 from limits import RateLimitItem
 
-from connections.limits import Allowance, Limiter, per_minute
+from connections.limits import Allowance, Limiter, per_hour, per_minute
 from integrations.errors import Limited, WireError
 from integrations.parts import Parts, WireOptions
 from integrations.peers import Peer
 
 TURNS_OF_VISITOR = per_minute(60)  # of one session that a visitor talks in
 TURNS_OF_ADDRESS = per_minute(600)  # of all visitors at one address
+CONTACTS_OF_VISITOR = per_hour(5)  # requests for a person
+CONTACTS_OF_ADDRESS = per_hour(60)
 # What is counted, as the log and the metrics call it.
 CALL = "call"  # handshakes and HTTP calls, of an address
 TURN = "turn"  # questions, of an application
