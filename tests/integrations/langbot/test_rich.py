@@ -24,7 +24,8 @@ def data_of(frames: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 async def test_who_did_not_ask_for_more_is_told_nothing_of_it(gateway: GatewayProcess) -> None:
-    for query in ({}, {"rich": "0"}, {"rich": "yes"}):
+    queries: list[dict[str, Any]] = [{}, {"rich": "0"}, {"rich": "yes"}]
+    for query in queries:
         async with await PipelineClient.connect(gateway, **query) as client:
             assert "language" not in client.connected
             frames = await client.ask(QUESTION, client_msg_id="m-1")
@@ -78,7 +79,7 @@ async def test_an_honest_i_do_not_know_is_told_apart(gateway: GatewayProcess) ->
 async def test_a_resume_tells_the_same_again(gateway: GatewayProcess) -> None:
     async with await PipelineClient.connect(gateway, rich=1) as client:
         frames = await client.ask(QUESTION, client_msg_id="m-1")
-    back = {"session_id": client.session_id, "resume_token": client.resume_token, "last_seq": 0}
+    back: dict[str, Any] = {"session_id": client.session_id, "resume_token": client.resume_token, "last_seq": 0}
     async with await PipelineClient.connect(gateway, rich=1, **back) as client:
         resumed, *again = await client.until(is_final)
         assert resumed["resumed"] is True
@@ -98,7 +99,7 @@ async def test_a_resume_tells_the_same_again(gateway: GatewayProcess) -> None:
     ],
 )
 async def test_the_greeting_says_in_which_language(
-    gateway: GatewayProcess, query: dict[str, str], accepts: str, language: str
+    gateway: GatewayProcess, query: dict[str, Any], accepts: str, language: str
 ) -> None:
     headers = {"Accept-Language": accepts} if accepts else {}
     async with await PipelineClient.connect(gateway, rich=1, headers=headers, **query) as client:
