@@ -82,6 +82,18 @@ class Sender(msgspec.Struct, frozen=True):
     name: str
 
 
+class Upload(msgspec.Struct, frozen=True):
+    """A file that was sent, as committed; who has its key may read it. Pictures have a size in pixels, as shown."""
+
+    key: str
+    kind: Literal["image", "document"]
+    name: str
+    media_type: str
+    size: int
+    width: int | None = None
+    height: int | None = None
+
+
 class Question(msgspec.Struct, frozen=True):
     """Something a person said, on its way in.
 
@@ -92,7 +104,8 @@ class Question(msgspec.Struct, frozen=True):
     complete answer may be asked again. `recall` true has the documents searched whatever the pipeline's routes say.
     `needs_end`: who asks can be told nothing later, so where a person holds the conversation a notice is his answer.
     `contact` opens a contact request of that UUID. With `notify` the answer, once stored, is delivered out of the
-    outbox by whoever delivers that kind, also where the same question was asked before without it.
+    outbox by whoever delivers that kind, also where the same question was asked before without it. `uploads` are the
+    keys of files that belong to it.
     """
 
     session: SessionKey
@@ -112,6 +125,7 @@ class Question(msgspec.Struct, frozen=True):
     escalated: bool = False
     user_agent: str = ""
     notify: str = ""
+    uploads: tuple[str, ...] = ()
 
 
 class StoredMessage(msgspec.Struct, frozen=True):
@@ -139,7 +153,10 @@ class StoredMessage(msgspec.Struct, frozen=True):
 
 
 class Turn(msgspec.Struct, frozen=True):
-    """One question being answered. `id` is the id reserved for the answer's message, `question_id` the question's."""
+    """One question being answered. `id` is the id reserved for the answer's message, `question_id` the question's.
+
+    `may_have_files` is false where it is known that none belong to the question.
+    """
 
     id: int
     session: SessionKey
@@ -157,6 +174,7 @@ class Turn(msgspec.Struct, frozen=True):
     ends_as: Outcome | None = None  # it only needs its end: nobody waits, or a person holds the conversation
     request_id: str = ""
     recall: bool | None = None
+    may_have_files: bool = True
 
 
 class Accepted(msgspec.Struct, frozen=True):

@@ -11,6 +11,7 @@ from conversations.jobs.questions import IDEMPOTENT_FOR, OPEN_TURNS, Accept, IdR
 from conversations.jobs.requests import SettleRequests
 from conversations.jobs.resets import Reset
 from conversations.jobs.turns import Begin, Finish, Finished, GiveUp, SavePartial, TakeOver
+from conversations.jobs.uploads import PurgeUploads, StoreUpload, UploadsFull, UploadTaken
 
 __all__ = [
     "IDEMPOTENT_FOR",
@@ -28,11 +29,15 @@ __all__ = [
     "Letter",
     "MarkDone",
     "OperatorSays",
+    "PurgeUploads",
     "QueueFull",
     "Release",
     "Reset",
     "SavePartial",
     "SettleOutbox",
     "SettleRequests",
+    "StoreUpload",
     "TakeOver",
+    "UploadTaken",
+    "UploadsFull",
 ]
