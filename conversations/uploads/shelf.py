@@ -123,7 +123,7 @@ class Uploads:
         if not encoding:
             return ""
         content = await self._run(self._readers, partial(self._read, place_of(upload.key), 0, TEXT_BYTES * characters))
-        return content.decode(encoding, "ignore")[:characters].removeprefix("\ufeff")
+        return content.decode(encoding, "ignore").removeprefix("\ufeff")[:characters]
 
     def _picture(self, upload: Upload) -> bytes:
         return images.for_model(self._read(place_of(upload.key), 0, upload.size))
