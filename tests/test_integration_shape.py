@@ -18,7 +18,11 @@ HTTP = {"views.py", "serializers.py", "urls.py"}
 # What a wire has beside these, and why.
 MORE = {
     "contact": {"notices.py": "tells the owner"},
-    "langbot": {"components.py": "what a message is made of"},
+    "langbot": {
+        "attachments.py": "the files of a message",
+        "components.py": "what a message is made of",
+        "files.py": "files over HTTP, beside the calls about pipelines",
+    },
     "postoffice": {
         "courier.py": "carries questions to services",
         "examples": "a service of ours",

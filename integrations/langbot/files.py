@@ -29,7 +29,7 @@ TAGS = ["files"]
 PIPELINE_QUERY = OpenApiParameter(
     "pipeline_uuid", OpenApiTypes.UUID, description="Whose pipeline it is for; a visitor names a public one."
 )
-KEY = OpenApiParameter("key", OpenApiTypes.STR, OpenApiParameter.PATH)
+KEY = OpenApiParameter("key", OpenApiTypes.STR, OpenApiParameter.PATH, pattern="^[A-Za-z0-9_-]{43}$")
 FOR_EVER = "private, max-age=31536000, immutable"  # under a key there is one file only
 THUMBNAIL_TYPE = "image/webp"
 
