@@ -89,7 +89,7 @@ class Routes:
         )
         files = (
             await self._store.read(selectors.files_of, turn.question_id)
-            if responder.wants_history and turn.may_have_files
+            if responder.wants_history and turn.has_files
             else ()
         )
         called = (

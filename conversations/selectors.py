@@ -302,6 +302,7 @@ def turn_value(row: TurnRow) -> Turn:
         request_id=row.question.client_msg_id or "",
         recall=row.recall,
         ends_as=_end_of(row),
+        has_files=row.question.uploads.exists(),
     )
 
 

@@ -153,10 +153,7 @@ class StoredMessage(msgspec.Struct, frozen=True):
 
 
 class Turn(msgspec.Struct, frozen=True):
-    """One question being answered. `id` is the id reserved for the answer's message, `question_id` the question's.
-
-    `may_have_files` is false where it is known that none belong to the question.
-    """
+    """One question being answered. `id` is the id reserved for the answer's message, `question_id` the question's."""
 
     id: int
     session: SessionKey
@@ -174,7 +171,7 @@ class Turn(msgspec.Struct, frozen=True):
     ends_as: Outcome | None = None  # it only needs its end: nobody waits, or a person holds the conversation
     request_id: str = ""
     recall: bool | None = None
-    may_have_files: bool = True
+    has_files: bool = False
 
 
 class Accepted(msgspec.Struct, frozen=True):

@@ -209,7 +209,7 @@ class _Batch:
             started=self._now,
             request_id=question.client_msg_id or "",
             recall=question.recall,
-            may_have_files=bool(question.uploads),
+            has_files=bool(question.uploads),
         )
         first = session.open_turns == 0
         session.open_turns += 1

@@ -15,13 +15,14 @@ from django.core.files.storage import storages
 from django.test import override_settings
 from django.utils import timezone
 
-from conversations.jobs import Accept, Reset, UploadsFull, UploadTaken
+from conversations.jobs import Accept, Finish, Reset, UploadsFull, UploadTaken
 from conversations.jobs import uploads as jobs
 from conversations.models import ChatSession, Pipeline
+from conversations.models import Turn as TurnRow
 from conversations.models import Upload as UploadRow
-from conversations.selectors import files_of, past_messages
+from conversations.selectors import files_of, past_messages, running_turns
 from conversations.store import Refused, StoreFull, StoreUnavailable
-from conversations.types import Accepted, Question, SessionKey, Upload
+from conversations.types import Accepted, Outcome, Question, SessionKey, Upload
 from conversations.uploads import shelf
 from conversations.uploads.kinds import UploadRefused
 from conversations.uploads.shelf import Sent, Uploads, derived_key, is_key
@@ -317,3 +318,15 @@ async def test_the_beginning_of_a_text_is_read(desk: Desk, encoding: str) -> Non
 
 async def test_of_what_is_no_text_there_is_none(desk: Desk) -> None:
     assert await desk.uploads.text(await desk.keep(), 100) == ""
+
+
+async def test_a_turn_knows_of_files_whoever_runs_it(desk: Desk) -> None:
+    session = desk.session()
+    first: Accepted = await desk.ask(session, await desk.keep())
+    await desk.ask(session)
+    assert first.turn is not None
+    assert first.turn.has_files
+    worker = await desk.store.read(lambda: TurnRow.objects.get(pk=first.turn.id).worker)
+    assert await desk.store.read(running_turns, worker) == [first.turn]
+    finished = await desk.store.write(Finish(first.turn, worker, "A PDF.", Outcome.ANSWERED))
+    assert not finished.next_turn.has_files
