@@ -129,7 +129,12 @@ def test_whatever_is_wrong_with_a_call_the_schema_knows_its_answer(
     allowed = {"Authorization": f"Bearer {make_application(guarded, scopes='read,write,broadcast,admin').token}"}
     more = {**WRONGS[wrong], "headers": {**allowed, **WRONGS[wrong].get("headers", {})}}
     more["headers"] = {name: value.format(powerless=powerless.token) for name, value in more["headers"].items()}
-    known = {"pipeline_uuid": DEFAULT_PIPELINE, "session_type": "person", "document_uuid": str(uuid4()), "key": "x" * 43}
+    known = {
+        "pipeline_uuid": DEFAULT_PIPELINE,
+        "session_type": "person",
+        "document_uuid": str(uuid4()),
+        "key": "x" * 43,
+    }
     refused = 0
     with httpx2.Client(base_url=guarded.url, trust_env=False, timeout=30) as client:
         for path, method, operation in operations(schema):
