@@ -46,6 +46,10 @@ async def uploads(store: WatchedStore, storage: UploadStorage) -> AsyncIterator[
     uploads.stop()
 
 
+class KilledError(Exception):
+    """Nobody catches this."""
+
+
 class Desk:
     """Keeps files for one pipeline, and asks with them."""
 
@@ -83,6 +87,13 @@ def lying(storage: UploadStorage) -> set[str]:
     return {str(path.relative_to(root)) for path in root.rglob("*") if path.is_file()}
 
 
+def modes(storage: UploadStorage) -> tuple[set[int], set[int]]:
+    """Return who may do what with the files of a storage, and with its folders."""
+    root = Path(storage.location)
+    found = [(path.is_file(), stat.S_IMODE(path.stat().st_mode)) for path in (root, *root.rglob("*"))]
+    return {mode for is_file, mode in found if is_file}, {mode for is_file, mode in found if not is_file}
+
+
 async def all_of(uploads: Uploads, upload: Upload, **which: bool) -> bytes:
     return b"".join([piece async for piece in uploads.pieces(upload, **which)])
 
@@ -100,9 +111,7 @@ async def test_a_file_is_kept_as_it_was_sent_and_only_its_user_may_read_it(desk:
     assert await all_of(desk.uploads, upload) == content
     assert 0 < len(await all_of(desk.uploads, upload, thumbnail=True)) == await desk.uploads.size_of_thumbnail(upload)
     assert lying(storage) == {place_of(upload.key), thumbnail_of(upload.key)}
-    root = Path(storage.location)
-    assert {stat.S_IMODE(path.stat().st_mode) for path in root.rglob("*") if path.is_file()} == {0o600}
-    assert {stat.S_IMODE(path.stat().st_mode) for path in (root, *root.rglob("*")) if path.is_dir()} == {0o700}
+    assert modes(storage) == ({0o600}, {0o700})
 
 
 async def test_a_file_of_many_pieces_is_read_whole(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -126,15 +135,12 @@ async def test_the_bytes_are_there_before_the_row(
     """Whoever is killed in between has told nobody; what he left is no upload."""
     seen: list[set[str]] = []
 
-    class Killed(Exception):
-        pass
-
     async def die(job: object) -> None:
         seen.append(lying(storage))
-        raise Killed
+        raise KilledError
 
     monkeypatch.setattr(desk.store, "write", die)
-    with pytest.raises(Killed):
+    with pytest.raises(KilledError):
         await desk.keep()
     monkeypatch.undo()
     (place,) = seen[0]
@@ -142,7 +148,7 @@ async def test_the_bytes_are_there_before_the_row(
 
 
 async def test_a_disk_that_takes_nothing_is_said_so_and_nothing_is_told(desk: Desk, storage: UploadStorage) -> None:
-    Path(storage.location).write_text("where the folder should be")
+    await asyncio.to_thread(Path(storage.location).write_text, "where the folder should be")
     with pytest.raises(StoreUnavailable):
         await desk.keep()
     assert not await desk.store.read(UploadRow.objects.filter(pipeline=desk.pipeline).exists)
@@ -324,9 +330,11 @@ async def test_a_turn_knows_of_files_whoever_runs_it(desk: Desk) -> None:
     session = desk.session()
     first: Accepted = await desk.ask(session, await desk.keep())
     await desk.ask(session)
-    assert first.turn is not None
-    assert first.turn.has_files
-    worker = await desk.store.read(lambda: TurnRow.objects.get(pk=first.turn.id).worker)
-    assert await desk.store.read(running_turns, worker) == [first.turn]
-    finished = await desk.store.write(Finish(first.turn, worker, "A PDF.", Outcome.ANSWERED))
+    turn = first.turn
+    assert turn is not None
+    assert turn.has_files
+    row = await desk.store.read(TurnRow.objects.get, pk=turn.id)
+    assert row.worker is not None
+    assert await desk.store.read(running_turns, row.worker) == [turn]
+    finished = await desk.store.write(Finish(turn, row.worker, "A PDF.", Outcome.ANSWERED))
     assert not finished.next_turn.has_files

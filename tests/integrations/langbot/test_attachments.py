@@ -97,8 +97,8 @@ async def test_a_file_is_named_by_its_key_and_described_by_the_server(gateway: G
 
 
 async def test_a_path_that_is_no_upload_stays_as_it_came(gateway: GatewayProcess) -> None:
-    components = [
-        {"type": "Image", "path": "x" * 43, "name": "mine"}, {"type": "File", "path": "/tmp/a", "size": 7},
+    components: list[dict[str, Any]] = [
+        {"type": "Image", "path": "x" * 43, "name": "mine"}, {"type": "File", "path": "/photos/a", "size": 7},
         {"type": "Image", "url": "https://example.com/a.png", "path": None, "base64": ""},
         {"type": "Voice", "path": "y" * 43, "length": 2},
     ]  # fmt: skip
@@ -111,8 +111,8 @@ async def test_a_file_of_another_pipeline_looks_like_none(gateway: GatewayProces
     other = uuid4()
     change(
         gateway,
-        "INSERT INTO conversations_pipeline (uuid, name, description, is_default, failure_text, group_reply, group_prefix,"
-        " public, knowledge_revision, created_at, updated_at)"
+        "INSERT INTO conversations_pipeline (uuid, name, description, is_default, failure_text, group_reply,"
+        " group_prefix, public, knowledge_revision, created_at, updated_at)"
         " VALUES (?, 'Other', '', 0, '', 'mentioned', 'ai', 0, 0, datetime('now'), datetime('now'))",
         other.hex,
     )
@@ -285,8 +285,10 @@ async def _echoes(client: PipelineClient, count: int) -> Any:
 async def test_twenty_at_once_over_many_sockets_are_one(gateway: GatewayProcess) -> None:
     image = {"type": "Image", "base64": bare(unique_picture())}
     async with await PipelineClient.connect(gateway) as first:
-        query = {"session_id": first.session_id, "resume_token": first.resume_token}
-        clients = await asyncio.gather(*(PipelineClient.connect(gateway, **query) for _ in range(20)))
+        session, token = first.session_id, first.resume_token
+        clients = await asyncio.gather(
+            *(PipelineClient.connect(gateway, session_id=session, resume_token=token) for _ in range(20))
+        )
         before = uploads_in(gateway)
         try:
             frames = await asyncio.gather(*(say(client, image, client_msg_id="m-1") for client in clients))
