@@ -132,7 +132,6 @@ class _ReadView(WireView):
         )
         response["Content-Length"] = str(size)
         response["Content-Security-Policy"] = "default-src 'none'; sandbox"
-        response["X-Content-Type-Options"] = "nosniff"
         response["Cross-Origin-Resource-Policy"] = "cross-origin"  # the widget shows pictures in others' pages
         response["Referrer-Policy"] = "no-referrer"  # the address is the key
         response["Cache-Control"] = FOR_EVER

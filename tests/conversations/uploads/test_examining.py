@@ -58,7 +58,7 @@ def test_every_kind_of_pixels_is_taken(mode: str) -> None:
 def test_a_thumbnail_is_upright_and_tells_nothing_but_its_pixels(form: str, orientation: int, first: str) -> None:
     exif = Image.Exif()
     exif[0x0112], exif[0x010F] = orientation, CANARY
-    content = picture(form, exif=exif)
+    content = picture(form, exif=exif, icc_profile=CANARY.encode(), comment=CANARY)
     assert CANARY.encode() in content
     found = look_at(content, kind="image").found
     thumbnail = opened(found.thumbnail)
@@ -111,6 +111,8 @@ def test_a_picture_that_breaks_off_is_refused(form: str) -> None:
     content = encoded(noise, form)
     assert look_at(content, kind="image").found.media_type
     assert "must be" in refusal(content[: len(content) // 2], kind="image")
+    if form == "PNG":  # all of its pixels are there, and not its end
+        assert "must be" in refusal(content[:-12], kind="image")
 
 
 @pytest.mark.parametrize(
@@ -161,12 +163,13 @@ def test_a_document_is_known_by_its_content(content: bytes, name: str, media_typ
     assert looked_at.size == len(content)
 
 
-def _long_archive(entries: int) -> bytes:
-    """Return an archive with so many empty parts."""
+def _long_archive(entries: int, width: int) -> bytes:
+    """Return an archive with so many empty parts, whose names have that many characters."""
     out = BytesIO()
     with zipfile.ZipFile(out, "w") as archive:
         for number in range(entries):
-            archive.writestr(f"{number:060}", b"")
+            archive.writestr(f"{number:0{width}}", b"")
+        archive.writestr("[Content_Types].xml", b"")
     return out.getvalue()
 
 
@@ -190,7 +193,9 @@ def test_an_archive_that_would_burst_is_refused() -> None:
     bomb = office("docx", a=zeros, b=zeros, c=zeros, d=zeros)
     assert len(bomb) < LARGEST
     assert refusal(bomb, "a.docx") == "unpacks to too much"
-    assert refusal(_long_archive(5_000), "a.docx") == "unpacks to too much"
+    assert refusal(_long_archive(5_000, 60), "a.docx") == "unpacks to too much"
+    assert refusal(_long_archive(documents.PARTS, 5), "a.docx") == "unpacks to too much"
+    assert refusal(_long_archive(documents.PARTS - 1, 5), "a.docx").startswith("must be a PDF")
 
 
 def test_an_archive_whose_end_lies_about_its_list_is_refused() -> None:

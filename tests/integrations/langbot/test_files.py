@@ -228,6 +228,22 @@ def test_a_body_without_a_length_is_read_as_far_as_it_may_be(narrow: GatewayProc
     assert chunked(b"x" * 100_000) == 413
 
 
+def test_who_does_not_read_or_leaves_in_the_middle_holds_up_nobody(gateway: GatewayProcess) -> None:
+    url = sent(gateway, "documents", PDF[:9] + bytes(9_000_000) + PDF[9:], "large.pdf")["url"]
+    small = sent(gateway, "images", picture())["url"]
+    parts = urlsplit(gateway.url)
+    peers = [socket.create_connection((parts.hostname, parts.port)) for _ in range(20)]
+    try:
+        for peer in peers:
+            peer.sendall(f"GET {url} HTTP/1.1\r\nHost: {parts.netloc}\r\n\r\n".encode())
+            assert peer.recv(12) == b"HTTP/1.1 200"
+        assert fetch(gateway, small)[0] == 200
+    finally:
+        for peer in peers:
+            peer.close()
+    assert fetch(gateway, small)[0] == 200
+
+
 def test_other_calls_take_no_more_than_before(gateway: GatewayProcess) -> None:
     path = f"/api/v1/pipelines/{DEFAULT_PIPELINE}/ws/broadcast"
     assert fetch(gateway, path, body=b" " * 9_000_000, headers={"Content-Type": "application/json"})[0] == 413
