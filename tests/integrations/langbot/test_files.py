@@ -4,7 +4,9 @@ import http.client
 import json
 import re
 import socket
+import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from urllib.parse import quote, urlsplit
 
 import pytest
@@ -247,6 +249,15 @@ def test_who_does_not_read_or_leaves_in_the_middle_holds_up_nobody(gateway: Gate
 def test_other_calls_take_no_more_than_before(gateway: GatewayProcess) -> None:
     path = f"/api/v1/pipelines/{DEFAULT_PIPELINE}/ws/broadcast"
     assert fetch(gateway, path, body=b" " * 9_000_000, headers={"Content-Type": "application/json"})[0] == 413
+
+
+def test_what_cannot_be_committed_is_not_told_of(gateway: GatewayProcess) -> None:
+    path = gateway.database_url.removeprefix("sqlite:///")
+    with closing(sqlite3.connect(path, isolation_level=None, timeout=10)) as database:
+        database.execute("BEGIN IMMEDIATE")
+        status, answer = send(gateway, "images", picture())
+    assert (status, answer["msg"]) == (503, "The database cannot be written now, please try again.")
+    assert send(gateway, "images", picture())[0] == 200
 
 
 def test_who_leaves_in_the_middle_leaves_nothing_that_counts(gateway: GatewayProcess) -> None:
