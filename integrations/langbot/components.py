@@ -84,6 +84,8 @@ def component_of(item: Any, where: str) -> Component:
     if kind not in _COMPONENTS:
         return Other()
     component: Component = convert(item, _COMPONENTS[kind], f"{where}.", _BEYOND)
+    if isinstance(component, Voice) and component.base64:
+        raise ProtocolError(f"{where}.base64 is not taken by this server, send url or path")
     return component
 
 
