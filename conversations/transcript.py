@@ -91,9 +91,7 @@ def read_transcript(
     answers = [row.pk for row in rows if row.role == Message.Role.ASSISTANT]
     turns, thought = _turns(session, answers), opinions(answers)
     files = uploads_of([row.pk for row in rows if row.role == Message.Role.USER])
-    lines = [
-        (_line(row, turns.get(row.pk), thought.get(row.pk, ""), files.get(row.pk, ())), row.epoch) for row in rows
-    ]
+    lines = [(_line(row, turns.get(row.pk), thought.get(row.pk, ""), files.get(row.pk, ())), row.epoch) for row in rows]
     if is_newest:
         unfinished = [turn for turn in turns.values() if turn.state != Turn.State.ENDED]
         lines += [(_unfinished(turn), turn.epoch) for turn in unfinished]
