@@ -42,7 +42,7 @@ class Attachment(msgspec.Struct, frozen=True):
 
     url: str | None = None
     path: str | None = None
-    base64: Annotated[str, msgspec.Meta(max_length=0)] | None = None
+    base64: str | None = None
 
 
 class Image(Attachment, frozen=True, tag=True):
@@ -52,8 +52,9 @@ class Image(Attachment, frozen=True, tag=True):
 
 
 class Voice(Attachment, frozen=True, tag=True):
-    """A recording."""
+    """A recording; inline it is refused."""
 
+    base64: Annotated[str, msgspec.Meta(max_length=0)] | None = None
     voice_id: str | None = None
     length: float | None = None
 
@@ -84,8 +85,6 @@ def component_of(item: Any, where: str) -> Component:
     if kind not in _COMPONENTS:
         return Other()
     component: Component = convert(item, _COMPONENTS[kind], f"{where}.", _BEYOND)
-    if isinstance(component, Voice) and component.base64:
-        raise ProtocolError(f"{where}.base64 is not taken by this server, send url or path")
     return component
 
 
