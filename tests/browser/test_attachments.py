@@ -50,7 +50,7 @@ def gateway(serve: Serve) -> Iterator[GatewayProcess]:
 
 
 async def test_a_picture_and_a_document_are_sent_and_stay(gateway: GatewayProcess, browser: Browser) -> None:
-    visitor = await Visitor.at_chat(browser, gateway)
+    visitor = await Visitor.at_chat(browser, gateway, reduced_motion="reduce")  # axe looks at once
     chosen = visitor.chat.locator(".chosen li")
     await visitor.chat.locator("input[type=file]").set_input_files([picture(), NOTES])
     await expect(chosen).to_have_count(2)
