@@ -8,7 +8,7 @@ import pytest
 from conversations.phrases import CALLED
 from tests.integrations.langbot.conftest import SHOP, TokenMaker
 from tests.support.applications import change
-from tests.support.clients import PipelineClient, answer, is_final
+from tests.support.clients import PipelineClient, answer, is_final, is_type
 from tests.support.metrics import scrape
 from tests.support.rest import acall, below, history
 from tests.support.server import GatewayProcess
@@ -105,6 +105,24 @@ async def test_the_greeting_says_in_which_language(
     headers = {"Accept-Language": accepts} if accepts else {}
     async with await PipelineClient.connect(gateway, rich=1, headers=headers, **query) as client:
         assert client.connected["language"] == language
+
+
+@pytest.mark.parametrize(
+    ("query", "words"),
+    [
+        ({"rich": 1, "lang": "zh-hans"}, "该消息ID已用于其他消息"),
+        ({"rich": 1, "lang": "en"}, "client_msg_id was already used for another message"),
+        ({"lang": "zh-hans"}, "client_msg_id was already used for another message"),
+    ],
+)
+async def test_what_is_refused_is_said_in_the_pages_language(
+    gateway: GatewayProcess, query: dict[str, Any], words: str
+) -> None:
+    async with await PipelineClient.connect(gateway, **query) as client:
+        await client.ask(QUESTION, client_msg_id="m-1")
+        await client.say("Something else", client_msg_id="m-1")
+        (refusal,) = await client.until(is_type("error"))
+        assert refusal["message"] == words
 
 
 async def test_a_room_s_answer_and_its_html_begin_with_whom_it_is_for(gateway: GatewayProcess) -> None:
