@@ -22,6 +22,7 @@ LETTER_VALUES = 100_000  # in one letter: data travels here, not only words
 ECHOED = 1_000  # characters of a subject, reference or thread that the gateway repeats
 UNASKED = {"log", "register"}  # types that expect no answer of the bot
 
+Names = str | list[str] | None | msgspec.UnsetType
 Fate = Literal["delivered", "queued", "rejected"]  # of a letter, best first
 RENAMED = {"sender": "from", "reference": "inReplyTo", "subject_id": "subjectId", "time": "createTime"}
 
@@ -53,15 +54,15 @@ class Sent(msgspec.Struct, frozen=True, rename="camel"):
     a service's answer. `inReplyTo`, else `id`, else `createTime` is what the letter is known by to its sender.
     """
 
-    to: str | list[str] | None = None
-    cc: str | list[str] | None = None
-    type: str = "msg"
-    subject: str = ""
-    content: Any = ""
-    id: Any = None
-    in_reply_to: Any = None
-    subject_id: Any = None
-    create_time: Any = None
+    to: Names = msgspec.UNSET
+    cc: Names = msgspec.UNSET
+    type: str | msgspec.UnsetType = msgspec.UNSET
+    subject: str | msgspec.UnsetType = msgspec.UNSET
+    content: Any = msgspec.UNSET
+    id: Any = msgspec.UNSET
+    in_reply_to: Any = msgspec.UNSET
+    subject_id: Any = msgspec.UNSET
+    create_time: Any = msgspec.UNSET
 
 
 class Delivery(msgspec.Struct, frozen=True, omit_defaults=True):

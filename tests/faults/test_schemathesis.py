@@ -1,5 +1,6 @@
 """Schemathesis against the API's schema on a running server: what it answers is what the schema says."""
 
+import asyncio
 import re
 import subprocess
 import sys
@@ -11,9 +12,10 @@ import pytest
 from tests.conftest import GatewayFactory
 from tests.faults.conftest import Measured
 from tests.faults.measuring import at_length
-from tests.support.applications import make_application
-from tests.support.clients import DEFAULT_PIPELINE
+from tests.support.applications import change, make_application
+from tests.support.clients import DEFAULT_PIPELINE, PipelineClient
 from tests.support.environment import QUICK
+from tests.support.server import GatewayProcess
 from tests.support.yishiting import question
 
 EXAMPLES = at_length(2, 150)  # of each call, beside those that schemathesis derives from the schema one by one
@@ -49,11 +51,13 @@ documents = {{ values = {documents} }}
 traces = {{ values = ["{trace}"] }}
 appid = {{ values = ["{appid}"] }}
 secret = {{ values = ["{secret}"] }}
+answer = {{ values = [{answer}] }}
 
 [parameters]
 "path.pipeline_uuid" = {{ dictionary = "pipeline", probability = 0.9 }}
 "path.document_uuid" = {{ dictionary = "documents", probability = 0.9 }}
 "path.trace_uuid" = {{ dictionary = "traces", probability = 0.8 }}
+"body.message_id" = {{ dictionary = "answer", probability = 0.95 }}
 "query.appid" = {{ dictionary = "appid", probability = 0.9 }}
 "query.secret" = {{ dictionary = "secret", probability = 0.9 }}
 "body.appid" = {{ dictionary = "appid", probability = 0.9 }}
@@ -62,6 +66,10 @@ secret = {{ values = ["{secret}"] }}
 [[operations]]
 include-operation-id = "list_messages"
 checks.positive_data_acceptance.enabled = false
+
+[[operations]]
+include-operation-id = "give_feedback"
+parameters = {{ pipeline_uuid = "{pipeline}", session_type = "person", session_id = "{session}" }}
 
 [[operations]]
 include-path-regex = "^/wechat/"
@@ -76,9 +84,11 @@ def test_every_answer_is_what_the_schema_says(
 ) -> None:
     gateway = start_gateway(environment={**QUICK, "RATE_LIMITS": "off", "ACCESS_MODE": access})
     application = make_application(gateway, scopes="read,write,broadcast,admin")
+    change(gateway, "UPDATE conversations_pipeline SET public = 1")  # the widget shows no other
     authorization = f"Bearer {application.token}"
     with httpx2.Client(base_url=gateway.url, trust_env=False, headers={"Authorization": authorization}) as client:
         documents = [_document(client, number) for number in range(DOCUMENTS)]
+        session, answer = asyncio.run(_answered(gateway, application.token))
         trace = client.post("/chat/async", json=question()).json()["third_party_trace_id"]
     (tmp_path / "schemathesis.toml").write_text(
         CONFIG.format(
@@ -88,6 +98,8 @@ def test_every_answer_is_what_the_schema_says(
             trace=trace,
             appid=application.appid,
             secret=application.secret,
+            session=session,
+            answer=answer,
         )
     )
     command = ("run", f"{gateway.url}/api/schema/", "--phases", "coverage,fuzzing", "--no-color")
@@ -104,6 +116,12 @@ def test_every_answer_is_what_the_schema_says(
         f"{access} access: {int(cases[1]):,} calls of {operations[1]} operations, all as the schema says (seed {SEED})"
     )
     measured("schemathesis", on="SQLite", figure=figure)
+
+
+async def _answered(gateway: GatewayProcess, token: str) -> tuple[str, int]:
+    """Return a session, and an answer in it."""
+    async with await PipelineClient.connect(gateway, token=token) as client:
+        return client.session_id, (await client.ask("How do I load documents?"))[-1]["data"]["id"]
 
 
 def _document(client: httpx2.Client, number: int) -> str:

@@ -112,6 +112,11 @@ def test_there_is_a_file_of_every_frame() -> None:
         ('{"type":"resume","client_id":"x","last_seq":1}', "缺少必需字段: resume_token"),
         ('{"type":"resume","client_id":"x","resume_token":"y"}', "缺少必需字段: last_seq"),
         ('{"type":"resume","client_id":"x","resume_token":"y","last_seq":-1}', "字段格式错误: last_seq"),
+        ('{"type":"resume","client_id":"x","resume_token":"y","last_seq":""}', "字段格式错误: last_seq"),
+        (
+            '{"type":"resume","client_id":"x","resume_token":"y","last_seq":9223372036854775808}',
+            "字段格式错误: last_seq",
+        ),
         ('{"type":"resume","client_id":"x","resume_token":"y","last_seq":true}', "字段格式错误: last_seq"),
     ],
 )

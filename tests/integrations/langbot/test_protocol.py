@@ -226,6 +226,7 @@ def test_a_servers_frame_is_compact_utf_8() -> None:
         ('{"message": [], "client_msg_id": 7}', "client_msg_id must be a string"),
         ('{"message": [], "client_msg_id": ""}', "client_msg_id must have 1 to 128 characters"),
         ('{"message": [], "client_msg_id": "' + "x" * 129 + '"}', "client_msg_id must have 1 to 128 characters"),
+        (json.dumps({"message": [{"type": "AtAll"}] * 201}), "message must have at most 200 components"),
         ('{"message": ["hello"]}', "message[0] must be an object"),
         ('{"message": [{}]}', "message[0].type is required"),
         ('{"message": [{"type": 5}]}', "message[0].type is required"),

@@ -104,6 +104,7 @@ def test_an_event_is_one_line_to_every_reader(text: str) -> None:
         ({"user": "u", "msg_type": "text"}, "缺少必要字段: content"),
         ({"user": "u", "msg_type": "text", "content": " \n"}, "缺少必要字段: content"),
         ({"user": "", "msg_type": "text", "content": "x"}, "缺少必要字段: user"),
+        ({"user": "u", "msg_type": "image"}, "缺少必要字段: content"),
         ({"user": "u", "msg_type": "event", "content": "x"}, "暂不支持消息类型: event"),
         ({"user": "u", "msg_type": 1, "content": "x"}, "暂不支持消息类型: 1"),
         ({"user": {}, "msg_type": "text", "content": "x"}, "字段类型错误: user"),
