@@ -139,6 +139,19 @@ lock: .venv/dev.stamp ## Compile requirements/*.in into *.txt, with hashes (ARGS
 	@$(LOCK) $(ARGS) --output-file=requirements/dev.txt requirements/dev.in
 	@$(LOCK) $(ARGS) --output-file=requirements/documents.txt requirements/documents.in
 
+.PHONY: asyncapi
+asyncapi: .venv/base.stamp ## Write docs/asyncapi.yaml anew: what the sockets speak, out of their types and examples
+	@$(PLAIN) $(BIN)/python manage.py asyncapi > docs/asyncapi.yaml.new && mv docs/asyncapi.yaml.new docs/asyncapi.yaml
+
+# The suite has AsyncAPI's parser look at the document; its command line takes 450 MB and minutes to install.
+ASYNCAPI_CLI := @asyncapi/cli@6.2.0
+
+.PHONY: validate
+validate: ## Have AsyncAPI's own command line look at docs/asyncapi.yaml
+	@mkdir -p .venv/asyncapi && cd .venv/asyncapi && { test -x node_modules/.bin/asyncapi || \
+		npm install --no-save --ignore-scripts --no-audit --no-fund --loglevel=error $(ASYNCAPI_CLI) >/dev/null; }
+	@CI=true .venv/asyncapi/node_modules/.bin/asyncapi validate docs/asyncapi.yaml
+
 .PHONY: clean
 clean: ## Remove .venv and every cache; data/ and .env stay
 	@rm -rf .venv htmlcov .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache

@@ -9,6 +9,7 @@ from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
 
 from chatgateway import health
 from chatgateway.api import urls as api
+from chatgateway.asyncapi.views import asyncapi
 from chatgateway.broadcast.views import broadcast
 from chatgateway.dashboard import views as dashboard
 from chatgateway.metrics.views import metrics
@@ -29,6 +30,7 @@ urlpatterns = [
     path("metrics", metrics),
     path("health", health.HealthView.as_view()),
     path("api/schema/", SpectacularAPIView.as_view(), name="schema"),
+    path("api/asyncapi/", asyncapi),
     path("api/docs/", SpectacularSwaggerView.as_view(url_name="schema"), name="docs"),
     *langbot.urlpatterns(gateway.parts),
     *postoffice.urlpatterns(gateway.parts),

@@ -18,6 +18,7 @@ from rest_framework.response import Response
 
 from connections.auth import AccessMode, Principal, Scope, may, origin_allowed
 from integrations.errors import WireError, fault_of
+from integrations.fields import NOT_BLANK
 from integrations.limiting import admit_call
 from integrations.parts import Parts
 from integrations.peers import Peer
@@ -29,7 +30,6 @@ Method = TypeVar("Method", bound=Callable[..., Any])
 
 # What a call may be refused with by what comes before its view: who calls, how, how much, how often, and when.
 REFUSALS = (400, 401, 403, 404, 406, 413, 415, 429, 503)
-NOT_BLANK = r"[^\s\x1c-\x1f\x85]"  # the latter are space to Python, and not to the schema's readers
 PIPELINE_UUID = OpenApiParameter("pipeline_uuid", OpenApiTypes.UUID, OpenApiParameter.PATH)
 
 

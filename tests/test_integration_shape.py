@@ -8,11 +8,12 @@ import pytest
 
 from integrations.capabilities import CAPABILITIES
 from integrations.consumer import GatewayConsumer
+from integrations.examples import DIRECTIONS, load
 from integrations.rest import WireView
 from tests.support.environment import ROOT
 
 WIRES = ("contact", "langbot", "postoffice", "wechat", "yishiting")
-ALWAYS = {"__init__.py", "README.md", "protocol.py", "translate.py"}
+ALWAYS = {"__init__.py", "README.md", "examples", "protocol.py", "translate.py"}
 SOCKETS = {"consumers.py", "routing.py"}
 HTTP = {"views.py", "serializers.py", "urls.py"}
 # What a wire has beside these, and why.
@@ -25,7 +26,6 @@ MORE = {
     },
     "postoffice": {
         "courier.py": "carries questions to services",
-        "examples": "a service of ours",
         "line.py": "proves that a letter was read, and that a client is still there",
         "sorting.py": "decides where a letter goes",
     },
@@ -97,7 +97,11 @@ def test_its_tests_mirror_it(wire: str) -> None:
     wanted = {"test_protocol.py"}
     wanted |= {f"test_{name}" for name in ("consumers.py", "views.py") if name in present}
     assert files(tests) >= wanted
-    assert any((tests / "frames").iterdir())
+
+
+@pytest.mark.parametrize("wire", WIRES)
+def test_it_has_examples_of_both_directions(wire: str) -> None:
+    assert {example.direction for example in load(wire)} == set(DIRECTIONS)
 
 
 @pytest.mark.parametrize("wire", WIRES)

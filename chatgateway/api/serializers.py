@@ -5,7 +5,8 @@ from typing import Any
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
-from integrations.rest import NOT_BLANK, Words
+from integrations.fields import NOT_BLANK
+from integrations.rest import Words
 
 MAX_TEXT_BYTES = 1024 * 1024
 PAGE = 50

@@ -9,6 +9,7 @@
 What a page may not see, or cannot be read, is answered with {"type":"error","message":…}.
 """
 
+from typing import Annotated
 from uuid import UUID
 
 import msgspec
@@ -24,7 +25,7 @@ TOKEN = 200  # characters that a page's token may have
 class Open(msgspec.Struct, frozen=True, tag_field="type", tag="open"):
     """The first frame: the token of the page."""
 
-    token: str
+    token: Annotated[str, msgspec.Meta(max_length=TOKEN)]
 
 
 class Watch(msgspec.Struct, frozen=True, tag_field="type", tag="watch"):
@@ -53,8 +54,6 @@ def parse(data: str | bytes) -> PageFrame:
         frame: PageFrame = msgspec.convert(value, PageFrame)
     except msgspec.ValidationError as error:
         raise ProtocolError(str(error)) from error
-    if isinstance(frame, Open) and len(frame.token) > TOKEN:
-        raise ProtocolError(f"token must have at most {TOKEN} characters")
     return frame
 
 

@@ -143,12 +143,12 @@ class ContactConsumer(VisitorConsumer):
     def _question(self, frame: ChatMessage | ContactRequest, contact: UUID | None) -> Question:
         """Return what a frame says as a question; `contact` is the UUID of the contact request that it opens."""
         is_chat = isinstance(frame, ChatMessage)
-        user_agent = frame.user_agent if isinstance(frame, ContactRequest) else ""
+        user_agent = frame.browser if isinstance(frame, ContactRequest) else ""
         return Question(
             session=self.session,
             wire=self.wire,
             text=frame.message,
-            components=components(frame.message, frame.timestamp),
+            components=components(frame.message, frame.claim),
             connection_id=self.connection_id,
             client_msg_id=str(contact) if contact else None,
             application=self.principal.application,

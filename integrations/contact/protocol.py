@@ -1,12 +1,11 @@
 """The contact wire's frames as types, `parse` and `serialise`. Pure. The contract is in this folder's README."""
 
-from collections.abc import Callable
 from datetime import UTC, datetime
-from types import UnionType
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import msgspec
 
+from integrations.fields import LARGEST_SEQ, NOT_BLANK, Misfit, fit
 from integrations.strict import ProtocolError, decode
 
 QUESTION = 1000  # characters of a chat message
@@ -18,38 +17,59 @@ SHOWN_TYPE = 100  # characters of an unknown type that its error repeats
 
 NOT_JSON = "消息格式错误，必须是有效的JSON"
 
+Credential = Annotated[str, msgspec.Meta(max_length=CREDENTIAL, pattern=NOT_BLANK)]
+Clock = str | int | float  # browsers send theirs as a number too
+
 
 # --- Client to server --------------------------------------------------------------------------
 
 
-class Ping(msgspec.Struct, frozen=True):
+class Ping(msgspec.Struct, frozen=True, tag_field="type", tag="ping"):
     """Asks for a pong."""
 
 
-class ContactRequest(msgspec.Struct, frozen=True):
+class ContactRequest(
+    msgspec.Struct, frozen=True, tag_field="type", tag="contact_request", rename={"user_agent": "userAgent"}
+):
     """Words for the owner. `timestamp` is the client's claim; empty where it made none."""
 
-    message: str
-    timestamp: str = ""
+    message: Annotated[str, msgspec.Meta(max_length=REQUEST, pattern=NOT_BLANK)]
+    timestamp: Clock = ""
     user_agent: str = ""
 
+    @property
+    def claim(self) -> str:
+        """What is kept of the client's clock."""
+        return str(self.timestamp)[:CLAIM]
 
-class ChatMessage(msgspec.Struct, frozen=True):
+    @property
+    def browser(self) -> str:
+        """What is kept of what the browser calls itself."""
+        return self.user_agent[:USER_AGENT]
+
+
+class ChatMessage(msgspec.Struct, frozen=True, tag_field="type", tag="chat_message"):
     """A question. `timestamp` is the client's claim; empty where it made none."""
 
-    message: str
-    timestamp: str = ""
+    message: Annotated[str, msgspec.Meta(max_length=QUESTION, pattern=NOT_BLANK)]
+    timestamp: Clock = ""
+
+    @property
+    def claim(self) -> str:
+        """What is kept of the client's clock."""
+        return str(self.timestamp)[:CLAIM]
 
 
-class Resume(msgspec.Struct, frozen=True):
+class Resume(msgspec.Struct, frozen=True, tag_field="type", tag="resume"):
     """Re-enters a session and asks for what came after `last_seq`."""
 
-    client_id: str
-    resume_token: str
-    last_seq: int
+    client_id: Credential
+    resume_token: Credential
+    last_seq: Annotated[int, msgspec.Meta(ge=0, le=LARGEST_SEQ)]
 
 
 ClientFrame = Ping | ContactRequest | ChatMessage | Resume
+_FRAMES: dict[Any, type[ClientFrame]] = {kind.__struct_config__.tag: kind for kind in get_args(ClientFrame)}
 
 
 def parse(data: str | bytes) -> ClientFrame:
@@ -61,35 +81,18 @@ def parse(data: str | bytes) -> ClientFrame:
     if not isinstance(value, dict):
         raise ProtocolError(NOT_JSON)
     kind = value.get("type")
+    if kind == "ping":  # the most frequent one
+        return Ping()
     if kind is None or kind == "":
         raise _missing("type")
-    read = _READERS.get(kind) if isinstance(kind, str) else None
-    if read is None:
+    frame = _FRAMES.get(kind) if isinstance(kind, str) else None
+    if frame is None:
         shown = kind if isinstance(kind, str) else msgspec.json.encode(kind).decode()
         raise ProtocolError(f"未知的消息类型: {shown[:SHOWN_TYPE]}")
-    return read(value)
-
-
-def _contact_request(value: dict[str, Any]) -> ContactRequest:
-    return ContactRequest(
-        message=_text(value, "message", REQUEST),
-        timestamp=_timestamp(value),
-        user_agent=_claim(value, "userAgent", USER_AGENT, str),
-    )
-
-
-def _chat_message(value: dict[str, Any]) -> ChatMessage:
-    return ChatMessage(message=_text(value, "message", QUESTION), timestamp=_timestamp(value))
-
-
-def _resume(value: dict[str, Any]) -> Resume:
-    client_id, token = _text(value, "client_id", CREDENTIAL), _text(value, "resume_token", CREDENTIAL)
-    last_seq = value.get("last_seq")
-    if last_seq is None:
-        raise _missing("last_seq")
-    if not isinstance(last_seq, int) or isinstance(last_seq, bool) or not 0 <= last_seq < 2**63:
-        raise _misfit("last_seq")
-    return Resume(client_id, token, last_seq)
+    try:
+        return fit(value, frame, null_is_missing=True)
+    except Misfit as misfit:
+        raise _refusal(misfit) from misfit
 
 
 def place(text: str) -> int | None:
@@ -97,51 +100,21 @@ def place(text: str) -> int | None:
     if not text:
         return None
     if not text.isascii() or not text.isdigit() or len(text) > 18:
-        raise _misfit("last_seq")
+        raise ProtocolError("字段格式错误: last_seq")
     return int(text)
 
 
-_READERS: dict[str, Callable[[dict[str, Any]], ClientFrame]] = {
-    "ping": lambda value: Ping(),
-    "contact_request": _contact_request,
-    "chat_message": _chat_message,
-    "resume": _resume,
-}
-
-
-def _text(value: dict[str, Any], name: str, longest: int) -> str:
-    """Return a required text."""
-    text = value.get(name)
-    if text is None or (isinstance(text, str) and not text.strip()):
-        raise _missing(name)
-    if not isinstance(text, str):
-        raise _misfit(name)
-    if len(text) > longest:
-        raise ProtocolError(f"内容过长: {name} 最多{longest}个字符")
-    return text
-
-
-def _timestamp(value: dict[str, Any]) -> str:
-    """Return the time that a client says it is; browsers send their clock as a number too."""
-    return _claim(value, "timestamp", CLAIM, str | int | float)
-
-
-def _claim(value: dict[str, Any], name: str, longest: int, kinds: type | UnionType) -> str:
-    """Return what a client says of itself, cut to `longest`; empty where it says nothing."""
-    claim = value.get(name)
-    if claim is None:
-        return ""
-    if isinstance(claim, bool) or not isinstance(claim, kinds):
-        raise _misfit(name)
-    return str(claim)[:longest]
+def _refusal(misfit: Misfit) -> ProtocolError:
+    name = misfit.field
+    if misfit.is_empty:
+        return _missing(name)
+    if misfit.longest is not None:
+        return ProtocolError(f"内容过长: {name} 最多{misfit.longest}个字符")
+    return ProtocolError(f"字段格式错误: {name}")
 
 
 def _missing(name: str) -> ProtocolError:
     return ProtocolError(f"缺少必需字段: {name}")
-
-
-def _misfit(name: str) -> ProtocolError:
-    return ProtocolError(f"字段格式错误: {name}")
 
 
 # --- Server to client --------------------------------------------------------------------------

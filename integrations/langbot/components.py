@@ -1,14 +1,16 @@
 """What a message is made of: its components as types, what is refused of them, and what they mean. Pure."""
 
-import re
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import Annotated, Any
 
 import msgspec
 
+from integrations.fields import misfits
 from integrations.strict import ProtocolError
 
 BOT = "websocketbot"
+NOTHING: Mapping[str, str] = MappingProxyType({})
 
 
 class Plain(msgspec.Struct, frozen=True, tag=True):
@@ -36,7 +38,7 @@ class Quote(msgspec.Struct, frozen=True, tag=True):
 
 
 class Attachment(msgspec.Struct, frozen=True):
-    """Where an Image, Voice or File is."""
+    """Where an Image, Voice or File is: elsewhere, an upload by its key, or inline, bare or as a data URL."""
 
     url: str | None = None
     path: str | None = None
@@ -50,8 +52,9 @@ class Image(Attachment, frozen=True, tag=True):
 
 
 class Voice(Attachment, frozen=True, tag=True):
-    """A recording."""
+    """A recording; it does not come inline."""
 
+    base64: Annotated[str, msgspec.Meta(max_length=0)] | None = None
     voice_id: str | None = None
     length: float | None = None
 
@@ -81,28 +84,31 @@ def component_of(item: Any, where: str) -> Component:
         raise ProtocolError(f"{where}.type is required")
     if kind not in _COMPONENTS:
         return Other()
-    component: Component = convert(item, _COMPONENTS[kind], f"{where}.")
-    if isinstance(component, Voice) and component.base64:
-        raise ProtocolError(f"{where}.base64 is not taken by this server, send url or path")
+    component: Component = convert(item, _COMPONENTS[kind], f"{where}.", _BEYOND)
     return component
 
 
-_MISSING = re.compile(r"missing required field `(\w+)`")
-_MISFIT = re.compile(r"Expected `([^`]+)`.* - at `\$\.?([^`]*)`")
+_BEYOND = {"base64": "is not taken by this server, send url or path"}
 _WORDS = {"str": "a string", "int": "a whole number", "array": "a list", "bool": "true or false", "float": "a number"}
 
 
-def convert(value: dict[str, Any], kind: Any, where: str = "") -> Any:
-    """Return an object as a type; raise ProtocolError, which names the field at fault, below `where`."""
+def convert(value: dict[str, Any], kind: Any, where: str = "", beyond: Mapping[str, str] = NOTHING) -> Any:
+    """Return an object as a type; raise ProtocolError, which names the field at fault, below `where`.
+
+    `beyond` says of a field what it must be where it breaks a bound.
+    """
     try:
         return msgspec.convert(value, kind)
     except msgspec.ValidationError as error:
-        if missing := _MISSING.search(str(error)):
-            raise ProtocolError(f"{where}{missing[1]} is required") from error
-        if misfit := _MISFIT.search(str(error)):
-            kinds = (_WORDS.get(name, name) for name in misfit[1].split(" | ") if name != "null")
-            raise ProtocolError(f"{where}{misfit[2]} must be {' or '.join(kinds)}") from error
-        raise ProtocolError(f"{where.rstrip('.') or 'frame'}: {error}") from error
+        misfit = next(misfits(value, kind))
+        if misfit.is_missing:
+            raise ProtocolError(f"{where}{misfit.field} is required") from error
+        if misfit.kinds:
+            kinds = (_WORDS.get(name, name) for name in misfit.kinds if name != "null")
+            raise ProtocolError(f"{where}{misfit.field} must be {' or '.join(kinds)}") from error
+        if misfit.field in beyond:
+            raise ProtocolError(f"{where}{misfit.field} {beyond[misfit.field]}") from error
+        raise ProtocolError(f"{where.rstrip('.') or 'frame'}: {misfit}") from error
 
 
 # --- Meaning -----------------------------------------------------------------------------------
@@ -152,9 +158,7 @@ def _quoted(origin: Sequence[Any]) -> list[Component]:
         if not isinstance(kind, str) or kind not in _COMPONENTS:
             continue
         try:
-            component: Component = msgspec.convert(item, _COMPONENTS[kind])
+            components.append(msgspec.convert(item, _COMPONENTS[kind]))
         except msgspec.ValidationError:  # `component_of` would put it into words, for nobody
             continue
-        if not isinstance(component, Attachment) or not component.base64:
-            components.append(component)
     return components

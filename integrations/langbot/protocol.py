@@ -1,29 +1,39 @@
 """The pipeline wire's frames as types, `parse` and `serialise`. Pure. The contract is in this folder's README."""
 
-from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import lru_cache
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import msgspec
 
+from integrations.fields import LARGEST_SEQ, SHOWN_AS
 from integrations.langbot.components import At, Component, Plain, component_of, convert
 from integrations.strict import ProtocolError, decode
 
 # Frames up to this length are parsed once: a ping is the same text every time. Too short for a frame with a token.
 CACHED_LENGTH = 40
 COMPONENTS = 200  # a message has at most so many
+CLIENT_MSG_ID = 128  # characters of a client's own id of a message
 SessionType = Literal["person", "group"]
 
 # --- Client to server --------------------------------------------------------------------------
 
 
-class Ping(msgspec.Struct, frozen=True):
+class Ping(msgspec.Struct, frozen=True, tag_field="type", tag="ping"):
     """Asks for a pong."""
 
 
+class Message(msgspec.Struct, frozen=True, tag_field="type", tag="message"):
+    """Something said. Without `stream` there is one final frame; `client_msg_id` makes it idempotent for 24 hours."""
+
+    # A list of anything: each component is read on its own, so that a refusal names it.
+    message: Annotated[list[Any], msgspec.Meta(max_length=COMPONENTS, extra={SHOWN_AS: list[Component]})] = []
+    stream: bool | None = True
+    client_msg_id: Annotated[str, msgspec.Meta(min_length=1, max_length=CLIENT_MSG_ID)] | None = None
+
+
 class ChatMessage(msgspec.Struct, frozen=True):
-    """Something said: `components` as understood, `chain` the same list as it came, as JSON text."""
+    """A message as understood: its `components`, and as `chain` the same list as it came, as JSON text."""
 
     components: tuple[Component, ...]
     chain: str
@@ -31,24 +41,24 @@ class ChatMessage(msgspec.Struct, frozen=True):
     client_msg_id: str | None = None
 
 
-class Stop(msgspec.Struct, frozen=True):
+class Stop(msgspec.Struct, frozen=True, tag_field="type", tag="stop"):
     """Asks that the running answer ends."""
 
 
-class Disconnect(msgspec.Struct, frozen=True):
+class Disconnect(msgspec.Struct, frozen=True, tag_field="type", tag="disconnect"):
     """Says goodbye."""
 
 
-class Authenticate(msgspec.Struct, frozen=True):
-    """Carries the credential; a workspace beside it is ignored."""
+class Authenticate(msgspec.Struct, frozen=True, tag_field="type", tag="authenticate"):
+    """Carries the credential; a `workspace_uuid` beside it is ignored."""
 
-    token: str
+    token: str = ""
 
 
-class Resume(msgspec.Struct, frozen=True):
+class Resume(msgspec.Struct, frozen=True, tag_field="type", tag="resume"):
     """Asks for what came after `last_seq`."""
 
-    last_seq: int
+    last_seq: Annotated[int, msgspec.Meta(ge=0, le=LARGEST_SEQ)]
 
 
 class Unknown(msgspec.Struct, frozen=True):
@@ -56,6 +66,7 @@ class Unknown(msgspec.Struct, frozen=True):
 
 
 ClientFrame = Ping | ChatMessage | Stop | Disconnect | Authenticate | Resume | Unknown
+SentFrame = Ping | Message | Stop | Disconnect | Authenticate | Resume | Unknown  # in the wire's own shape
 
 
 def parse(data: str | bytes) -> ClientFrame:
@@ -70,56 +81,30 @@ def _parse(data: str | bytes) -> ClientFrame:
     kind = value.get("type", "message")
     if not isinstance(kind, str):
         raise ProtocolError("type must be a string")
-    read = _READERS.get(kind)
-    return read(value) if read else Unknown()
+    if kind == "message":
+        return _message(value)
+    frame = _FRAMES.get(kind)
+    return convert(value, frame, beyond=_BEYOND) if frame else Unknown()
 
 
 _parse_short = lru_cache(maxsize=512)(_parse)
 
-
-class _MessageFields(msgspec.Struct):
-    message: list[Any] = []
-    stream: bool | None = True
-    client_msg_id: str | None = None
-
-
-class _AuthenticateFields(msgspec.Struct):
-    token: str = ""
-
-
-class _ResumeFields(msgspec.Struct):
-    last_seq: int
+_FRAMES: dict[Any, Any] = {kind.__struct_config__.tag: kind for kind in get_args(SentFrame)}
+_BEYOND = {
+    "message": f"must have at most {COMPONENTS} components",
+    "client_msg_id": f"must have 1 to {CLIENT_MSG_ID} characters",
+    "last_seq": "must be a whole number, not below 0",
+}
 
 
 def _message(value: dict[str, Any]) -> ChatMessage:
-    fields: _MessageFields = convert(value, _MessageFields)
-    if fields.client_msg_id is not None and not 0 < len(fields.client_msg_id) <= 128:
-        raise ProtocolError("client_msg_id must have 1 to 128 characters")
-    if len(fields.message) > COMPONENTS:
-        raise ProtocolError(f"message must have at most {COMPONENTS} components")
+    sent: Message = convert(value, Message, beyond=_BEYOND)
     return ChatMessage(
-        components=tuple(component_of(item, f"message[{index}]") for index, item in enumerate(fields.message)),
-        chain=_encode(fields.message).decode(),
-        stream=fields.stream is not False,
-        client_msg_id=fields.client_msg_id,
+        components=tuple(component_of(item, f"message[{index}]") for index, item in enumerate(sent.message)),
+        chain=_encode(sent.message).decode(),
+        stream=sent.stream is not False,
+        client_msg_id=sent.client_msg_id,
     )
-
-
-def _resume(value: dict[str, Any]) -> Resume:
-    fields: _ResumeFields = convert(value, _ResumeFields)
-    if not 0 <= fields.last_seq < 2**63:
-        raise ProtocolError("last_seq must be a whole number, not below 0")
-    return Resume(fields.last_seq)
-
-
-_READERS: dict[str, Callable[[dict[str, Any]], ClientFrame]] = {
-    "ping": lambda value: Ping(),
-    "message": _message,
-    "stop": lambda value: Stop(),
-    "disconnect": lambda value: Disconnect(),
-    "authenticate": lambda value: Authenticate(convert(value, _AuthenticateFields).token),
-    "resume": _resume,
-}
 
 
 # --- Server to client --------------------------------------------------------------------------
@@ -148,7 +133,7 @@ class MessageData(msgspec.Struct, frozen=True, omit_defaults=True):
     id: int
     role: str
     content: str
-    message_chain: msgspec.Raw | list[Any]
+    message_chain: Annotated[msgspec.Raw | list[Any], msgspec.Meta(extra={SHOWN_AS: list[Component]})]
     timestamp: str
     is_final: bool
     connection_id: str

@@ -4,7 +4,7 @@ A letter travels as its sender wrote it: its top level is taken apart into raw m
 again. So unknown fields, the precision of numbers and the order of members stay.
 """
 
-from typing import Any
+from typing import Annotated, Any, Literal
 from uuid import UUID
 
 import msgspec
@@ -22,8 +22,11 @@ LETTER_VALUES = 100_000  # in one letter: data travels here, not only words
 ECHOED = 1_000  # characters of a subject, reference or thread that the gateway repeats
 UNASKED = {"log", "register"}  # types that expect no answer of the bot
 
+Names = str | list[str] | None | msgspec.UnsetType
+Fate = Literal["delivered", "queued", "rejected"]  # of a letter, best first
+RENAMED = {"sender": "from", "reference": "inReplyTo", "subject_id": "subjectId", "time": "createTime"}
+
 _REFERENCES = ("inReplyTo", "id", "createTime")  # what a letter is known by to its sender, best first
-_NOTHING = msgspec.Raw(b"null")
 
 
 class Letter(msgspec.Struct, frozen=True):
@@ -44,26 +47,60 @@ class Letter(msgspec.Struct, frozen=True):
     subject_id: str
 
 
-class Receipt(msgspec.Struct, frozen=True):
-    """What became of a client's letter number `number`, counted from its connection on."""
+class Sent(msgspec.Struct, frozen=True, rename="camel"):
+    """A letter as a client writes it: no member but `to` is needed to be delivered, and others are delivered too.
 
+    `from` is set by the hub. Types `heartbeat`, `log` and `register` ask the bot nothing; `partial` is an increment of
+    a service's answer. `inReplyTo`, else `id`, else `createTime` is what the letter is known by to its sender.
+    """
+
+    to: Names = msgspec.UNSET
+    cc: Names = msgspec.UNSET
+    type: str | msgspec.UnsetType = msgspec.UNSET
+    subject: str | msgspec.UnsetType = msgspec.UNSET
+    content: Any = msgspec.UNSET
+    id: Any = msgspec.UNSET
+    in_reply_to: Any = msgspec.UNSET
+    subject_id: Any = msgspec.UNSET
+    create_time: Any = msgspec.UNSET
+
+
+class Delivery(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What became of each recipient; `refused` counts those that are none, `reason` says what was wrong."""
+
+    number: int
+    recipients: dict[str, Fate]
+    refused: int = 0
+    reason: str = ""
+
+
+class Receipt(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="receipt", rename=RENAMED):
+    """What became of a client's letter number `content.number`, counted from its connection on."""
+
+    sender: Literal["server"] = "server"
     to: str
-    subject: str
-    content: dict[str, Any]
+    subject: Fate
+    content: Delivery
+    reference: msgspec.Raw
     time: int
-    reference: str = ""
 
 
-class Answer(msgspec.Struct, frozen=True):
+class Answer(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="msg", rename=RENAMED):
     """The bot's answer."""
 
     sender: str
     to: str
     subject: str
     content: str
+    reference: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    subject_id: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
     time: int
-    reference: str = ""
-    subject_id: str = ""
+
+
+class Delivered(Sent, frozen=True, kw_only=True, rename="camel"):
+    """Another client's letter, as it wrote it, with `from` set to its name."""
+
+    sender: Annotated[str, msgspec.Meta(max_length=ID_LENGTH)] = msgspec.field(name="from")
 
 
 def parse(data: str | bytes, sender: str) -> Letter:
@@ -93,20 +130,12 @@ def parse(data: str | bytes, sender: str) -> Letter:
 
 def serialise(frame: Receipt | Answer) -> str:
     """Return a letter of the gateway's own."""
-    receipt = isinstance(frame, Receipt)
-    members: dict[str, Any] = {
-        "type": "receipt" if receipt else "msg",
-        "from": SERVER if isinstance(frame, Receipt) else frame.sender,
-        "to": frame.to,
-        "subject": frame.subject,
-        "content": frame.content,
-    }
-    if frame.reference or receipt:
-        members["inReplyTo"] = _raw(frame.reference)
-    if isinstance(frame, Answer) and frame.subject_id:
-        members["subjectId"] = _raw(frame.subject_id)
-    members["createTime"] = frame.time
-    return msgspec.json.encode(members).decode()
+    return msgspec.json.encode(frame).decode()
+
+
+def quoted(text: str) -> msgspec.Raw | msgspec.UnsetType:
+    """Return a member that is repeated, UNSET where its JSON `text` is empty."""
+    return msgspec.Raw(text.encode()) if text else msgspec.UNSET
 
 
 def pipeline_in(address: str) -> UUID | None:
@@ -153,7 +182,3 @@ def _echo(value: dict[str, Any], members: dict[str, msgspec.Raw], field: str) ->
 
 def _text(raw: msgspec.Raw) -> str:
     return bytes(raw).decode()
-
-
-def _raw(text: str) -> msgspec.Raw:
-    return msgspec.Raw(text.encode()) if text else _NOTHING

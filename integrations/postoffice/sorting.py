@@ -4,8 +4,9 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import Callable
-from typing import Any
+from typing import Any, get_args
 
+import msgspec
 import structlog
 
 from connections.auth import Principal, Scope, may
@@ -26,6 +27,8 @@ from integrations.postoffice.protocol import (
     HEARTBEAT,
     REPLIES,
     UNASKED,
+    Delivery,
+    Fate,
     Letter,
     Receipt,
     is_bot,
@@ -44,9 +47,9 @@ QUESTIONS = per_minute(120)  # of one client to the bot
 FULL_PATIENCE = 5.0  # seconds that a letter waits for room in a full store
 FULL_RETRY = 0.05
 
-REJECTED = "rejected"
-RANKS = ("delivered", "queued", REJECTED)  # a letter's receipt names the worst of its recipients'
-_WORDS = {Outcome.DELIVERED: "delivered", Outcome.QUEUED: "queued"}
+REJECTED: Fate = "rejected"
+RANKS = get_args(Fate)  # a letter's receipt names the worst of its recipients'
+_WORDS: dict[Outcome, Fate] = {Outcome.DELIVERED: "delivered", Outcome.QUEUED: "queued"}
 # What the metrics call a letter that is none or for nobody, and one of a letter's recipients that does not get it.
 LETTER = "postoffice_letters"
 RECIPIENT = "postoffice_recipients"
@@ -108,7 +111,7 @@ class Sorter:
 
     async def _dispatch(self, letter: Letter) -> None:
         """Hand a letter to everybody it is for."""
-        outcomes: dict[str, str] = {}
+        outcomes: dict[str, Fate] = {}
         waiting: list[tuple[tuple[str, ...], asyncio.Future[Any]]] = []
         reasons: list[str] = []
         clients = tuple(name for name in letter.recipients if not is_bot(name) and not name.startswith(REPLIES))
@@ -134,7 +137,7 @@ class Sorter:
         self._tasks.add(task)
         task.add_done_callback(self._settled)
 
-    def _reply(self, letter: Letter, address: str) -> str:
+    def _reply(self, letter: Letter, address: str) -> Fate:
         """Send a letter to a reply address; whether somebody still waits there only another process may know."""
         if reason := objection(address, self._client_id):
             self._count(REPLY, reason)
@@ -182,7 +185,7 @@ class Sorter:
         number: int,
         letter: Letter,
         waiting: list[tuple[tuple[str, ...], "asyncio.Future[Any]"]],
-        outcomes: dict[str, str],
+        outcomes: dict[str, Fate],
         reasons: list[str],
     ) -> None:
         """Wait until a letter is stored everywhere, then say so."""
@@ -206,7 +209,7 @@ class Sorter:
             self._count(LETTER, "no recipient")
         self._answer(number, letter, outcomes, reasons)
 
-    def _failed(self, error: Exception, names: tuple[str, ...], outcomes: dict[str, str], reasons: list[str]) -> None:
+    def _failed(self, error: Exception, names: tuple[str, ...], outcomes: dict[str, Fate], reasons: list[str]) -> None:
         fault = fault_of(error)
         outcomes |= dict.fromkeys(names, REJECTED)
         reasons.append(fault.message)
@@ -243,16 +246,17 @@ class Sorter:
                 reasons=dict(self._dropped),
             )
 
-    def _answer(self, number: int, letter: Letter | None, outcomes: dict[str, str], reasons: list[str]) -> None:
+    def _answer(self, number: int, letter: Letter | None, outcomes: dict[str, Fate], reasons: list[str]) -> None:
         """Send a receipt to who asked for them."""
         if self._receipt is None:
             return
-        content: dict[str, Any] = {"number": number, "recipients": outcomes}
         refused = letter.refused if letter else 0
-        if refused:
-            content["refused"] = refused
-        if reasons:
-            content["reason"] = reasons[0]
-        worst = max(outcomes.values(), key=RANKS.index) if outcomes and not refused else REJECTED
         reference = letter.reference if letter else ""
-        self._receipt(serialise(Receipt(self._client_id, worst, content, int(time.time()), reference)))
+        receipt = Receipt(
+            to=self._client_id,
+            subject=max(outcomes.values(), key=RANKS.index) if outcomes and not refused else REJECTED,
+            content=Delivery(number, outcomes, refused, reasons[0] if reasons else ""),
+            reference=msgspec.Raw((reference or "null").encode()),
+            time=int(time.time()),
+        )
+        self._receipt(serialise(receipt))

@@ -12,7 +12,7 @@ from conversations.outbox import Undeliverable
 from conversations.responders.base import PipelineConfig
 from conversations.turns import TurnRunner
 from conversations.types import Accepted, Question, own_session
-from integrations.postoffice.protocol import Answer, Letter, serialise
+from integrations.postoffice.protocol import Answer, Letter, quoted, serialise
 
 WIRE = "postoffice"  # also the outbox's name for answers that go back as letters
 
@@ -72,8 +72,8 @@ class AnswerPost:
             subject=envelope.subject,
             content=due.message.text,
             time=int(due.message.timestamp.timestamp()),  # not the clock: a repeated delivery is the same letter
-            reference=envelope.reference,
-            subject_id=envelope.subject_id,
+            reference=quoted(envelope.reference),
+            subject_id=quoted(envelope.subject_id),
         )
         (outcome,) = await self._mailroom.deliver(Deliver(serialise(answer), (envelope.client,), self._mailroom.limits))
         if outcome is Outcome.UNKNOWN:

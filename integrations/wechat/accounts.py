@@ -31,6 +31,7 @@ class Accounts:
 
     async def log_in(self, code: str) -> Account:
         """Return whose code it is; raise WireError as the client is to be told."""
+        code = code.strip()
         if not code:
             raise WireError("缺少code参数")
         if self._api is not None:

@@ -30,9 +30,11 @@ from integrations.wechat.protocol import (
     Failing,
     FieldError,
     Login,
+    LoginResponse,
     Ping,
     Reentered,
     Resume,
+    ResumeResponse,
     ServerFrame,
     connected,
     is_wechat,
@@ -124,7 +126,7 @@ class WeChatConsumer(VisitorConsumer):
         self._is_entered_by(account.openid)
         token = resume.issue_named(session, WIRE, account.openid)
         data = Account(account.openid, str(session.uuid), token, unionid=account.unionid)
-        self._send(ServerFrame("login_response", 0, "登录成功", data))
+        self._send(LoginResponse(0, "登录成功", data))
 
     async def _go_live(self) -> None:
         membership = self.membership
@@ -175,7 +177,7 @@ class WeChatConsumer(VisitorConsumer):
         """Raise WireError where a question is not taken."""
         if self.membership is None:
             raise WireError(LOG_IN_FIRST, status=401)
-        if not frame.query:
+        if not frame.query.strip():
             raise WireError("缺少query参数")
         await self.admit(TURNS_OF_VISITOR, SESSION_TURN, str(self.session.uuid))
         await admit_turn(self.parts, self.principal.application)
@@ -222,7 +224,7 @@ class WeChatConsumer(VisitorConsumer):
         missing = AHEAD if replay.ahead else TOO_MANY_MISSED
         words = "会话已恢复" if replay.complete else missing
         data = Reentered(str(self.session.uuid), resumed=replay.complete, last_seq=replay.last_seq)
-        return Frame(serialise(ServerFrame("resume_response", 0, words, data)))
+        return Frame(serialise(ResumeResponse(0, words, data)))
 
     def refused(self, question: Question, error: Exception) -> None:
         """Tell that `question` was not taken."""

@@ -1,9 +1,10 @@
 """The WeChat wire's frames as types, `parse` and `serialise`. Pure. The contract is in this folder's README."""
 
-from typing import Any, Literal, TypeGuard
+from typing import Annotated, Any, Literal, TypeGuard, get_args
 
 import msgspec
 
+from integrations.fields import LARGEST_SEQ, Kind, Misfit, fit
 from integrations.strict import ProtocolError, decode
 
 NOT_JSON = "消息格式错误，需要JSON格式"
@@ -16,7 +17,6 @@ MINI_PROGRAM = "https://servicewechat.com"  # WeChat's own host, which serves no
 APP_SCHEME = "weapp://"  # iOS: weapp://wechat-game-runtime and the like
 
 Failing = Literal["error", "login_response", "resume_response", "chat_response"]
-_RESPONSES: dict[str, Failing] = {"login": "login_response", "resume": "resume_response", "chat": "chat_response"}
 
 
 class FieldError(ProtocolError):
@@ -36,40 +36,50 @@ def is_wechat(origin: str | None) -> bool:
 # --- Client to server --------------------------------------------------------------------------
 
 
-class Login(msgspec.Struct, frozen=True):
-    """Carries what `wx.login` gave; empty where it is missing."""
+class LoginCall(msgspec.Struct, frozen=True):
+    """Carries what `wx.login` gave; empty where it is missing. The body of an HTTP login call too."""
 
-    code: str
+    code: Annotated[str, msgspec.Meta(max_length=LONGEST_CODE)] = ""
 
 
-class Chat(msgspec.Struct, frozen=True):
-    """A question; `query` is empty where it is missing."""
+class Login(LoginCall, frozen=True, tag_field="type", tag="login"):
+    """Says who speaks, by what `wx.login` gave."""
 
-    query: str
-    id: str | None = None
+
+class Chat(msgspec.Struct, frozen=True, tag_field="type", tag="chat"):
+    """A question. `id` makes it idempotent, `stream` asks for what it has grown by, `use_auto_rag` for documents."""
+
+    query: str = ""
+    id: Annotated[str, msgspec.Meta(min_length=1, max_length=LONGEST_ID)] | None = None
     use_auto_rag: bool = False
     stream: bool = False
 
 
-class Resume(msgspec.Struct, frozen=True):
+class Resume(msgspec.Struct, frozen=True, tag_field="type", tag="resume"):
     """Re-enters a session, and asks for the answers after `last_seq`."""
 
-    resume_token: str
-    last_seq: int
+    resume_token: str = ""
+    last_seq: Annotated[int, msgspec.Meta(ge=0, le=LARGEST_SEQ)] = 0
 
 
-class Ping(msgspec.Struct, frozen=True):
+class Ping(msgspec.Struct, frozen=True, tag_field="type", tag="ping"):
     """Asks for a pong."""
 
 
 ClientFrame = Login | Chat | Resume | Ping
+_FRAMES: dict[Any, type[ClientFrame]] = {kind.__struct_config__.tag: kind for kind in get_args(ClientFrame)}
+_RESPONSES: dict[type[ClientFrame], Failing] = {
+    Login: "login_response",
+    Resume: "resume_response",
+    Chat: "chat_response",
+}
 
 
 class Call(msgspec.Struct, frozen=True):
-    """The body of an HTTP chat call."""
+    """The body of an HTTP chat call; `openid` names an unverified session."""
 
-    query: str
-    openid: str = ""
+    query: str = ""
+    openid: Annotated[str, msgspec.Meta(max_length=LONGEST_OPENID)] = ""
     use_auto_rag: bool = False
 
 
@@ -77,52 +87,35 @@ def parse(data: str | bytes) -> ClientFrame:
     """Return the frame in one message; raise ProtocolError, whose text tells the client what is wrong."""
     value = _object(_decoded(data))
     kind = value.get("type")
-    response = _RESPONSES.get(kind) if isinstance(kind, str) else None
+    if kind == "ping":  # the most frequent one
+        return Ping()
+    if not isinstance(kind, str):
+        raise ProtocolError("缺少type参数")
+    frame = _FRAMES.get(kind)
+    if frame is None:
+        raise ProtocolError(f"未知的消息类型: {kind[:NAMED_TYPE]}")
     try:
-        return _frame(kind, value)
-    except ProtocolError as error:
-        if response is None:
-            raise
-        named = value.get("id") if response == "chat_response" else None
-        raise FieldError(str(error), response, named if _is_identifier(named) else None) from error
-
-
-def _frame(kind: object, value: dict[str, Any]) -> ClientFrame:
-    match kind:
-        case "ping":
-            return Ping()
-        case "chat":
-            return Chat(
-                _query(value),
-                _identifier(value),
-                use_auto_rag=_switch(value, "use_auto_rag"),
-                stream=_switch(value, "stream"),
-            )
-        case "login":
-            return Login(code_of(value))
-        case "resume":
-            return Resume(_text(value, "resume_token"), _place(value))
-        case str(unknown):
-            raise ProtocolError(f"未知的消息类型: {unknown[:NAMED_TYPE]}")
-        case _:
-            raise ProtocolError("缺少type参数")
+        return fit(value, frame, null_is_missing=True)
+    except Misfit as misfit:
+        named = value.get("id") if frame is Chat else None
+        raise FieldError(_words(misfit), _RESPONSES[frame], named if _is_identifier(named) else None) from misfit
 
 
 def code_of(body: Any) -> str:
-    """Return the login code in a frame or a body, empty where there is none."""
-    code = _text(_object(body), "code").strip()
-    if len(code) > LONGEST_CODE:
-        raise ProtocolError(f"code不能超过{LONGEST_CODE}个字符")
-    return code
+    """Return the login code in the body of a call, empty where there is none."""
+    return _call(body, LoginCall).code
 
 
 def call_of(body: Any) -> Call:
     """Return the body of a chat call."""
-    value = _object(body)
-    openid = _text(value, "openid").strip()
-    if len(openid) > LONGEST_OPENID:
-        raise ProtocolError(f"openid不能超过{LONGEST_OPENID}个字符")
-    return Call(_query(value), openid, use_auto_rag=_switch(value, "use_auto_rag"))
+    return _call(body, Call)
+
+
+def _call(body: Any, kind: type[Kind]) -> Kind:
+    try:
+        return fit(_object(body), kind, null_is_missing=True)
+    except Misfit as misfit:
+        raise ProtocolError(_words(misfit)) from misfit
 
 
 def _decoded(data: str | bytes) -> Any:
@@ -138,44 +131,23 @@ def _object(value: Any) -> dict[str, Any]:
     return value
 
 
-def _text(value: dict[str, Any], name: str) -> str:
-    """Return the string under `name`, empty where it is missing or null."""
-    text = value.get(name)
-    if text is None:
-        return ""
-    if not isinstance(text, str):
-        raise ProtocolError(f"{name}必须是字符串")
-    return text
+_KINDS = {
+    "id": f"必须是1到{LONGEST_ID}个字符的字符串",
+    "use_auto_rag": "必须是true或false",
+    "stream": "必须是true或false",
+    "last_seq": "必须是不小于0的整数",
+}
 
 
-def _query(value: dict[str, Any]) -> str:
-    query = _text(value, "query")
-    return query if query.strip() else ""
-
-
-def _switch(value: dict[str, Any], name: str) -> bool:
-    switch = value.get(name)
-    if switch is None or isinstance(switch, bool):
-        return bool(switch)
-    raise ProtocolError(f"{name}必须是true或false")
-
-
-def _identifier(value: dict[str, Any]) -> str | None:
-    identifier = value.get("id")
-    if identifier is None or _is_identifier(identifier):
-        return identifier
-    raise ProtocolError(f"id必须是1到{LONGEST_ID}个字符的字符串")
+def _words(misfit: Misfit) -> str:
+    """Return what is wrong with a field, in the words of the wire."""
+    if misfit.longest is not None and misfit.field != "id":
+        return f"{misfit.field}不能超过{misfit.longest}个字符"
+    return f"{misfit.field}{_KINDS.get(misfit.field, '必须是字符串')}"
 
 
 def _is_identifier(value: object) -> TypeGuard[str]:
     return isinstance(value, str) and 0 < len(value) <= LONGEST_ID
-
-
-def _place(value: dict[str, Any]) -> int:
-    place = value.get("last_seq", 0)
-    if isinstance(place, int) and not isinstance(place, bool) and 0 <= place < 2**63:
-        return place
-    raise ProtocolError("last_seq必须是不小于0的整数")
 
 
 # --- Server to client --------------------------------------------------------------------------
@@ -209,6 +181,12 @@ class Answer(msgspec.Struct, frozen=True, omit_defaults=True):
     request_id: str | None = None
 
 
+class Asked(msgspec.Struct, frozen=True):
+    """Which question was stored: its `id`."""
+
+    request_id: str
+
+
 class Reason(msgspec.Struct, frozen=True, omit_defaults=True):
     """What belongs to an error: which question it is about, and the seconds to wait."""
 
@@ -216,17 +194,98 @@ class Reason(msgspec.Struct, frozen=True, omit_defaults=True):
     retry_after: int | None = None
 
 
-Data = Account | Reentered | Answer | Reason | None
-FrameType = Failing | Literal["connected", "chat_processing", "chat_delta", "pong"]
+class Told(msgspec.Struct, frozen=True, tag_field="type", tag=""):
+    """What every frame of ours has; `code` is 0, or like an HTTP status what went wrong."""
 
-
-class ServerFrame(msgspec.Struct, frozen=True):
-    """Every frame of ours; `code` is 0, or like an HTTP status what went wrong."""
-
-    type: FrameType
     code: int
     message: str
-    data: Data = None
+
+
+class Connected(Told, frozen=True, tag="connected"):
+    """The greeting."""
+
+    data: None = None
+
+
+class LoginResponse(Told, frozen=True, tag="login_response"):
+    """The user has logged in."""
+
+    data: Account
+
+
+class LoginRefused(Told, frozen=True, tag="login_response"):
+    """The user has not logged in."""
+
+    data: Reason | None = None
+
+
+class ResumeResponse(Told, frozen=True, tag="resume_response"):
+    """The session was re-entered."""
+
+    data: Reentered
+
+
+class ResumeRefused(Told, frozen=True, tag="resume_response"):
+    """The session was not re-entered."""
+
+    data: Reason | None = None
+
+
+class ChatProcessing(Told, frozen=True, tag="chat_processing"):
+    """A question was stored; `data` is there where it had an `id`."""
+
+    data: Asked | None = None
+
+
+class ChatDelta(Told, frozen=True, tag="chat_delta"):
+    """An answer so far, cumulative."""
+
+    data: Answer
+
+
+class ChatResponse(Told, frozen=True, tag="chat_response"):
+    """The end of a question; with `code` 500 it failed, and `data.msg` is what was said of its answer."""
+
+    data: Answer
+
+
+class ChatRefused(Told, frozen=True, tag="chat_response"):
+    """The end of a question that was not taken."""
+
+    data: Reason | None = None
+
+
+class Pong(Told, frozen=True, tag="pong"):
+    """The answer to a ping."""
+
+    data: None = None
+
+
+class Error(Told, frozen=True, tag="error"):
+    """What is wrong with the connection or its last frame."""
+
+    data: Reason | None = None
+
+
+ServerFrame = (
+    Connected
+    | LoginResponse
+    | LoginRefused
+    | ResumeResponse
+    | ResumeRefused
+    | ChatProcessing
+    | ChatDelta
+    | ChatResponse
+    | ChatRefused
+    | Pong
+    | Error
+)
+REFUSALS: dict[Failing, type[LoginRefused | ResumeRefused | ChatRefused | Error]] = {
+    "login_response": LoginRefused,
+    "resume_response": ResumeRefused,
+    "chat_response": ChatRefused,
+    "error": Error,
+}
 
 
 class Body(msgspec.Struct, frozen=True):
@@ -234,22 +293,22 @@ class Body(msgspec.Struct, frozen=True):
 
     code: int
     message: str
-    data: Data = None
+    data: Account | Answer | Reason | None = None
 
 
-def connected() -> ServerFrame:
+def connected() -> Connected:
     """Return the greeting."""
-    return ServerFrame("connected", 0, "连接成功")
+    return Connected(0, "连接成功")
 
 
-def pong() -> ServerFrame:
+def pong() -> Pong:
     """Return the answer to a ping."""
-    return ServerFrame("pong", 0, "pong")
+    return Pong(0, "pong")
 
 
-def processing(request_id: str | None = None) -> ServerFrame:
+def processing(request_id: str | None = None) -> ChatProcessing:
     """Return the acknowledgement of a question, which is stored."""
-    return ServerFrame("chat_processing", 0, "正在处理中...", Reason(request_id) if request_id else None)
+    return ChatProcessing(0, "正在处理中...", Asked(request_id) if request_id else None)
 
 
 _encode = msgspec.json.Encoder().encode

@@ -2,7 +2,16 @@
 
 from conversations.types import Outcome, ReplyDelta, StoredMessage
 from integrations.errors import Fault
-from integrations.wechat.protocol import Answer, Body, Failing, Reason, ServerFrame
+from integrations.wechat.protocol import (
+    REFUSALS,
+    Answer,
+    Body,
+    ChatDelta,
+    ChatResponse,
+    Failing,
+    Reason,
+    ServerFrame,
+)
 
 SUCCESS = "成功"
 # What a client shows of an answer that did not come to its end; the part that came is in `data.msg`.
@@ -18,18 +27,18 @@ def verdict(message: StoredMessage) -> tuple[int, str]:
     return (500, words) if words else (0, SUCCESS)
 
 
-def answer_frame(message: StoredMessage) -> ServerFrame:
+def answer_frame(message: StoredMessage) -> ChatResponse:
     """Return the frame of a stored answer."""
     code, words = verdict(message)
     data = Answer(
         message.text, str(message.id), str(message.session), seq=message.seq, request_id=message.request_id or None
     )
-    return ServerFrame("chat_response", code, words, data)
+    return ChatResponse(code, words, data)
 
 
-def delta_frame(event: ReplyDelta, session_id: str, request_id: str | None) -> ServerFrame:
+def delta_frame(event: ReplyDelta, session_id: str, request_id: str | None) -> ChatDelta:
     """Return the frame of an answer so far."""
-    return ServerFrame("chat_delta", 0, SUCCESS, Answer(event.text, str(event.id), session_id, request_id=request_id))
+    return ChatDelta(0, SUCCESS, Answer(event.text, str(event.id), session_id, request_id=request_id))
 
 
 def answer_body(message: StoredMessage) -> Body:
@@ -40,14 +49,22 @@ def answer_body(message: StoredMessage) -> Body:
 
 def failure_frame(fault: Fault, kind: Failing = "error", request_id: str | None = None) -> ServerFrame:
     """Return the frame of an error."""
-    body = failure_body(fault, request_id, failed=kind == "chat_response")
-    return ServerFrame(kind, body.code, body.message, body.data)
+    code, message = _verdict(fault, failed=kind == "chat_response")
+    return REFUSALS[kind](code, message, _reason(fault, request_id))
 
 
-def failure_body(fault: Fault, request_id: str | None = None, *, failed: bool = False) -> Body:
+def failure_body(fault: Fault, *, failed: bool = False) -> Body:
     """Return the HTTP answer of an error; with `failed` it is a question that could not be processed."""
-    code, message = fault.status, fault.message_zh
-    if failed and code >= 500:
-        code, message = 500, f"处理失败: {message}"
-    data = Reason(request_id, fault.retry_after) if request_id or fault.retry_after else None
-    return Body(code, message, data)
+    code, message = _verdict(fault, failed=failed)
+    return Body(code, message, _reason(fault))
+
+
+def _verdict(fault: Fault, *, failed: bool) -> tuple[int, str]:
+    """Return code and words of an error."""
+    if failed and fault.status >= 500:
+        return 500, f"处理失败: {fault.message_zh}"
+    return fault.status, fault.message_zh
+
+
+def _reason(fault: Fault, request_id: str | None = None) -> Reason | None:
+    return Reason(request_id, fault.retry_after) if request_id or fault.retry_after else None

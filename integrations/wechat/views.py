@@ -141,9 +141,9 @@ class ChatView(WeChatView):
         """Return the whole answer."""
         peer = await self.peer_of(request)
         call = call_of(request.data)
-        if not call.query:
+        if not call.query.strip():
             raise WireError("缺少query参数")
-        session, principal, openid = await self._session_of(peer, call.openid)
+        session, principal, openid = await self._session_of(peer, call.openid.strip())
         # A claimed openid costs nothing: who makes them up is counted by his address.
         await self.admit(TURNS_OF_VISITOR, SESSION_TURN, str(session.uuid) if openid else peer.network)
         await admit_turn(self.parts, principal.application if principal else None)

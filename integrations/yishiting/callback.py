@@ -2,14 +2,12 @@
 
 from functools import partial
 
-import msgspec
-
 from connections import selectors
 from conversations.jobs.outbox import Letter
 from conversations.outbox import Deliver, Undeliverable
 from conversations.store import Store
 from integrations.webhooks import Webhooks
-from integrations.yishiting.protocol import body
+from integrations.yishiting.protocol import callback, serialise
 from integrations.yishiting.translate import msg_id_of, whole
 
 
@@ -24,8 +22,6 @@ async def _deliver(store: Store, webhooks: Webhooks, letter: Letter) -> None:
     url = await store.read(selectors.callback_url, application) if application is not None else ""
     if application is None or not url:
         raise Undeliverable("there is no callback URL any more")
-    answer = body(whole(letter.message, str(application)))
     msg_id = msg_id_of(letter.question) if letter.question is not None else ""
-    await webhooks.post(
-        url, msgspec.json.encode({**answer, "msg_id": msg_id}), owner=application, delivery=f"yishiting-{letter.id}"
-    )
+    body = serialise(callback(whole(letter.message, str(application)), msg_id))
+    await webhooks.post(url, body, owner=application, delivery=f"yishiting-{letter.id}")

@@ -117,7 +117,9 @@ def whole(answer: StoredMessage, caller: str) -> Answer | Failed:
         RecalledDoc(found.doc_id, found.space_id, found.title, found.url, float(found.score))
         for found in answer.citations
     )
-    return Answer(answer.text, trace, docs)
+    return Answer(
+        is_recall_success=1 if docs else 0, recall_docs=docs, msg_content=answer.text, third_party_trace_id=trace
+    )
 
 
 # --- Refusals ----------------------------------------------------------------------------------

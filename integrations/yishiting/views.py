@@ -1,7 +1,7 @@
 """易事厅's calls: an answer as a stream, as one body, or later."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack
 from typing import Any
 
@@ -114,10 +114,10 @@ class CallView(WireView):
         """Return who is at the other end."""
         return Peer(request.scope, self.parts.options.trusted_proxies)  # type: ignore[attr-defined]  # Django's own
 
-    async def question(self, request: Request, principal: Principal, required: Sequence[str]) -> Question:
+    async def question(self, request: Request, principal: Principal, kind: type[protocol.Sent]) -> Question:
         """Return what is asked; raise ProtocolError, PipelineMissing or Limited."""
         body: Any = request.data  # empty where nothing came
-        asking = protocol.parse(body or b"", required)
+        asking = protocol.parse(body or b"", kind)
         question = question_of(asking, principal, pipeline_of(self.parts, principal).uuid)
         await admit(self.parts.limiter, per_minute(QUESTIONS), f"{WIRE}.{SESSION_TURN}", str(question.session.uuid))
         await admit_turn(self.parts, principal.application)
@@ -137,7 +137,7 @@ class ChatView(CallView):
         """Return the stream once the question is stored."""
         until = _deadline()
         principal = await self.principal(request, Scope.WRITE)
-        question = await self.question(request, principal, protocol.STREAMED)
+        question = await self.question(request, principal, protocol.StreamedCall)
         peer = self.peer_of(request)
         async with AsyncExitStack() as held:
             held.enter_context(placed(self.parts, peer))
@@ -157,7 +157,7 @@ class SyncView(CallView):
         """Return the answer once it is complete."""
         until = _deadline()
         principal = await self.principal(request, Scope.WRITE)
-        question = await self.question(request, principal, protocol.WHOLE)
+        question = await self.question(request, principal, protocol.WholeCall)
         with placed(self.parts, self.peer_of(request)):
             async with asked(self.parts, question) as following:
                 async for _ in following.texts(until):
@@ -181,10 +181,12 @@ class AsyncView(CallView):
     async def post(self, request: Request) -> HttpResponse:
         """Return the trace once the question is stored; the answer is posted to the callback URL, if there is one."""
         principal = await self.principal(request, Scope.WRITE)
-        question = await self.question(request, principal, protocol.WHOLE)
+        question = await self.question(request, principal, protocol.WholeCall)
         notify = WIRE if principal.callback_url else ""
         accepted = await self.parts.turns.ask(msgspec.structs.replace(question, notify=notify))
-        return reply(protocol.Pending(str(trace_of(accepted.answer_id or 0, caller_of(principal)))))
+        return reply(
+            protocol.Pending(third_party_trace_id=str(trace_of(accepted.answer_id or 0, caller_of(principal))))
+        )
 
 
 class TraceView(CallView):
@@ -210,7 +212,7 @@ class TraceView(CallView):
             return reply(whole(stored, caller))
         if not pending:
             raise WireError(NO_SUCH_TRACE, status=404)
-        return reply(protocol.Pending(str(trace_of(answer, caller))))
+        return reply(protocol.Pending(third_party_trace_id=str(trace_of(answer, caller))))
 
 
 async def nothing(request: HttpRequest) -> HttpResponse:

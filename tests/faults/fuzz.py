@@ -18,9 +18,10 @@ from typing import Any
 from urllib.parse import quote
 
 from tests.faults import wrongs
-from tests.faults.mutations import load_frames, mutated
+from tests.faults.mutations import mutated
 from tests.faults.raw import BINARY, CLOSE, TEXT, Peer, frame
 from tests.support.clients import DEFAULT_PIPELINE
+from tests.support.frames import client_frames
 
 SMALL = 64 * 1024  # MAX_SMALL_FRAME_BYTES
 AT_ONCE = 8  # conversations
@@ -140,7 +141,7 @@ class Fuzzer:
             path = chance.choice(SOCKETS[wire]).format(n=number % 64)
             status = await peer.upgrade(path)
             assert status == 101, f"{status} for {path}"
-            frames = load_frames(wire)
+            frames = client_frames(wire)
             for _ in range(chance.choice((1, 2, 3, 4, 5, 5, 5, 30))):
                 self._send(peer, number, wire, self._message(chance, mutated(chance, frames)))
             self._note_end(await self._end(chance, number, wire, peer))
@@ -200,7 +201,7 @@ class Fuzzer:
     async def _call(self, chance: random.Random, number: int, wire: str) -> None:
         method, path = chance.choice(CALLS[wire])
         odd = quote(chance.choice(ODD_QUERIES), errors="surrogateescape", safe="%")
-        body = b"" if method == "GET" and chance.random() < 0.9 else mutated(chance, load_frames(wire)).encode()
+        body = b"" if method == "GET" and chance.random() < 0.9 else mutated(chance, client_frames(wire)).encode()
         exchange = wrongs.request(chance, method, path.replace("{odd}", odd), body)
         peer = await Peer.connect(self.port)
         self._send(peer, number, wire, exchange.data)

@@ -3,13 +3,8 @@
 import json
 import random
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
-from tests.support.environment import ROOT
-from tests.support.frames import client_frames
-
-FRAMES = ROOT / "tests" / "integrations"
 LARGE = 60_000  # characters of a large text: as much as the wires for small screens take
 MARK = "\ue000"  # stands where a value is put as it is, JSON or not
 # JSON texts, and what some readers take for JSON.
@@ -23,14 +18,6 @@ ODD_VALUES = (
     '"00000000-0000-4000-8000-000000000001"', '"../../etc/passwd"', '"<script>alert(1)</script>"', "\"' OR 1=1 --\"",
     '"%s%n{0}{}"', '"2026-02-30T25:61:61Z"', '"1e9999"', '"type"', "'single'", '"open',
 )  # fmt: skip
-
-
-def load_frames(wire: str) -> list[Any]:
-    """Return the real frames of a wire's clients."""
-    folder: Path = FRAMES / wire / "frames"
-    if wire == "postoffice":
-        return [example["frame"] for example in json.loads((folder / "in.json").read_bytes())]
-    return client_frames(folder)
 
 
 def mutated(chance: random.Random, frames: Sequence[Any]) -> str:

@@ -2,10 +2,11 @@
 
 import json
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from hypothesis import strategies as st
+
+from integrations.examples import load
 
 Objects = st.SearchStrategy[dict[str, Any]]
 LEFT_OUT = object()
@@ -17,9 +18,14 @@ any_json = st.recursive(
 )
 
 
-def client_frames(folder: Path) -> list[dict[str, Any]]:
-    """Return the real frames of clients in a wire's folder."""
-    return [json.loads(path.read_bytes()) for path in sorted(folder.glob("client_*.json"))]
+def texts(wire: str) -> dict[str, str]:
+    """Return a wire's examples by the names of their files, such as `client_ping`."""
+    return {f"{example.direction}_{example.name}": example.text for example in load(wire)}
+
+
+def client_frames(wire: str) -> list[dict[str, Any]]:
+    """Return the real frames of a wire's clients."""
+    return [json.loads(example.text) for example in load(wire) if example.direction == "client"]
 
 
 def nearly(real: Sequence[dict[str, Any]], **own: st.SearchStrategy[Any]) -> Objects:

@@ -2,7 +2,6 @@
 
 import json
 from datetime import UTC, datetime, timedelta, timezone
-from pathlib import Path
 from typing import Any, get_args
 
 import msgspec
@@ -38,18 +37,15 @@ from integrations.langbot.protocol import (
     stamp,
 )
 from integrations.strict import ProtocolError
-from tests.support.frames import anything, client_frames, nearly
+from tests.support.frames import anything, client_frames, nearly, texts
 
-FRAMES = Path(__file__).parent / "frames"
+EXAMPLES = texts("langbot")
+PICTURE = json.loads(EXAMPLES["client_message_with_a_picture"])["message"][1]["base64"]
 NOON, ONE_PAST, TWO_PAST = (f"2026-05-01T12:00:0{second}.000+00:00" for second in range(3))
 
 
-def text(name: str) -> str:
-    return (FRAMES / f"{name}.json").read_text(encoding="utf-8").strip()
-
-
 def message(name: str, *components: Any, stream: bool = True, client_msg_id: str | None = None) -> ChatMessage:
-    chain = json.dumps(json.loads(text(name))["message"], ensure_ascii=False, separators=(",", ":"))
+    chain = json.dumps(json.loads(EXAMPLES[name])["message"], ensure_ascii=False, separators=(",", ":"))
     return ChatMessage(components, chain, stream, client_msg_id)
 
 
@@ -81,6 +77,9 @@ FROM_CLIENTS: dict[str, ClientFrame] = {
         File(id="f1", name="说明书.pdf", url="https://example.com/a.pdf", size=1024),
         Other(),
     ),
+    "client_message_with_a_picture": message(
+        "client_message_with_a_picture", Plain("What is this? "), Image(base64=PICTURE), client_msg_id="0190f3d2-7c1f"
+    ),
     "client_message_empty": message("client_message_empty"),
     "client_stop": Stop(),
     "client_disconnect": Disconnect(),
@@ -99,6 +98,19 @@ FROM_SERVER: dict[str, ServerFrame] = {
         last_seq=0,
     ),
     "server_pong": Pong(NOON),
+    "server_user_message_with_a_picture": UserMessage(
+        "person",
+        MessageData(
+            id=103,
+            role="user",
+            content="What is this? [Image]",
+            message_chain=json.loads(EXAMPLES["server_user_message_with_a_picture"])["data"]["message_chain"],
+            timestamp=NOON,
+            is_final=True,
+            connection_id="3f0f6d8e-31a5-4cf5-8b52-2f8f6b3a9e10",
+            seq=3,
+        ),
+    ),
     "server_resumed": Resumed(resumed=True, last_seq=42),
     "server_resume_refused": Resumed(resumed=False, last_seq=42),
     "server_user_message": UserMessage(
@@ -151,20 +163,20 @@ FROM_SERVER: dict[str, ServerFrame] = {
 
 
 def test_every_file_is_tested_and_every_type_has_a_file() -> None:
-    assert {path.stem for path in FRAMES.glob("*.json")} == set(FROM_CLIENTS) | set(FROM_SERVER)
+    assert set(EXAMPLES) == set(FROM_CLIENTS) | set(FROM_SERVER)
     assert {type(frame) for frame in FROM_CLIENTS.values()} == set(get_args(ClientFrame))
     assert {type(frame) for frame in FROM_SERVER.values()} == set(get_args(ServerFrame))
 
 
 @pytest.mark.parametrize("name", FROM_CLIENTS)
 def test_a_clients_frame_is_understood_as_text_and_as_bytes(name: str) -> None:
-    for data in (text(name), text(name).encode(), json.dumps(json.loads(text(name)))):
+    for data in (EXAMPLES[name], EXAMPLES[name].encode(), json.dumps(json.loads(EXAMPLES[name]))):
         assert parse(data) == FROM_CLIENTS[name]
 
 
 @pytest.mark.parametrize("name", FROM_SERVER)
 def test_a_servers_frame_is_written_like_this(name: str) -> None:
-    assert json.loads(serialise(FROM_SERVER[name])) == json.loads(text(name))
+    assert json.loads(serialise(FROM_SERVER[name])) == json.loads(EXAMPLES[name])
 
 
 def test_a_servers_frame_is_compact_utf_8() -> None:
@@ -192,6 +204,7 @@ def test_a_servers_frame_is_compact_utf_8() -> None:
         ('{"message": [], "client_msg_id": 7}', "client_msg_id must be a string"),
         ('{"message": [], "client_msg_id": ""}', "client_msg_id must have 1 to 128 characters"),
         ('{"message": [], "client_msg_id": "' + "x" * 129 + '"}', "client_msg_id must have 1 to 128 characters"),
+        (json.dumps({"message": [{"type": "AtAll"}] * 201}), "message must have at most 200 components"),
         ('{"message": ["hello"]}', "message[0] must be an object"),
         ('{"message": [{}]}', "message[0].type is required"),
         ('{"message": [{"type": 5}]}', "message[0].type is required"),
@@ -258,10 +271,10 @@ def test_a_refused_short_frame_is_refused_again() -> None:
             parse('{"message": 1}')
 
 
-COMPONENTS = [component for frame in client_frames(FRAMES) for component in frame.get("message", [])]
+COMPONENTS = [component for frame in client_frames("langbot") for component in frame.get("message", [])]
 
 
-@given(anything(nearly(client_frames(FRAMES), message=st.lists(nearly(COMPONENTS, path=st.text()), max_size=3))))
+@given(anything(nearly(client_frames("langbot"), message=st.lists(nearly(COMPONENTS, path=st.text()), max_size=3))))
 @example('{"message": [{"type": "Plain", "text": "\\ud800"}]}')
 @example('{"message": [{"type": "Plain", "text": "\ud800"}]}')
 @example('{"message": [{"type": "File", "size": 1e999}]}')

@@ -2,35 +2,38 @@
 
 import json
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given
+from msgspec import Raw
 
 from integrations.postoffice.protocol import (
     ID_LENGTH,
     RECIPIENTS,
     Answer,
+    Delivery,
     Receipt,
     is_bot,
     is_reserved,
     parse,
+    quoted,
     serialise,
 )
 from integrations.strict import ProtocolError
-from tests.support.frames import anything, nearly
+from tests.support.frames import anything, client_frames, nearly, texts
 
-FRAMES = Path(__file__).parent / "frames"
-INCOMING = json.loads((FRAMES / "in.json").read_text())
-LETTERS = [{"id": 1, **entry["frame"]} for entry in INCOMING]
+EXAMPLES = texts("postoffice")
+SENT = [name for name in EXAMPLES if name.startswith("client_")]
+LETTERS = [{"id": 1, **letter} for letter in client_frames("postoffice")]
 
 
-@pytest.mark.parametrize("entry", INCOMING, ids=lambda entry: entry["name"])
-def test_a_letter_is_delivered_as_it_was_written_from_its_sender(entry: dict[str, Any]) -> None:
-    letter = parse(json.dumps(entry["frame"]), "somebody")
-    assert json.loads(letter.text) == {**entry["frame"], "from": "somebody"}
-    assert list(json.loads(letter.text)) == list(entry["frame"])
+@pytest.mark.parametrize("name", SENT)
+def test_a_letter_is_delivered_as_it_was_written_from_its_sender(name: str) -> None:
+    sent = json.loads(EXAMPLES[name])
+    letter = parse(EXAMPLES[name], "somebody")
+    assert json.loads(letter.text) == {**sent, "from": "somebody"}
+    assert list(json.loads(letter.text)) == list(sent)
 
 
 def test_numbers_spaces_and_unknown_fields_keep_their_text() -> None:
@@ -96,11 +99,19 @@ def test_what_a_letter_is_known_by(fields: dict[str, Any], reference: str) -> No
 
 
 def test_a_receipt_and_an_answer_look_as_they_were_seen() -> None:
-    content = {"number": 2, "recipients": {"/service/x/1": "queued"}}
-    receipt = Receipt("用户1", "queued", content, 1795256947, "1795256947")
-    assert serialise(receipt) == (FRAMES / "receipt.json").read_text().strip()
-    answer = Answer("AI_CHATBOT", "用户1", "s", "您好", 1795256947, '"q1"', "12345678901234567890")
-    assert serialise(answer) == (FRAMES / "answer.json").read_text().strip()
+    content = Delivery(2, {"/service/x/1": "queued"})
+    receipt = Receipt(to="用户1", subject="queued", content=content, reference=Raw(b"1795256947"), time=1795256947)
+    assert serialise(receipt) == EXAMPLES["server_receipt"]
+    answer = Answer(
+        sender="AI_CHATBOT",
+        to="用户1",
+        subject="s",
+        content="您好",
+        reference=quoted('"q1"'),
+        subject_id=quoted("12345678901234567890"),
+        time=1795256947,
+    )
+    assert serialise(answer) == EXAMPLES["server_answer"]
 
 
 def test_the_gateways_own_addresses() -> None:
@@ -122,4 +133,5 @@ def test_nearly_valid_letters_come_through_or_are_refused(value: dict[str, Any])
     with suppress(ProtocolError):
         letter = parse(json.dumps(value), "a")
         assert json.loads(letter.text) == {**value, "from": "a"}
-        serialise(Answer("b", "a", letter.subject, letter.question, 1, letter.reference, letter.subject_id))
+        echoed = {"reference": quoted(letter.reference), "subject_id": quoted(letter.subject_id)}
+        serialise(Answer(sender="b", to="a", subject=letter.subject, content=letter.question, time=1, **echoed))

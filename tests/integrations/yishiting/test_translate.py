@@ -1,8 +1,6 @@
 """What a call asks, which conversation and which question it is, and which answer a trace stands for."""
 
-import json
 from datetime import UTC, datetime
-from pathlib import Path
 from uuid import UUID, uuid4
 
 import msgspec
@@ -10,13 +8,14 @@ import pytest
 
 from connections.auth import EVERYBODY, Principal
 from conversations.types import Outcome, Role, StoredMessage
-from integrations.yishiting.protocol import Call, body
+from integrations.yishiting.protocol import Call, Failed, callback, serialise
 from integrations.yishiting.trace import answer_of, trace_of
 from integrations.yishiting.translate import caller_of, last_delta, msg_id_of, question_of, whole
+from tests.support.frames import texts
 
 PIPELINE = UUID(int=1)
+TRACE = "00000000-0002-88a0-a47c-8a17558238a7"
 APPLICATION = Principal(kind="application", scopes=frozenset(), application=UUID(int=7))
-FRAMES = Path(__file__).parent / "frames"
 
 
 def stored(role: Role = Role.ASSISTANT, text: str = "你好！", **more: object) -> StoredMessage:
@@ -74,10 +73,17 @@ def test_only_an_answer_is_a_success(outcome: Outcome) -> None:
     assert event.finished
     assert event.global_output.answer_success == (outcome is Outcome.ANSWERED)
     failed = outcome in (Outcome.FAILED, Outcome.STOPPED)
-    assert body(whole(stored(outcome=outcome), "open"))["code"] == failed
+    assert isinstance(whole(stored(outcome=outcome), "open"), Failed) == failed
+
+
+def posted(outcome: Outcome) -> str:
+    answer = whole(stored(outcome=outcome), "open")
+    return serialise(callback(msgspec.structs.replace(answer, third_party_trace_id=TRACE), "test_124")).decode()
 
 
 def test_a_callback_is_an_answer_with_the_callers_id() -> None:
-    frame = json.loads((FRAMES / "server_callback.json").read_bytes())
-    answer = body(whole(stored(), "open"))
-    assert {**answer, "third_party_trace_id": "", "msg_id": "test_124"} == {**frame, "third_party_trace_id": ""}
+    assert posted(Outcome.ANSWERED) == texts("yishiting")["server_callback"]
+
+
+def test_a_callback_of_what_failed_has_that_id_too() -> None:
+    assert posted(Outcome.FAILED) == texts("yishiting")["server_callback_failed"]
