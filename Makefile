@@ -152,6 +152,10 @@ validate: ## Have AsyncAPI's own command line look at docs/asyncapi.yaml
 		npm install --no-save --ignore-scripts --no-audit --no-fund --loglevel=error $(ASYNCAPI_CLI) >/dev/null; }
 	@CI=true .venv/asyncapi/node_modules/.bin/asyncapi validate docs/asyncapi.yaml
 
+.PHONY: messages
+messages: .venv/dev.stamp ## Compile the translations of our pages, and name what has none
+	@$(BIN)/python -m tests.support.messages
+
 .PHONY: clean
 clean: ## Remove .venv and every cache; data/ and .env stay
 	@rm -rf .venv htmlcov .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache

@@ -43,6 +43,18 @@ def is_origin(text: str) -> bool:
         return False
 
 
+def canonical_origin(text: str) -> str:
+    """Return a web address as a browser says it as its origin: in small letters, without the port that goes without."""
+    parts = urlsplit(text.lower())
+    port = parts.port if parts.port != {"http": 80, "https": 443}[parts.scheme] else None
+    host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
+    return f"{parts.scheme}://{host}" + (f":{port}" if port else "")
+
+
+# A page that this machine serves to itself.
+LOOPBACK_ORIGIN = r"https?://(localhost|127(\.\d{1,3}){3}|\[::1\])(:\d{1,5})?\Z"
+
+
 def read_env_file(env: environ.Env, path: Path) -> frozenset[str]:
     """Take the settings in `path` where the environment has none, and return their names.
 

@@ -6,6 +6,7 @@ Django's signals around a request, whose receivers look after database connectio
 """
 
 import asyncio
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing, suppress
 from os import SEEK_END
@@ -13,6 +14,7 @@ from typing import Any
 from uuid import uuid4
 
 import structlog
+from corsheaders.middleware import CorsMiddleware
 from django.conf import settings
 from django.core.exceptions import RequestAborted
 from django.core.handlers.asgi import ASGIHandler
@@ -21,12 +23,15 @@ from django.core.handlers.exception import convert_exception_to_response
 from chatgateway.middleware import HostGuard, OpenAccessGuard
 from integrations.multipart import BESIDE
 
-# What needs sessions, static files or a person's language; everything else is a wire's or a machine's.
 # A document of 1 MiB, every character escaped, with room for the rest: Django would spool any body to disk first.
 LARGEST_BODY = 7 * 1024 * 1024
 # The paths that take a file.
 FILES = ("/api/v1/files/images", "/api/v1/files/documents")
-PAGES = ("/admin", "/static", "/api/docs", "/api/schema")
+# What needs sessions, static files or a person's language; everything else is a wire's or a machine's.
+PAGES = ("/admin", "/static", "/api/docs", "/api/schema", "/playground")
+START = "/"
+# A pipeline's chat: beside it are 易事厅's calls.
+CHAT = re.compile(r"/chat/[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}/?\Z")
 
 
 class WireHandler(ASGIHandler):
@@ -69,7 +74,7 @@ class WireHandler(ASGIHandler):
         self._template_response_middleware: list[Any] = []
         self._exception_middleware: list[Any] = []
         chain: Any = convert_exception_to_response(self._get_response_async)  # type: ignore[attr-defined]  # not in the stubs
-        for guard in (HostGuard, OpenAccessGuard):
+        for guard in (CorsMiddleware, HostGuard, OpenAccessGuard):
             chain = convert_exception_to_response(guard(chain))
         self._middleware_chain = chain
 
@@ -123,4 +128,4 @@ def _bounded(receive: Any, largest: int) -> Any:
 
 def is_page(path: str) -> bool:
     """Tell whether a path is a page's, or one of what pages are made of."""
-    return path.startswith(PAGES)
+    return path == START or path.startswith(PAGES) or CHAT.match(path) is not None

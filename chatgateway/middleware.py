@@ -3,6 +3,7 @@
 from collections.abc import Awaitable, Callable
 
 from asgiref.sync import iscoroutinefunction, markcoroutinefunction
+from csp.middleware import CSPMiddleware, PolicyParts
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
@@ -45,6 +46,20 @@ class HostGuard:
         if isinstance(response, HttpResponse):
             response.headers.setdefault("Content-Length", str(len(response.content)))
         return response
+
+
+class PagePolicy(CSPMiddleware):
+    """Tells browsers what a page may do: our own pages' policy, and what parts of the site need beside it."""
+
+    def get_policy_parts(
+        self, request: HttpRequest, response: HttpResponseBase, report_only: bool = False
+    ) -> PolicyParts:
+        """Return the policy of the part of the site that was asked for."""
+        parts = super().get_policy_parts(request, response, report_only)
+        for beginning, directives in settings.CONTENT_SECURITY_POLICIES.items():
+            if request.path.startswith(beginning):
+                parts.replace = directives
+        return parts
 
 
 def _proxied(request: HttpRequest) -> bool:

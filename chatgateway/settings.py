@@ -14,11 +14,15 @@ from urllib.parse import urlsplit
 from zoneinfo import available_timezones
 
 import environ
+from corsheaders.defaults import default_headers
+from csp.constants import NONE, SELF, UNSAFE_EVAL, UNSAFE_INLINE
 from django.core.exceptions import ImproperlyConfigured
 
 from chatgateway import logging as gateway_logging
 from chatgateway.environment import (
+    LOOPBACK_ORIGIN,
     SHORTEST_KEY,
+    canonical_origin,
     is_loopback,
     is_network,
     is_origin,
@@ -139,7 +143,36 @@ SECURE_CONTENT_TYPE_NOSNIFF = True
 SECURE_REFERRER_POLICY = "same-origin"
 SESSION_COOKIE_HTTPONLY = True
 SESSION_COOKIE_SAMESITE = "Lax"
-SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = PUBLIC_URL.startswith("https://")
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = LANGUAGE_COOKIE_SECURE = PUBLIC_URL.startswith("https://")
+# What a page of ours may do (S10): scripts and styles of its own files only, nothing from elsewhere. `connect-src`
+# 'self' is this host's WebSockets too; a picture is read from a blob before it is uploaded.
+CONTENT_SECURITY_POLICY: dict[str, Any] = {
+    "DIRECTIVES": {
+        "default-src": [NONE],
+        "script-src": [SELF],
+        "style-src": [SELF],
+        "img-src": [SELF, "data:", "blob:"],
+        "font-src": [SELF],
+        "connect-src": [SELF],
+        "manifest-src": [SELF],
+        "frame-ancestors": [NONE],
+        "base-uri": [NONE],
+        "form-action": [SELF],
+    },
+}
+# What other people's pages need more, by the beginning of a path.
+CONTENT_SECURITY_POLICIES: dict[str, dict[str, list[str]]] = {
+    # The theme's Alpine makes functions of its attributes' text, and its colours and bars are styles in the page.
+    "/admin/": {"script-src": [SELF, UNSAFE_EVAL], "style-src": [SELF, UNSAFE_INLINE]},
+    # Swagger's page has a style of its own.
+    "/api/docs/": {"style-src": [SELF, UNSAFE_INLINE]},
+}
+# Whose pages may read what the wires and the widget's files answer. They send no cookies.
+CORS_ALLOWED_ORIGINS = sorted({canonical_origin(_origin) for _origin in ALLOWED_ORIGINS})
+CORS_ALLOWED_ORIGIN_REGEXES = [LOOPBACK_ORIGIN] if ACCESS_MODE == "open" else []
+CORS_URLS_REGEX = r"/(api/v1/|chat(/a?sync(/|$)|$)|health$|wechat/|wecom/|static/chatgateway/chat/)"
+CORS_ALLOW_HEADERS = [*default_headers, "x-request-id"]
+CORS_EXPOSE_HEADERS = ["Retry-After", "X-Request-ID"]
 AUTH_PASSWORD_VALIDATORS = [
     {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator", "OPTIONS": {"min_length": 12}},
     {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
@@ -157,6 +190,8 @@ INSTALLED_APPS = [
     "django.contrib.messages",
     "django.contrib.staticfiles",
     "channels",
+    "corsheaders",
+    "csp",
     "rest_framework",
     "adrf",
     "drf_spectacular",
@@ -169,10 +204,13 @@ INSTALLED_APPS = [
 MIDDLEWARE = [
     "chatgateway.middleware.OpenAccessGuard",
     "django.middleware.security.SecurityMiddleware",
+    "chatgateway.middleware.PagePolicy",
+    "corsheaders.middleware.CorsMiddleware",
+    "chatgateway.compression.CompressedStatic",
     "servestatic.middleware.ServeStaticMiddleware",
     "django_structlog.middlewares.RequestMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
-    "django.middleware.locale.LocaleMiddleware",
+    "chatgateway.pages.language.LanguageMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
@@ -270,6 +308,7 @@ STATIC_URL = "static/"
 STATIC_ROOT = DATA_DIR / "static"
 SERVESTATIC_USE_FINDERS = True  # no collectstatic step: the first start has nothing to prepare
 SERVESTATIC_AUTOREFRESH = False
+SERVESTATIC_ALLOW_ALL_ORIGINS = False  # CORS_URLS_REGEX says which files other sites' pages may read
 LOGIN_URL = "/admin/login/"
 LOGIN_REDIRECT_URL = "/admin/"
 REST_FRAMEWORK = {
@@ -291,6 +330,7 @@ SPECTACULAR_SETTINGS = {
         "drf_spectacular.hooks.postprocess_schema_enums",
         "chatgateway.api.probes.add_probes",
     ],
+    "ENUM_NAME_OVERRIDES": {"Opinion": [("up", "up"), ("down", "down")]},
     "SCHEMA_PATH_PREFIX": "/api/v1",
     "APPEND_COMPONENTS": {"securitySchemes": {"bearer": {"type": "http", "scheme": "bearer"}}},
     "SECURITY": [{"bearer": []}, {}],  # open mode asks for no token

@@ -12,6 +12,7 @@ ANSWER = "answers"  # turns that ended
 ERROR = "errors"  # turns that failed or were cut, and faults of our own
 RESUME = "resumes"
 REPLAYED = "replayed"  # messages told again by a resume
+FEEDBACK = "feedback"  # on answers, by what visitors think of them
 REPEATED = "repeated"  # questions whose id had been here
 GAP = "gaps"  # events that a topic missed
 TAKEN_OVER = "taken_over"  # turns that another worker left

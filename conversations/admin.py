@@ -18,9 +18,9 @@ from unfold.widgets import UnfoldAdminTextareaWidget
 
 from conversations import services
 from conversations.contact_admin import ContactRequestAdmin
-from conversations.filters import WIRES, LanguageFilter, WireFilter
+from conversations.filters import WIRES, FeedbackFilter, LanguageFilter, WireFilter
 from conversations.forms import DocumentForm, PipelineForm, RouteForm
-from conversations.models import CannedReply, ChatSession, ContactRequest, Document, Message, Pipeline, Route
+from conversations.models import CannedReply, ChatSession, ContactRequest, Document, Feedback, Message, Pipeline, Route
 from conversations.staff import StaffAdmin, link, may_read, moment
 from conversations.transcript import read_transcript
 
@@ -189,12 +189,12 @@ class ChatSessionAdmin(StaffAdmin):
 
     change_form_template = "admin/conversations/chatsession/transcript.html"
     list_display = (
-        "shown_session", "shown_last", "messages", "shown_type", "shown_wire", "shown_language", "pipeline",
-        "shown_time",
+        "shown_session", "shown_last", "messages", "shown_feedback", "shown_type", "shown_wire", "shown_language",
+        "pipeline", "shown_time",
     )  # fmt: skip
     list_fullwidth = True
     list_display_links = ("shown_session",)
-    list_filter = ("pipeline", "session_type", WireFilter, LanguageFilter)
+    list_filter = ("pipeline", "session_type", WireFilter, LanguageFilter, FeedbackFilter)
     list_select_related = ("pipeline",)
     search_fields = ("name",)
     search_help_text = "A session's UUID, or a part of a room's name"
@@ -205,6 +205,7 @@ class ChatSessionAdmin(StaffAdmin):
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[ChatSession]:
         found: QuerySet[ChatSession] = super().get_queryset(request)
+        found = found.annotate(ups=_feedback(Feedback.Value.UP), downs=_feedback(Feedback.Value.DOWN))
         if not may_read(request):
             return found
         last = Message.objects.filter(session=OuterRef("pk"), seq=OuterRef("last_seq")).annotate(
@@ -232,6 +233,15 @@ class ChatSessionAdmin(StaffAdmin):
     def messages(self, session: ChatSession) -> int:
         # `seq` is gap-free, so the last one is the number of messages.
         return session.last_seq
+
+    @admin.display(description="feedback")
+    def shown_feedback(self, session: ChatSession) -> str:
+        shown = [
+            f"{sign} {count}"
+            for sign, count in (("👍", _count(session, "ups")), ("👎", _count(session, "downs")))
+            if count
+        ]
+        return " ".join(shown)
 
     @admin.display(description="last words")
     def shown_last(self, session: ChatSession) -> SafeString:
@@ -279,6 +289,16 @@ class CannedReplyAdmin(StaffAdmin):
     @admin.display(description="changed", ordering="updated_at")
     def shown_time(self, reply: CannedReply) -> SafeString:
         return moment(reply.updated_at)
+
+
+def _feedback(value: Feedback.Value) -> Subquery:
+    """Return how often the visitor thought so of an answer of a session."""
+    given = Feedback.objects.filter(session=OuterRef("pk"), value=value).order_by().values("session")
+    return Subquery(given.annotate(count=Count("pk")).values("count"))
+
+
+def _count(session: ChatSession, name: str) -> int:
+    return getattr(session, name, None) or 0
 
 
 def _route(route: Route) -> str:

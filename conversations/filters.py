@@ -5,8 +5,10 @@ from typing import Any
 from uuid import UUID
 
 from django.contrib import admin
-from django.db.models import QuerySet
+from django.db.models import Exists, OuterRef, QuerySet
 from django.http import HttpRequest
+
+from conversations.models import Feedback
 
 WIRES = {
     "langbot": "Pipeline",
@@ -41,6 +43,22 @@ class LanguageFilter(admin.SimpleListFilter):
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         return queryset.filter(language=self.value()) if self.value() else queryset
+
+
+class FeedbackFilter(admin.SimpleListFilter):
+    """By what the visitor thinks of an answer in it."""
+
+    title = "feedback"
+    parameter_name = "feedback"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [("down", "Not helpful"), ("up", "Helpful"), ("any", "Either")]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        if not self.value():
+            return queryset
+        given = Feedback.objects.filter(session=OuterRef("pk"))
+        return queryset.filter(Exists(given if self.value() == "any" else given.filter(value=self.value())))
 
 
 # What is asked of a column by its filter or by a link of ours.

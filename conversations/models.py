@@ -199,6 +199,27 @@ class Message(models.Model):
         return f"{self.role} #{self.seq}"
 
 
+class Feedback(models.Model):
+    """What a visitor thinks of an answer."""
+
+    class Value(models.TextChoices):
+        UP = "up", "Helpful"
+        DOWN = "down", "Not helpful"
+
+    message = models.OneToOneField(Message, on_delete=models.CASCADE, related_name="feedback")
+    session = models.ForeignKey(ChatSession, on_delete=models.CASCADE, related_name="feedback", db_index=False)
+    value = models.CharField(max_length=8, choices=Value)
+    created_at = models.DateTimeField()
+    updated_at = models.DateTimeField()
+
+    class Meta:
+        default_permissions = ()  # it is read with the session's transcript
+        indexes = [models.Index(fields=["session", "value"], name="feedback_session")]
+
+    def __str__(self) -> str:
+        return f"{self.value} of message {self.message_id}"
+
+
 class Turn(models.Model):
     """A question on its way to exactly one answer."""
 

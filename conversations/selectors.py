@@ -9,7 +9,7 @@ import msgspec
 from django.db.models import F, Q, QuerySet, Sum, TextField, Window
 from django.db.models.functions import Cast, Coalesce, Length
 
-from conversations.models import ChatSession, Document, Message, OutboxEntry, Pipeline, Route
+from conversations.models import ChatSession, Document, Feedback, Message, OutboxEntry, Pipeline, Route
 from conversations.models import Turn as TurnRow
 from conversations.responders.base import PastMessage, PipelineConfig, RouteConfig
 from conversations.store import unhurried
@@ -201,6 +201,11 @@ def message(id_: int) -> StoredMessage | None:
     """Return the message of that id, or None while there is none."""
     row = _messages().filter(pk=id_).first()
     return None if row is None else stored_message(row)
+
+
+def opinions(answers: Sequence[int]) -> dict[int, str]:
+    """Return what is thought of those of `answers` that something is thought of."""
+    return dict(Feedback.objects.filter(message_id__in=answers).values_list("message_id", "value"))
 
 
 def is_pending(answer: int) -> bool:

@@ -13,6 +13,7 @@ from django.db.models.functions import Left
 from django.utils import timezone
 
 from conversations.models import ChatSession, Message, Note, Turn
+from conversations.selectors import opinions
 from conversations.types import Citation, Outcome, Upload
 from conversations.uploads.selectors import uploads_of
 
@@ -25,7 +26,7 @@ SHOWN_CHARACTERS = 20_000  # of one message; the rest of a giant one helps no re
 class Line:
     """One bubble. `note` says what is unusual about it; `new_day` and `after_reset` ask for a separator before it.
 
-    `turn` is set on an answer that is not finished.
+    `opinion` is what the visitor thinks of it; `turn` is set on an answer that is not finished.
     """
 
     role: str
@@ -38,6 +39,7 @@ class Line:
     outcome: str = ""
     note: str = ""
     details: str = ""
+    opinion: str = ""
     turn: int | None = None
     shortened: bool = False
     new_day: bool = False
@@ -86,9 +88,10 @@ def read_transcript(
     older = rows[page - 1].seq if len(rows) > page else None
     rows = rows[:page][::-1]
     is_newest = before is None
-    turns = _turns(session, [row.pk for row in rows if row.role == Message.Role.ASSISTANT])
+    answers = [row.pk for row in rows if row.role == Message.Role.ASSISTANT]
+    turns, thought = _turns(session, answers), opinions(answers)
     files = uploads_of([row.pk for row in rows if row.role == Message.Role.USER])
-    lines = [(_line(row, turns.get(row.pk), files.get(row.pk, ())), row.epoch) for row in rows]
+    lines = [(_line(row, turns.get(row.pk), thought.get(row.pk, ""), files.get(row.pk, ())), row.epoch) for row in rows]
     if is_newest:
         unfinished = [turn for turn in turns.values() if turn.state != Turn.State.ENDED]
         lines += [(_unfinished(turn), turn.epoch) for turn in unfinished]
@@ -135,7 +138,7 @@ def _turns(session: ChatSession, answers: list[int]) -> dict[int, Turn]:
     return {turn.pk: turn for turn in Turn.objects.filter(wanted, session=session).order_by("id")}
 
 
-def _line(row: Any, turn: Turn | None, files: tuple[Upload, ...]) -> Line:
+def _line(row: Any, turn: Turn | None, opinion: str, files: tuple[Upload, ...]) -> Line:
     text: str = row.shown
     return Line(
         role=row.role,
@@ -148,6 +151,7 @@ def _line(row: Any, turn: Turn | None, files: tuple[Upload, ...]) -> Line:
         outcome=turn.outcome if turn else "",
         note=NOTES.get(turn.outcome, "") if turn else "",
         details=_details(turn) if turn else "",
+        opinion=opinion,
         shortened=len(text) > SHOWN_CHARACTERS,
     )
 

@@ -13,6 +13,7 @@ import msgspec
 
 SessionType = Literal["person", "group"]
 Language = Literal["zh-hans", "en"]
+Opinion = Literal["up", "down"]  # a visitor's, of an answer
 DEFAULT_ROOM = "default"
 SESSION_NAME = 200  # characters that a session's name may have
 
@@ -103,9 +104,9 @@ class Question(msgspec.Struct, frozen=True):
     `client_msg_id` makes it idempotent for 24 h within its session; with `retry_failed` one that ended without a
     complete answer may be asked again. `recall` true has the documents searched whatever the pipeline's routes say.
     `needs_end`: who asks can be told nothing later, so where a person holds the conversation a notice is his answer.
-    `contact` opens a contact request of that UUID. With `notify` the answer, once stored, is delivered out of the
-    outbox by whoever delivers that kind, also where the same question was asked before without it. `uploads` are the
-    keys of files that belong to it.
+    `contact` opens a contact request of that UUID; with `only_contact` its answer says so and no responder is asked.
+    With `notify` the answer, once stored, is delivered out of the outbox by whoever delivers that kind, also where the
+    same question was asked before without it. `uploads` are the keys of files that belong to it.
     """
 
     session: SessionKey
@@ -123,6 +124,7 @@ class Question(msgspec.Struct, frozen=True):
     needs_end: bool = False
     contact: UUID | None = None
     escalated: bool = False
+    only_contact: bool = False
     user_agent: str = ""
     notify: str = ""
     uploads: tuple[str, ...] = ()

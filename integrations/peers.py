@@ -50,7 +50,11 @@ class Peer:
     @property
     def is_own_page(self) -> bool:
         """Whether a browser says that a page of ours asks: it leaves the origin out where it only reads."""
-        return self.headers.get("sec-fetch-site") == "same-origin"
+        site = self.headers.get("sec-fetch-site")
+        if site is not None:
+            return site == "same-origin"
+        # Over plain HTTP it leaves that out too, but not where the page is that asks.
+        return bool(self.host) and self.headers.get("referer", "").startswith(f"{self.scheme}://{self.host}/")
 
     @property
     def host(self) -> str:

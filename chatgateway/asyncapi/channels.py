@@ -128,6 +128,8 @@ def _pipeline() -> Channel:
             "session_id": {**TEXT, "description": "A group's room, or with `resume_token` the session to re-enter."},
             "resume_token": {**TEXT, "description": "From the greeting."},
             "last_seq": PLACE,
+            "rich": {"enum": ["1"], "description": "With `html`, `outcome` and what else the web chat shows."},
+            "lang": {**TEXT, "description": "With `rich`: the page's language, `zh-hans` or `en`; else the browser's."},
             "token": TOKEN,
         },
         headers=HANDSHAKE,

@@ -40,6 +40,7 @@ COUNTERS = {
     metrics.ERROR: Counter("Turns that failed or were cut, and faults of our own.", ("failed", "cut", "fault")),
     metrics.RESUME: Counter("Resumes, by result.", ("complete", "incomplete", "failed")),
     metrics.REPLAYED: Counter("Messages told again by a resume, by wire.", SOCKETS[:-1]),
+    metrics.FEEDBACK: Counter("What visitors thought of answers, by what they said.", ("up", "down", "none")),
     metrics.REPEATED: Counter(
         "Questions whose id had been here before, by what came of it.", ("answered", "joined", "refused")
     ),

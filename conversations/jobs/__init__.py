@@ -6,6 +6,7 @@ lock only. Under it `seq` and ids only grow.
 
 from conversations.jobs.handover import Handed, HeldByAnother, Hold, MarkDone, Release
 from conversations.jobs.operators import OperatorSays
+from conversations.jobs.opinions import SaveFeedback
 from conversations.jobs.outbox import ClaimOutbox, Letter, SettleOutbox
 from conversations.jobs.questions import IDEMPOTENT_FOR, OPEN_TURNS, Accept, IdReused, QueueFull
 from conversations.jobs.requests import SettleRequests
@@ -33,6 +34,7 @@ __all__ = [
     "QueueFull",
     "Release",
     "Reset",
+    "SaveFeedback",
     "SavePartial",
     "SettleOutbox",
     "SettleRequests",

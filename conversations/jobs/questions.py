@@ -15,7 +15,7 @@ from conversations.jobs.sessions import ConversationJob, Locked, LockedSession
 from conversations.jobs.uploads import Attaching
 from conversations.models import ChatSession, ContactRequest, Message, OutboxEntry
 from conversations.models import Turn as TurnRow
-from conversations.phrases import HELD, language_of
+from conversations.phrases import CALLED, HELD, language_of
 from conversations.selectors import stored_message
 from conversations.store import Refused
 from conversations.types import Accepted, Outcome, Question, Role, StoredMessage, Turn
@@ -135,12 +135,12 @@ class _Batch:
         if job.wants_person or question.contact is not None or session.is_held:
             session.wait(self._time)
         accepted = Accepted(message)
-        if question.wants_answer and not session.is_held:
-            id_, turn = self._add_turn(job, session, message)
-            accepted = Accepted(message, turn, answer_id=id_)
-        elif question.wants_answer and question.needs_end:
+        if question.only_contact or (session.is_held and question.wants_answer and question.needs_end):
             notice = self._add_notice(question, session, message)
             accepted = Accepted(message, answer_id=notice.id, answer=notice)
+        elif question.wants_answer and not session.is_held:
+            id_, turn = self._add_turn(job, session, message)
+            accepted = Accepted(message, turn, answer_id=id_)
         if question.contact is not None:
             self._add_contact(job, message)
         if question.client_msg_id:
@@ -219,24 +219,25 @@ class _Batch:
         return turn.id, turn if first else None
 
     def _add_notice(self, question: Question, session: LockedSession, message: StoredMessage) -> StoredMessage:
-        """Answer a question of a held session with the notice that a person has it, as a turn that has ended."""
+        """Answer at once that a person has the session, or was told, as a turn that has ended."""
+        text, outcome = (HELD, Outcome.HANDED) if session.is_held else (CALLED, Outcome.ANSWERED)
         notice = StoredMessage(
             id=next(self._ids),
             session=session.uuid,
             session_type=message.session_type,
             seq=session.next_seq(),
             role=Role.ASSISTANT,
-            text=HELD[session.language],
+            text=text[session.language],
             timestamp=self._now,
             reply_to=question.connection_id,
             question_id=message.id,
             request_id=message.request_id,
-            outcome=Outcome.HANDED,
+            outcome=outcome,
         )
-        self._add_turn_row(question, session, notice.id, message.id, TurnRow.State.ENDED, None, Outcome.HANDED)
+        self._add_turn_row(question, session, notice.id, message.id, TurnRow.State.ENDED, None, outcome)
         self.answers.append((
             notice.id, session.id, notice.seq, session.epoch, notice.role.value, notice.text, None, "",
-            notice.reply_to, "", message.id, Outcome.HANDED.value, self._time,
+            notice.reply_to, "", message.id, outcome.value, self._time,
         ))  # fmt: skip
         if question.notify:
             self._add_entry(question.notify, notice.id)

@@ -5,7 +5,6 @@ from uuid import UUID, uuid4
 
 from django.utils import timezone
 
-from connections.limits import per_hour
 from conversations.escalation import asks_for_owner
 from conversations.selectors import Replay
 from conversations.types import (
@@ -40,13 +39,18 @@ from integrations.contact.protocol import (
 )
 from integrations.contact.translate import Receiver, components
 from integrations.errors import NOT_ALLOWED, Fault, Limited, WireError
-from integrations.limiting import SESSION_TURN, TURNS_OF_ADDRESS, TURNS_OF_VISITOR, admit_turn
+from integrations.limiting import (
+    CONTACTS_OF_ADDRESS,
+    CONTACTS_OF_VISITOR,
+    SESSION_TURN,
+    TURNS_OF_ADDRESS,
+    TURNS_OF_VISITOR,
+    admit_turn,
+)
 from integrations.outbound import Frame
 from integrations.strict import ProtocolError
 from integrations.visitors import VisitorConsumer
 
-REQUESTS = per_hour(5)  # for the owner, of one visitor
-REQUESTS_OF_ADDRESS = per_hour(60)
 GREETING = "WebSocket连接已建立"
 NO_SUCH_SESSION = "会话不存在或恢复令牌无效"
 
@@ -169,8 +173,8 @@ class ContactConsumer(VisitorConsumer):
         return uuid4()
 
     async def _admit_request(self) -> None:
-        await self.admit(REQUESTS, "request", str(self.session.uuid))
-        await self.admit(REQUESTS_OF_ADDRESS, "request_of_address", self.peer.network)
+        await self.admit(CONTACTS_OF_VISITOR, "request", str(self.session.uuid))
+        await self.admit(CONTACTS_OF_ADDRESS, "request_of_address", self.peer.network)
 
     async def _resume(self, frame: Resume) -> None:
         key = self._key(frame.client_id, frame.resume_token)

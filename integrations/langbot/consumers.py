@@ -7,9 +7,11 @@ from typing import assert_never
 from uuid import UUID, uuid4
 
 from django.utils import timezone
+from msgspec import UNSET
 
 from connections.auth import Principal, Scope, may
 from connections.limits import per_minute
+from conversations.escalation import asks_for_owner
 from conversations.responders.base import PipelineConfig
 from conversations.selectors import Replay
 from conversations.turns import PipelineMissing
@@ -23,7 +25,7 @@ from conversations.types import (
 )
 from integrations import resume
 from integrations.access import admitted, identify
-from integrations.errors import NORMAL, NOT_ALLOWED, Fault, WireError
+from integrations.errors import NORMAL, NOT_ALLOWED, Fault, Limited, WireError
 from integrations.langbot.attachments import Attachments
 from integrations.langbot.components import text_of
 from integrations.langbot.protocol import (
@@ -42,9 +44,18 @@ from integrations.langbot.protocol import (
     serialise,
     stamp,
 )
+from integrations.langbot.rich import RichEncoder, language_of
 from integrations.langbot.translate import WIRE, encode, prompt
-from integrations.limiting import SESSION_TURN, TURNS_OF_ADDRESS, TURNS_OF_VISITOR, admit_turn
+from integrations.limiting import (
+    CONTACTS_OF_ADDRESS,
+    CONTACTS_OF_VISITOR,
+    SESSION_TURN,
+    TURNS_OF_ADDRESS,
+    TURNS_OF_VISITOR,
+    admit_turn,
+)
 from integrations.outbound import Frame
+from integrations.parts import Parts
 from integrations.sessions import SessionConsumer
 from integrations.strict import ProtocolError
 
@@ -52,6 +63,7 @@ ROOM_NAME_LENGTH = 100
 STOP_INTERVAL = 0.2  # seconds between two stops of one connection; the second waits, and takes those after it along
 BAD_SESSION_TYPE = "session_type must be person or group"
 NO_SUCH_SESSION = "Session not found"
+NO_WORDS = "message must have text where contact is true"
 
 
 class PipelineConsumer(SessionConsumer):
@@ -61,13 +73,21 @@ class PipelineConsumer(SessionConsumer):
     credential: str | None = None
     stopped_at = -math.inf
     stopping = False  # a stop is on its way
+    is_rich = False  # asks for more than LangBot's clients know
     tell = staticmethod(encode)
+
+    def __init__(self, *, parts: Parts, rich: RichEncoder) -> None:
+        super().__init__(parts=parts)
+        self._rich = rich
 
     # --- Opening ---------------------------------------------------------------------------------
 
     async def opened(self) -> None:
         """Check credential, session type and pipeline, in this order, then greet and go live."""
         self.principal = await self._authenticate()
+        if self.peer.query.get("rich") == "1":
+            self.is_rich = True
+            self.tell = self._rich.encode  # one function for all of them
         session_type = self._session_type()
         self.pipeline = await self._find_pipeline()
         self.attachments = Attachments(self.parts, self.peer)
@@ -93,6 +113,7 @@ class PipelineConsumer(SessionConsumer):
                         session_id=self.session.name if session_type == "group" else str(self.session.uuid),
                         resume_token=resume.issue(self.session),
                         last_seq=last_seq,
+                        language=language_of(self.peer) if self.is_rich else UNSET,
                     )
                 )
             )
@@ -204,7 +225,7 @@ class PipelineConsumer(SessionConsumer):
             self.attachments.stand_in_line()
             self.spawn(self._ask_with_files(frame))
         else:
-            self._put(frame)
+            await self._put(frame)
 
     async def _ask_with_files(self, frame: ChatMessage) -> None:
         async with self.attachments.turn():
@@ -213,11 +234,12 @@ class PipelineConsumer(SessionConsumer):
             except ProtocolError as error:
                 self._refuse_frame(error)
             else:
-                self._put(prepared.frame, prepared.uploads)
+                await self._put(prepared.frame, prepared.uploads)
 
-    def _put(self, frame: ChatMessage, uploads: tuple[str, ...] = ()) -> None:
+    async def _put(self, frame: ChatMessage, uploads: tuple[str, ...] = ()) -> None:
         pipeline = self.parts.catalogue.get(self.pipeline.uuid) or self.pipeline  # its settings may have changed
         asked = prompt(frame, pipeline, group=self.session.session_type == "group")
+        contact = await self._contact(frame, asked)
         self.ask(
             Question(
                 session=self.session,
@@ -228,11 +250,34 @@ class PipelineConsumer(SessionConsumer):
                 connection_id=self.connection_id,
                 client_msg_id=frame.client_msg_id,
                 application=self.principal.application,
-                wants_answer=asked is not None,
+                wants_answer=asked is not None or contact is not None,
                 stream=frame.stream,
                 uploads=uploads,
+                contact=contact,
+                escalated=contact is not None and not frame.contact,
+                only_contact=frame.contact,
+                user_agent=self.peer.user_agent if contact else "",
             )
         )
+
+    async def _contact(self, frame: ChatMessage, asked: str | None) -> UUID | None:
+        """Return the UUID of the contact request that a message opens, None where it opens none."""
+        if frame.contact:
+            if not text_of(frame.components).strip():
+                raise WireError(NO_WORDS)
+            await self._admit_contact()
+            return uuid4()
+        if not self.is_rich or asked is None or not asks_for_owner(asked):
+            return None
+        try:
+            await self._admit_contact()
+        except Limited:  # it is answered all the same
+            return None
+        return uuid4()
+
+    async def _admit_contact(self) -> None:
+        await self.admit(CONTACTS_OF_VISITOR, "request", str(self.session.uuid))
+        await self.admit(CONTACTS_OF_ADDRESS, "request_of_address", self.peer.network)
 
     async def _admit_turn(self) -> None:
         session = str(self.session.uuid)

@@ -24,12 +24,16 @@ class Ping(msgspec.Struct, frozen=True, tag_field="type", tag="ping"):
 
 
 class Message(msgspec.Struct, frozen=True, tag_field="type", tag="message"):
-    """Something said. Without `stream` there is one final frame; `client_msg_id` makes it idempotent for 24 hours."""
+    """Something said. Without `stream` there is one final frame; `client_msg_id` makes it idempotent for 24 hours.
+
+    With `contact` it is for a person: it opens a contact request, and the answer says so.
+    """
 
     # A list of anything: each component is read on its own, so that a refusal names it.
     message: Annotated[list[Any], msgspec.Meta(max_length=COMPONENTS, extra={SHOWN_AS: list[Component]})] = []
     stream: bool | None = True
     client_msg_id: Annotated[str, msgspec.Meta(min_length=1, max_length=CLIENT_MSG_ID)] | None = None
+    contact: bool | None = False
 
 
 class ChatMessage(msgspec.Struct, frozen=True):
@@ -39,6 +43,7 @@ class ChatMessage(msgspec.Struct, frozen=True):
     chain: str
     stream: bool = True
     client_msg_id: str | None = None
+    contact: bool = False
 
 
 class Stop(msgspec.Struct, frozen=True, tag_field="type", tag="stop"):
@@ -104,6 +109,7 @@ def _message(value: dict[str, Any]) -> ChatMessage:
         chain=_encode(sent.message).decode(),
         stream=sent.stream is not False,
         client_msg_id=sent.client_msg_id,
+        contact=sent.contact is True,
     )
 
 
@@ -128,7 +134,11 @@ class Speaker(msgspec.Struct, frozen=True):
 
 
 class MessageData(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A message as clients see it, in frames and in the history."""
+    """A message as clients see it, in frames and in the history.
+
+    From `html` on only for those who asked for it: the content as safe HTML, how the answer ended, the sender's own id
+    of it, and what the visitor thinks of it.
+    """
 
     id: int
     role: str
@@ -140,10 +150,14 @@ class MessageData(msgspec.Struct, frozen=True, omit_defaults=True):
     seq: int | None = None
     citations: tuple[Source, ...] | None = None
     sender: Speaker | None = None
+    html: str | None = None
+    outcome: str | None = None
+    client_msg_id: str | None = None
+    feedback: str | None = None
 
 
 class Connected(msgspec.Struct, frozen=True, tag_field="type", tag="connected"):
-    """The greeting."""
+    """The greeting; `language` for those who asked for it."""
 
     connection_id: str
     pipeline_uuid: str
@@ -152,6 +166,7 @@ class Connected(msgspec.Struct, frozen=True, tag_field="type", tag="connected"):
     session_id: str
     resume_token: str
     last_seq: int
+    language: str | msgspec.UnsetType = msgspec.UNSET
 
 
 class Pong(msgspec.Struct, frozen=True, tag_field="type", tag="pong"):

@@ -6,9 +6,11 @@ from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
+from conversations.types import Outcome
 from integrations.rest import Words
 
 SESSION_TYPES = ("person", "group")
+OUTCOMES = tuple(outcome.value for outcome in Outcome)
 
 
 class HistoryQuery(serializers.Serializer[Any]):
@@ -18,6 +20,7 @@ class HistoryQuery(serializers.Serializer[Any]):
     resume_token = Words(required=False, max_length=128)
     after_seq = serializers.IntegerField(required=False, min_value=0, max_value=2**63 - 1)
     limit = serializers.IntegerField(required=False, default=100, min_value=1, max_value=500)
+    rich = serializers.ChoiceField(("1",), required=False, help_text="With `html`, `outcome` and what else pages show.")
 
 
 class ResetQuery(serializers.Serializer[Any]):
@@ -25,6 +28,19 @@ class ResetQuery(serializers.Serializer[Any]):
 
     session_id = Words(required=False, max_length=100)
     resume_token = Words(required=False, max_length=128)
+
+
+class SessionQuery(ResetQuery):
+    """Which session is meant."""
+
+    session_id = Words(max_length=100)
+
+
+class Feedback(serializers.Serializer[Any]):
+    """What the visitor thinks of an answer; null for nothing any more."""
+
+    message_id = serializers.IntegerField(min_value=0, max_value=2**63 - 1)
+    value = serializers.ChoiceField(("up", "down"), allow_null=True)
 
 
 @extend_schema_field({"not": {"enum": [None, "", [], {}]}})
@@ -69,6 +85,10 @@ class Message(serializers.Serializer[Any]):
     seq = serializers.IntegerField()
     citations = Citation(many=True, required=False)
     sender = Speaker(required=False)
+    html = serializers.CharField(required=False, help_text="With `rich`: the content as safe HTML.")
+    outcome = serializers.ChoiceField(OUTCOMES, required=False, help_text="With `rich`: how the answer ended.")
+    client_msg_id = serializers.CharField(required=False, help_text="With `rich`: the sender's own id of it.")
+    feedback = serializers.ChoiceField(("up", "down"), required=False, help_text="With `rich`: what was thought of it.")
 
 
 class Messages(serializers.Serializer[Any]):

@@ -33,21 +33,25 @@ def encode(event: Event) -> Frame | None:
                 return Frame(serialise(UserMessage(message.session_type, data)))
             return Frame(serialise(Response(message.session_type, data)), key=message.id, last=True)
         case ReplyDelta():
-            chain = answer_chain(event.session_type, event.reply_to, event.text)
-            data = MessageData(
-                id=event.id,
-                role="assistant",
-                content=text_of(chain),
-                message_chain=list(chain),
-                timestamp=stamp(event.timestamp),
-                is_final=False,
-                connection_id="",
-            )
-            return Frame(serialise(Response(event.session_type, data)), key=event.id)
+            return Frame(serialise(Response(event.session_type, reply_data(event))), key=event.id)
         case Broadcast() if event.is_for(WIRE):
             return Frame(serialise(Announcement(event.message, stamp(event.timestamp))))
         case _:
             return None
+
+
+def reply_data(delta: ReplyDelta) -> MessageData:
+    """Return an answer that grows as clients see it."""
+    chain = answer_chain(delta.session_type, delta.reply_to, delta.text)
+    return MessageData(
+        id=delta.id,
+        role="assistant",
+        content=text_of(chain),
+        message_chain=list(chain),
+        timestamp=stamp(delta.timestamp),
+        is_final=False,
+        connection_id="",
+    )
 
 
 def message_data(message: StoredMessage) -> MessageData:
@@ -97,4 +101,9 @@ def prompt(frame: ChatMessage, pipeline: PipelineConfig, *, group: bool) -> str 
 
 def history_row(message: StoredMessage) -> object:
     """Return a stored message as plain values, for REST."""
-    return msgspec.json.decode(msgspec.json.encode(message_data(message)))  # components are kept as JSON text
+    return plain_values(message_data(message))
+
+
+def plain_values(data: MessageData) -> object:
+    """Return a message as plain values; its components are kept as JSON text."""
+    return msgspec.json.decode(msgspec.json.encode(data))

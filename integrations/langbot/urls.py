@@ -13,6 +13,7 @@ def urlpatterns(parts: Parts) -> list[URLPattern]:
         path("api/v1/pipelines", views.PipelinesView.as_view(parts=parts)),
         path(f"{below}/messages/<str:session_type>", views.MessagesView.as_view(parts=parts)),
         path(f"{below}/reset/<str:session_type>", views.ResetView.as_view(parts=parts)),
+        path(f"{below}/feedback/<str:session_type>", views.FeedbackView.as_view(parts=parts)),
         path(f"{below}/connections", views.ConnectionsView.as_view(parts=parts)),
         path(f"{below}/broadcast", views.BroadcastView.as_view(parts=parts)),
         path("api/v1/files/images", files.ImagesView.as_view(parts=parts)),

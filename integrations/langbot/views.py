@@ -13,19 +13,21 @@ from rest_framework.response import Response
 from connections import selectors as connection_selectors
 from connections.audit import Action, note
 from connections.auth import Principal, Scope, may, visitor_of
+from connections.limits import per_hour
+from connections.metrics import FEEDBACK
 from conversations import selectors
-from conversations.jobs import Reset
+from conversations.jobs import Reset, SaveFeedback
 from conversations.responders.base import PipelineConfig
 from conversations.turns import PipelineMissing
 from conversations.types import SessionKey, SessionType, room_key
 from integrations import resume
 from integrations.broadcasting import SESSION_TYPES, Audience
 from integrations.errors import WireError
-from integrations.langbot import serializers
+from integrations.langbot import rich, serializers
 from integrations.langbot.consumers import BAD_SESSION_TYPE, NO_SUCH_SESSION
 from integrations.langbot.protocol import stamp
-from integrations.langbot.translate import history_row
-from integrations.limiting import admit_call
+from integrations.langbot.translate import WIRE, history_row
+from integrations.limiting import TURNS_OF_VISITOR, admit, admit_call
 from integrations.peers import Peer
 from integrations.rest import PIPELINE_UUID, WireView, operation, success
 
@@ -33,6 +35,8 @@ SESSION_TYPE = OpenApiParameter(
     "session_type", OpenApiTypes.STR, OpenApiParameter.PATH, enum=list(serializers.SESSION_TYPES)
 )
 OPEN_ACCESS = "anybody, by open access"  # whom the audit trail names where there is no application
+VISITOR = "the visitor"
+RESETS_OF_VISITOR = per_hour(60)
 
 
 class PipelineView(WireView):
@@ -114,14 +118,15 @@ class MessagesView(PipelineView):
         query = _checked(serializers.HistoryQuery, request.query_params)
         session = await self.session_for(principal, pipeline, kind, query)
         read = self.parts.store.read
-        if session is None:
-            if "after_seq" in query:
-                raise WireError("after_seq needs session_id")
-            found = await read(selectors.pipeline_history, pipeline.uuid, kind, limit=query["limit"])
+        after_seq, limit = query.get("after_seq"), query["limit"]
+        if session is not None and "rich" in query:
+            return success({"messages": await read(rich.history, session, after_seq=after_seq, limit=limit)})
+        if session is not None:
+            found = await read(selectors.session_history, session, after_seq=after_seq, limit=limit)
+        elif after_seq is not None or "rich" in query:
+            raise WireError(f"{'after_seq' if after_seq is not None else 'rich'} needs session_id")
         else:
-            found = await read(
-                selectors.session_history, session, after_seq=query.get("after_seq"), limit=query["limit"]
-            )
+            found = await read(selectors.pipeline_history, pipeline.uuid, kind, limit=limit)
         return success({"messages": [history_row(message) for message in found]})
 
 
@@ -138,15 +143,49 @@ class ResetView(PipelineView):
     )
     async def post(self, request: Request, pipeline_uuid: str, session_type: str) -> Response:
         """Begin history and model memory anew; sockets stay, and the old transcript stays for staff."""
-        principal, pipeline = await self.pipeline_for(request, pipeline_uuid, Scope.WRITE)
+        visitor = await self.visitor_for(request, pipeline_uuid)
+        principal, pipeline = visitor or await self.pipeline_for(request, pipeline_uuid, Scope.WRITE)
         kind = _session_type(session_type)
+        if visitor and kind == "group":
+            raise WireError("Forbidden", status=403)  # a room is everybody's
         # Who names a session in the body means that one, not all of them.
         body = request.data if isinstance(request.data, dict) else {}
         query = _checked(serializers.ResetQuery, {**body, **request.query_params.dict()})
         session = await self.session_for(principal, pipeline, kind, query)
         actor = principal.application or OPEN_ACCESS
+        if visitor and session:
+            await admit(self.parts.limiter, RESETS_OF_VISITOR, f"{WIRE}.reset", str(session.uuid))
+            actor = VISITOR
         await self.parts.store.write(Reset(pipeline.id, kind, session.uuid if session else None, actor))
         return success({"message": "Session reset successfully"})
+
+
+class FeedbackView(PipelineView):
+    """What is thought of an answer."""
+
+    @operation(
+        "give_feedback",
+        "Say what one thinks of an answer",
+        serializers.Done,
+        request=serializers.Feedback,
+        parameters=[PIPELINE_UUID, SESSION_TYPE, serializers.SessionQuery],
+        tags=["chat"],
+    )
+    async def post(self, request: Request, pipeline_uuid: str, session_type: str) -> Response:
+        """Note what the visitor thinks of an answer: one opinion an answer, the last one counts."""
+        visitor = await self.visitor_for(request, pipeline_uuid)
+        principal, pipeline = visitor or await self.pipeline_for(request, pipeline_uuid, Scope.WRITE)
+        kind = _session_type(session_type)
+        session = await self.session_for(
+            principal, pipeline, kind, _checked(serializers.SessionQuery, request.query_params)
+        )
+        assert session is not None  # the query names it
+        given = _checked(serializers.Feedback, request.data)
+        await admit(self.parts.limiter, TURNS_OF_VISITOR, f"{WIRE}.feedback", str(session.uuid))
+        if not await self.parts.store.write(SaveFeedback(session.uuid, given["message_id"], given["value"])):
+            raise WireError("Message not found", status=404)
+        self.parts.metrics.count(FEEDBACK, given["value"] or "none")
+        return success({"message": "Feedback saved"})
 
 
 class ConnectionsView(PipelineView):

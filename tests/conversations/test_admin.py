@@ -10,7 +10,7 @@ from django.urls import reverse
 from pytest_django import DjangoAssertNumQueries
 
 from conversations import transcript
-from conversations.models import ChatSession, Document, Message, Pipeline, Route, Turn, Upload
+from conversations.models import ChatSession, Document, Feedback, Message, Pipeline, Route, Turn, Upload
 from conversations.transcript import read_transcript
 
 pytestmark = pytest.mark.django_db
@@ -123,6 +123,30 @@ def test_a_transcript_reads_like_the_conversation(admin_client: Client, pipeline
     ]  # fmt: skip
     places = [html.index(text) for text in shown]
     assert places == sorted(places)
+
+
+def test_what_visitors_think_of_answers_is_shown_counted_and_found(admin_client: Client, pipeline: Pipeline) -> None:
+    liked, disliked, neither = (
+        Talk(pipeline, name="liked"),
+        Talk(pipeline, name="disliked"),
+        Talk(pipeline, name="neither"),
+    )
+    for talk, values in ((liked, ("up", "up")), (disliked, ("down", "up")), (neither, ())):
+        for value in values:
+            said = talk.answer("Is it?", f"It is {value}.", "answered")
+            Feedback.objects.create(
+                message=said, session=talk.session, value=value, created_at=NOON, updated_at=NOON
+            )  # fmt: skip
+        talk.answer("And then?", "Nothing.", "answered")
+    html = page(admin_client, "chatsession_changelist")
+    assert "👍 2" in html
+    assert "👍 1 👎 1" in html
+    for value, shown in (("down", {"disliked"}), ("up", {"liked", "disliked"}), ("any", {"liked", "disliked"})):
+        html = page(admin_client, "chatsession_changelist", feedback=value)
+        assert {name for name in ("liked", "disliked", "neither") if f">{name}<" in html} == shown
+    html = page(admin_client, "chatsession_change", disliked.session.pk)
+    assert html.index("It is down.") < html.index("did not find it helpful") < html.index("It is up.")
+    assert html.count("found it helpful") == 1
 
 
 def test_a_transcript_is_escaped(admin_client: Client, pipeline: Pipeline) -> None:

@@ -23,17 +23,20 @@ from conversations.jobs import (
     Finished,
     GiveUp,
     Reset,
+    SaveFeedback,
     SavePartial,
     TakeOver,
 )
 from conversations.jobs.sessions import ConversationJob
-from conversations.models import ChatSession, Message, OutboxEntry, Pipeline
+from conversations.models import ChatSession, ContactRequest, Message, OutboxEntry, Pipeline
 from conversations.models import Turn as TurnRow
-from conversations.selectors import messages_after
+from conversations.phrases import CALLED
+from conversations.selectors import messages_after, opinions
 from conversations.store import Job, Refused, commit
 from conversations.types import (
     Accepted,
     Citation,
+    Opinion,
     Outcome,
     Question,
     Role,
@@ -562,6 +565,49 @@ def test_a_reset_reaches_the_sessions_of_its_pipeline_and_type(writer: Writer, p
     assert only(Reset(pipeline.pk, "person", foreign.uuid)) == 0
     epochs = [ChatSession.objects.get(uuid=key.uuid).epoch for key in (*people, room, foreign)]
     assert epochs == [1, 1, 0, 0]
+
+
+# --- A person, opinions --------------------------------------------------------------------------
+
+
+def test_a_message_for_a_person_is_answered_at_once_and_opens_a_request(writer: Writer, session: SessionKey) -> None:
+    request = uuid4()
+    asked = question(session, "Call me, please.", contact=request, only_contact=True, client_msg_id="c")
+    accepted = writer.accept(asked)
+    assert accepted.turn is None
+    assert accepted.answer is not None
+    assert (accepted.answer.text, accepted.answer.outcome) == (CALLED["en"], Outcome.ANSWERED)
+    assert [message.seq for message in messages_after(session.uuid, 0, 9)] == [1, 2]
+    opened = ContactRequest.objects.get(uuid=request)
+    assert (opened.message_id, opened.escalated) == (accepted.message.id, False)
+    again = writer.accept(asked)
+    assert again.duplicate
+    assert again.answer == accepted.answer
+    assert ContactRequest.objects.filter(message__session__uuid=session.uuid).count() == 1
+    assert ChatSession.objects.get(uuid=session.uuid).open_turns == 0
+
+
+def test_the_last_opinion_of_an_answer_counts(writer: Writer, session: SessionKey) -> None:
+    turn = writer.ask(session)
+    writer.finish(turn)
+    said: tuple[Opinion | None, ...] = ("up", "down", "down", None, None, "up")
+    for opinion in said:
+        assert only(SaveFeedback(session.uuid, turn.id, opinion)) is True
+        assert opinions([turn.id, turn.question_id]) == ({turn.id: opinion} if opinion else {})
+    both = [SaveFeedback(session.uuid, turn.id, "up"), SaveFeedback(session.uuid, turn.id, "down")]
+    assert commit(both) == [True, True]
+    assert opinions([turn.id]) == {turn.id: "down"}
+
+
+def test_there_is_an_opinion_of_answers_of_the_session_only(writer: Writer, session: SessionKey) -> None:
+    turn = writer.ask(session)
+    assert only(SaveFeedback(session.uuid, turn.id, "up")) is False, "it is not there yet"
+    writer.finish(turn)
+    other = writer.ask(new_session(writer.pipeline))
+    assert only(SaveFeedback(other.session.uuid, turn.id, "up")) is False
+    assert only(SaveFeedback(session.uuid, turn.question_id, "up")) is False
+    assert only(SaveFeedback(uuid4(), turn.id, "up")) is False
+    assert opinions([turn.id, turn.question_id]) == {}
 
 
 # --- Together ----------------------------------------------------------------------------------

@@ -38,6 +38,24 @@ def test_other_headers_are_no_proxy() -> None:
     assert not peer(("X-Real-Thing", "1"), ("Host", "x")).proxied
 
 
+@pytest.mark.parametrize(
+    ("headers", "own"),
+    [
+        ((), False),
+        ((("Sec-Fetch-Site", "same-origin"),), True),
+        ((("Sec-Fetch-Site", "same-site"),), False),
+        ((("Sec-Fetch-Site", "cross-site"), ("Referer", "http://10.0.0.5:8000/chat/")), False),
+        ((("Referer", "http://10.0.0.5:8000/chat/"),), True),
+        ((("Referer", "http://10.0.0.5:80001/chat/"),), False),
+        ((("Referer", "https://10.0.0.5:8000/chat/"),), False),
+        ((("Referer", "http://evil.example/http://10.0.0.5:8000/"),), False),
+    ],
+)
+def test_a_page_of_ours_is_known_also_where_it_only_reads(headers: tuple[tuple[str, str], ...], own: bool) -> None:
+    assert peer(("Host", "10.0.0.5:8000"), *headers, scheme="http").is_own_page is own
+    assert not peer(("Referer", "http:///"), scheme="http").is_own_page
+
+
 # --- Credential --------------------------------------------------------------------------------
 
 

@@ -24,13 +24,20 @@ def make_staff(gateway: GatewayProcess, **members: str) -> None:
 
 
 async def log_in(
-    browser: Browser, gateway: GatewayProcess, name: str, *, port: int | None = None, polling: bool = False
+    browser: Browser,
+    gateway: GatewayProcess,
+    name: str,
+    *,
+    port: int | None = None,
+    polling: bool = False,
+    bypass_csp: bool = False,
 ) -> Page:
     """Return a page of a new profile in which `name` is logged in.
 
-    Without `polling`, a live page is fetched anew by nothing but what its socket tells: a wake-up that is lost is seen.
+    With `bypass_csp` the pages' policy stops nothing. Without `polling`, a live page is fetched anew by nothing but what its socket tells: a wake-up that is lost is seen.
     """
-    context = await browser.new_context(base_url=f"http://127.0.0.1:{port or gateway.port}")
+    base_url = f"http://127.0.0.1:{port or gateway.port}"
+    context = await browser.new_context(base_url=base_url, bypass_csp=bypass_csp)
     if not polling:
         await context.add_init_script(NO_POLLING)
     page = await context.new_page()

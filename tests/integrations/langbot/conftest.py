@@ -2,13 +2,17 @@
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
 from tests.conftest import Serve
 from tests.support.applications import change, make_application
+from tests.support.clients import PipelineClient
 from tests.support.server import GatewayProcess
+from tests.support.waiting import eventually
+
+SHOP = {"Origin": "https://shop.example"}
 
 
 @pytest.fixture(scope="module")
@@ -23,6 +27,25 @@ def guarded(serve: Serve) -> Iterator[GatewayProcess]:
     """A gateway that wants tokens."""
     with serve(ACCESS_MODE="token", AUTHENTICATE_TIMEOUT="2", ALLOWED_ORIGINS="https://SHOP.example:443/") as gateway:
         yield gateway
+
+
+@pytest.fixture
+async def public(guarded: GatewayProcess) -> AsyncIterator[GatewayProcess]:
+    """The gateway that wants tokens, while its pipeline is public."""
+
+    async def is_public() -> bool:
+        async with await PipelineClient.connect(guarded, headers=SHOP) as client:
+            return bool(client.connected["type"] == "connected")
+
+    change(guarded, "UPDATE conversations_pipeline SET public = 1")
+    await eventually(is_public, timeout=10, what="a public pipeline")
+    yield guarded
+    change(guarded, "UPDATE conversations_pipeline SET public = 0")
+
+    async def is_closed() -> bool:
+        return not await is_public()
+
+    await eventually(is_closed, timeout=10, what="a pipeline that is not public any more")
 
 
 @pytest.fixture(scope="module")

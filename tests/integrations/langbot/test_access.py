@@ -1,11 +1,10 @@
 """The pipeline wire in token mode: four ways to say who one is, and nothing for strangers."""
 
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 
-from tests.integrations.langbot.conftest import TokenMaker
+from tests.integrations.langbot.conftest import SHOP, TokenMaker
 from tests.support.applications import change
 from tests.support.clients import PipelineClient
 from tests.support.rest import acall, below
@@ -14,7 +13,6 @@ from tests.support.waiting import eventually
 
 UNAUTHORIZED = {"type": "error", "message": "Unauthorized"}
 FORBIDDEN = {"type": "error", "message": "Forbidden"}
-SHOP = {"Origin": "https://shop.example"}
 
 
 @pytest.mark.parametrize("way", ["header", "query", "subprotocol", "first frame"])
@@ -137,25 +135,6 @@ async def test_a_socket_does_not_stay_in_a_pipeline_that_its_application_has_lef
 
 
 # --- Visitors ----------------------------------------------------------------------------------
-
-
-@pytest.fixture
-async def public(guarded: GatewayProcess) -> AsyncIterator[GatewayProcess]:
-    """The gateway that wants tokens, while its pipeline is public."""
-
-    async def is_public() -> bool:
-        async with await PipelineClient.connect(guarded, headers=SHOP) as client:
-            return bool(client.connected["type"] == "connected")
-
-    change(guarded, "UPDATE conversations_pipeline SET public = 1")
-    await eventually(is_public, timeout=10, what="a public pipeline")
-    yield guarded
-    change(guarded, "UPDATE conversations_pipeline SET public = 0")
-
-    async def is_closed() -> bool:
-        return not await is_public()
-
-    await eventually(is_closed, timeout=10, what="a pipeline that is not public any more")
 
 
 @pytest.mark.parametrize("own", [True, False], ids=["our page", "a listed page"])

@@ -44,9 +44,11 @@ PICTURE = json.loads(EXAMPLES["client_message_with_a_picture"])["message"][1]["b
 NOON, ONE_PAST, TWO_PAST = (f"2026-05-01T12:00:0{second}.000+00:00" for second in range(3))
 
 
-def message(name: str, *components: Any, stream: bool = True, client_msg_id: str | None = None) -> ChatMessage:
+def message(
+    name: str, *components: Any, stream: bool = True, client_msg_id: str | None = None, contact: bool = False
+) -> ChatMessage:
     chain = json.dumps(json.loads(EXAMPLES[name])["message"], ensure_ascii=False, separators=(",", ":"))
-    return ChatMessage(components, chain, stream, client_msg_id)
+    return ChatMessage(components, chain, stream, client_msg_id, contact)
 
 
 def told(**fields: Any) -> MessageData:
@@ -63,6 +65,9 @@ FROM_CLIENTS: dict[str, ClientFrame] = {
     "client_message_plain": message("client_message_plain", Plain("你好，这个产品能做什么？")),
     "client_message_without_type": message("client_message_without_type", Plain("Hello"), stream=False),
     "client_message_with_id": message("client_message_with_id", Plain("Hello"), client_msg_id="0190f3d2-7c1e"),
+    "client_message_for_a_person": message(
+        "client_message_for_a_person", Plain("Please call me back."), client_msg_id="0190f3d2-7c1f", contact=True
+    ),
     "client_message_to_the_bot_in_a_group": message(
         "client_message_to_the_bot_in_a_group", At("websocketbot", "websocketbot"), Plain(" 今天几号？")
     ),
@@ -97,6 +102,16 @@ FROM_SERVER: dict[str, ServerFrame] = {
         resume_token="c0ffee",
         last_seq=0,
     ),
+    "server_connected_rich": Connected(
+        connection_id="3f0f6d8e-31a5-4cf5-8b52-2f8f6b3a9e10",
+        pipeline_uuid="00000000-0000-4000-8000-000000000001",
+        session_type="person",
+        timestamp=NOON,
+        session_id="9b2e8a54-7a0c-4f6a-9a33-1c5f0d6b7e21",
+        resume_token="c0ffee",
+        last_seq=0,
+        language="zh-hans",
+    ),
     "server_pong": Pong(NOON),
     "server_user_message_with_a_picture": UserMessage(
         "person",
@@ -124,6 +139,30 @@ FROM_SERVER: dict[str, ServerFrame] = {
             is_final=True,
             connection_id="3f0f6d8e-31a5-4cf5-8b52-2f8f6b3a9e10",
             seq=1,
+        ),
+    ),
+    "server_user_message_rich": UserMessage(
+        "person",
+        MessageData(
+            id=101,
+            role="user",
+            content="你好",
+            message_chain=msgspec.Raw('[{"type":"Plain","text":"你好"}]'.encode()),
+            timestamp=NOON,
+            is_final=True,
+            connection_id="3f0f6d8e-31a5-4cf5-8b52-2f8f6b3a9e10",
+            seq=1,
+            client_msg_id="0190f3d2-7c1e",
+        ),
+    ),
+    "server_response_rich": Response(
+        "person",
+        told(
+            id=102,
+            content="这个产品是**聊天网关**。",
+            seq=2,
+            html="<p>这个产品是<strong>聊天网关</strong>。</p>\n",
+            outcome="answered",
         ),
     ),
     "server_response_growing": Response("person", told(id=102, content="这个产品", is_final=False)),

@@ -26,6 +26,7 @@ from conversations.store import StoreUnavailable
 from conversations.types import Accepted, MessageStored, Question, Role, SessionKey, SessionTopic, StoredMessage
 from integrations import resume
 from integrations.langbot.consumers import PipelineConsumer
+from integrations.langbot.rich import RichEncoder
 from integrations.parts import WireOptions
 from integrations.sessions import RESUME_INTERVAL
 from tests.conftest import GatewayFactory
@@ -195,7 +196,7 @@ class Socket:
         self._reads = reads
         self._heard = asyncio.Event()
         self._sent: asyncio.Queue[Any] = asyncio.Queue()
-        self._consumer = kind(parts=parts.parts)
+        self._consumer = kind(parts=parts.parts, rich=RichEncoder())
 
     async def __aenter__(self) -> Self:
         token = resume.issue(self._parts.key)

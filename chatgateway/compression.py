@@ -1,0 +1,47 @@
+"""Scripts and styles of our own pages, compressed once each: a widget weighs on every page that it is put on."""
+
+import gzip
+
+from asgiref.sync import iscoroutinefunction, markcoroutinefunction
+from django.http import HttpRequest, HttpResponse
+from django.http.response import HttpResponseBase
+from django.utils.cache import patch_vary_headers
+
+from chatgateway.middleware import Next
+
+COMPRESSED = "/static/chatgateway/"
+KINDS = ("text/javascript", "application/javascript", "text/css")
+
+
+class CompressedStatic:
+    """Compress what ServeStatic serves of ours for those who take it so; each state of a file is kept."""
+
+    async_capable = True
+    sync_capable = False
+
+    def __init__(self, get_response: Next) -> None:
+        self._next = get_response
+        self._kept: dict[str, tuple[str, bytes]] = {}  # path → its state and its bytes; as many as there are files
+        if iscoroutinefunction(get_response):
+            markcoroutinefunction(self)
+
+    async def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        response = await self._next(request)
+        if not request.path_info.startswith(COMPRESSED) or not _may_be_smaller(response):
+            return response
+        patch_vary_headers(response, ["Accept-Encoding"])
+        if request.method != "GET" or "gzip" not in request.headers.get("Accept-Encoding", ""):
+            return response
+        state = response.headers.get("Last-Modified", "")
+        kept = self._kept.get(request.path_info)
+        if kept is None or kept[0] != state:
+            parts = [part async for part in response]  # type: ignore[attr-defined]  # it streams
+            kept = self._kept[request.path_info] = (state, gzip.compress(b"".join(parts), mtime=0))
+        response.close()
+        headers = {name: value for name, value in response.items() if name not in ("Content-Length", "ETag")}
+        return HttpResponse(kept[1], headers={**headers, "Content-Encoding": "gzip"})
+
+
+def _may_be_smaller(response: HttpResponseBase) -> bool:
+    kind = response.headers.get("Content-Type", "").partition(";")[0]
+    return response.status_code == 200 and kind in KINDS and "Content-Encoding" not in response.headers

@@ -1,0 +1,75 @@
+/* Where a message is written. Its button sends, or stops the answer while one comes and nothing is written. */
+
+import { Attachments } from "./attachments.js";
+
+const TALLEST = 160; // pixels
+
+export class Composer {
+  #answering = false;
+
+  /* `say(chain)` takes a message, `stop()` ends the answer. */
+  constructor(root, { strings, upload, say, stop }) {
+    Object.assign(this, { strings, say, stop });
+    this.form = root.querySelector(".composer");
+    this.text = root.querySelector("textarea");
+    this.button = root.querySelector(".send");
+    this.attachments = new Attachments(root, { strings, upload, changed: () => this.#show() });
+    this.form.addEventListener("submit", (event) => {
+      event.preventDefault();
+      this.#act();
+    });
+    this.text.addEventListener("input", () => this.#show());
+    this.text.addEventListener("keydown", (event) => this.#pressed(event));
+    this.#show();
+  }
+
+  set answering(value) {
+    this.#answering = value;
+    this.#show();
+  }
+
+  set disabled(value) {
+    this.form.querySelector("fieldset").disabled = value;
+  }
+
+  #pressed(event) {
+    // Enter that ends a word in an input method is not meant for us; 229 is how Safari says so.
+    if (event.key === "Enter" && !event.shiftKey && !event.isComposing && event.keyCode !== 229) {
+      event.preventDefault();
+      if (!this.#isEmpty()) {
+        this.#act();
+      }
+    }
+  }
+
+  #act() {
+    if (this.#stops()) {
+      this.stop();
+    } else if (!this.#isEmpty() && this.attachments.ready) {
+      const words = this.text.value.trim();
+      this.say([...(words ? [{ type: "Plain", text: words }] : []), ...this.attachments.components]);
+      this.text.value = "";
+      this.attachments.clear();
+    }
+    this.text.focus();
+  }
+
+  #isEmpty() {
+    return !this.text.value.trim() && !this.attachments.components.length;
+  }
+
+  #stops() {
+    return this.#answering && this.#isEmpty();
+  }
+
+  #show() {
+    const stops = this.#stops();
+    const label = this.strings[stops ? "stop" : "send"];
+    this.button.classList.toggle("stops", stops);
+    this.button.title = label;
+    this.button.setAttribute("aria-label", label);
+    this.button.disabled = !stops && (this.#isEmpty() || !this.attachments.ready);
+    this.text.style.height = "auto";
+    this.text.style.height = `${Math.min(TALLEST, this.text.scrollHeight)}px`;
+  }
+}

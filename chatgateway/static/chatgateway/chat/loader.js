@@ -1,0 +1,27 @@
+/* <script src="…/api/v1/embed/<pipeline>/widget.js" data-title="…" data-position="left" data-color="#0a7" data-lang="en">
+   draws a chat bubble on any page that the gateway allows. Nothing of it touches the page but one element. */
+
+(() => {
+  const { src, dataset } = document.currentScript;
+  const [base, rest] = src.split("/api/v1/embed/");
+  const pipeline = rest.split("/")[0];
+
+  async function start() {
+    const lang = dataset.lang || document.documentElement.lang;
+    const answer = await fetch(`${base}/api/v1/embed/${pipeline}/config?lang=${encodeURIComponent(lang)}`, { credentials: "omit" });
+    const { data, msg } = await answer.json();
+    if (!data) {
+      throw new Error(msg);
+    }
+    const { Widget } = await import(`${base}/static/chatgateway/chat/widget.js`);
+    const widget = new Widget({ ...data, base, pipeline }, dataset);
+    await widget.show();
+  }
+
+  if (document.querySelector("chat-gateway-widget")) {
+    return; // the page loads it twice
+  }
+  start().catch((error) => {
+    console.warn(`Chat gateway: no chat here. Is ${location.origin} one of the gateway's ALLOWED_ORIGINS? (${error.message})`);
+  });
+})();

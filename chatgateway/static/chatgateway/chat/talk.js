@@ -1,0 +1,289 @@
+/* A conversation on the screen: puts together what the page and the widget share. */
+
+import { Api } from "./api.js";
+import { Composer } from "./composer.js";
+import { Conversation } from "./conversation.js";
+import { Socket } from "./socket.js";
+import { Storage } from "./storage.js";
+import { View } from "./view.js";
+
+const QUEUE = 50; // messages waiting to be sent
+const ACKNOWLEDGED = 15000; // milliseconds; then it is sent again, under the same id
+const NOT_ALLOWED = 4003;
+
+export class Talk {
+  #isWhole = false; // the history up to `lastSeq` is here
+  #timers = {};
+  #drawing = 0;
+
+  /* `root` holds the panel; `news` hears each message of somebody else as it is there. */
+  constructor(root, config, news) {
+    const { strings } = config;
+    Object.assign(this, { root, config, strings, news });
+    this.storage = new Storage(`${config.base}:${config.pipeline}`);
+    this.session = this.storage.session; // another tab may have another one
+    this.api = new Api(config, () => this.session);
+    this.conversation = new Conversation();
+    this.storage.unsent().forEach((item) => this.conversation.add(item));
+    const path = `/api/v1/pipelines/${config.pipeline}/ws/connect`;
+    this.socket = new Socket({
+      urls: [config.base + path, `${config.base}/websocket${path}`],
+      query: () => this.#query(),
+      hear: (frame) => this.#hear(frame),
+      told: (state, code) => this.#told(state, code),
+    });
+    this.view = new View(root, {
+      strings,
+      language: config.language,
+      file: (key, suffix) => this.api.file(key, suffix),
+      deeds: {
+        retry: ({ key }) => this.#retry(key),
+        again: ({ id }) => this.say(this.conversation.questionOf(id)),
+        rate: (line, value) => this.#rate(line, value),
+      },
+    });
+    this.composer = new Composer(root, {
+      strings,
+      upload: (file, options) => this.api.upload(file, options),
+      say: (chain) => this.say(chain),
+      stop: () => this.socket.send({ type: "stop" }),
+    });
+    root.querySelector(".human").addEventListener("click", () => this.#callSomebody());
+    root.querySelector(".reset").addEventListener("click", () => this.#reset());
+  }
+
+  open() {
+    this.#showState("connecting");
+    this.#draw();
+    this.socket.open();
+  }
+
+  say(chain, more = {}) {
+    if (this.conversation.unsent.size >= QUEUE) {
+      this.#tell(this.strings.queue_full);
+      return;
+    }
+    const item = { id: crypto.randomUUID?.() ?? `${Date.now()}-${Math.random()}`, chain, at: Date.now(), ...more };
+    this.storage.keep(item);
+    this.conversation.add(item);
+    this.view.toTheEnd();
+    this.#flush();
+  }
+
+  // --- The wire ---
+
+  #query() {
+    const { session } = this;
+    return {
+      session_type: "person",
+      rich: 1,
+      lang: this.config.language,
+      ...(session && { session_id: session.id, resume_token: session.token }),
+      ...(this.#isWhole && { last_seq: this.conversation.lastSeq }),
+    };
+  }
+
+  #hear(frame) {
+    switch (frame.type) {
+      case "connected":
+        this.session = this.storage.session = { id: frame.session_id, token: frame.resume_token };
+        if (!this.#isWhole) {
+          this.#load(frame.last_seq);
+        }
+        break;
+      case "resumed":
+        if (!frame.resumed) {
+          this.#load(frame.last_seq);
+        }
+        break;
+      case "user_message":
+      case "response":
+        this.#heard(frame.data);
+        break;
+      case "broadcast":
+        this.conversation.announce(frame.message?.text ?? frame.message, Date.parse(frame.timestamp));
+        break;
+      case "error":
+        this.#refused(frame);
+        break;
+    }
+    this.#flush();
+  }
+
+  #heard(data) {
+    const message = this.conversation.hear(data);
+    if (data.client_msg_id) {
+      this.storage.drop(data.client_msg_id);
+      this.#tell("");
+    }
+    if (message?.final && message.who !== "user") {
+      this.#announce(message);
+      this.news(message);
+    }
+  }
+
+  /* Read the history; what comes meanwhile is kept, and asked for again where the connection breaks before it is here. */
+  async #load(seq) {
+    this.#isWhole = false;
+    clearTimeout(this.#timers.load);
+    try {
+      this.conversation.load(seq ? await this.api.history() : [], seq);
+      this.#isWhole = true;
+      this.#tell("");
+    } catch {
+      this.#tell(this.strings.not_loaded);
+      this.#timers.load = setTimeout(() => this.#load(seq), 3000);
+    }
+    this.#draw();
+  }
+
+  #told(state, code) {
+    if (state !== "live") {
+      this.conversation.refused("");
+    }
+    if (state === "closed" && code === NOT_ALLOWED && this.session) {
+      // That session is not there any more: what was not sent goes into a new one.
+      this.session = this.storage.session = null;
+      this.#isWhole = false;
+      this.conversation.messages.clear();
+      this.socket.open();
+      return;
+    }
+    this.composer.disabled = state === "closed";
+    this.#showState(state);
+    this.#draw();
+  }
+
+  // --- Sending ---
+
+  #flush() {
+    clearTimeout(this.#timers.flush);
+    const item = this.socket.state === "live" ? this.conversation.next() : null;
+    if (item) {
+      const { id, chain, contact } = item;
+      this.socket.send({ type: "message", message: chain, client_msg_id: id, ...(contact && { contact }) });
+    }
+    if (this.conversation.sending()) {
+      this.#timers.flush = setTimeout(() => this.#again(), ACKNOWLEDGED);
+    }
+    this.#draw();
+  }
+
+  #again() {
+    this.conversation.refused("");
+    this.#flush();
+  }
+
+  #refused({ message, retry_after }) {
+    const item = this.conversation.sending();
+    if (!item) {
+      this.#tell(message);
+    } else if (retry_after === undefined) {
+      this.conversation.refused(message);
+    } else {
+      this.#tell(message);
+      // The message is left as it is, so that nothing overtakes it.
+      clearTimeout(this.#timers.later);
+      this.#timers.later = setTimeout(() => this.#again(), retry_after * 1000);
+    }
+  }
+
+  #retry(id) {
+    this.conversation.retry(id);
+    this.#flush();
+  }
+
+  // --- Deeds ---
+
+  async #callSomebody() {
+    if (await this.#confirm(this.strings.human_question)) {
+      this.say([{ type: "Plain", text: this.strings.human_words }], { contact: true });
+    }
+  }
+
+  async #reset() {
+    if (await this.#confirm(this.strings.reset_question)) {
+      await this.#attempt(async () => {
+        await this.api.reset();
+        this.conversation.unsent.forEach(({ id }) => this.storage.drop(id));
+        this.conversation.reset();
+        this.#draw();
+      });
+      this.composer.text.focus();
+    }
+  }
+
+  #rate({ id, feedback }, value) {
+    this.conversation.change(id, { feedback: value });
+    this.#drawNow();
+    return this.#attempt(
+      () => this.api.feedback(id, value),
+      () => this.conversation.change(id, { feedback }),
+    );
+  }
+
+  async #attempt(deed, undo = () => {}) {
+    try {
+      await deed();
+      this.#tell("");
+    } catch {
+      undo();
+      this.#draw();
+      this.#tell(this.strings.not_done);
+    }
+  }
+
+  // --- What is seen and heard ---
+
+  #confirm(question) {
+    const dialog = this.root.querySelector("dialog");
+    dialog.querySelector("p").textContent = question;
+    dialog.returnValue = "";
+    dialog.showModal();
+    return new Promise((resolve) => {
+      dialog.onclose = () => resolve(dialog.returnValue === "yes");
+    });
+  }
+
+  #showState(state) {
+    this.root.dataset.state = state;
+    const element = this.root.querySelector(".state");
+    if (element.textContent !== this.strings[state]) {
+      element.textContent = this.strings[state];
+    }
+  }
+
+  #tell(words) {
+    const element = this.root.querySelector(".told");
+    element.textContent = typeof words === "string" ? words : "";
+    element.hidden = !element.textContent;
+  }
+
+  /* The log itself is silent for screen readers, or they would read every state of an answer that grows. */
+  #announce({ who, name, html, text }) {
+    const came = document.createElement("template");
+    came.innerHTML = html ?? "";
+    const words = came.content.textContent || text;
+    this.root.querySelector(".heard").textContent = who === "operator" ? `${name}: ${words}` : words;
+  }
+
+  #draw() {
+    if (!this.#drawing) {
+      const soon = document.hidden ? setTimeout : requestAnimationFrame;
+      this.#drawing = soon(() => this.#drawNow());
+    }
+  }
+
+  #drawNow() {
+    this.#drawing = 0;
+    const answering = this.conversation.answering();
+    const lines = this.conversation.lines();
+    this.root.querySelector(".welcome").hidden = lines.length > 0;
+    this.composer.answering = answering !== "";
+    this.view.draw(lines, answering);
+    clearTimeout(this.#timers.draw);
+    if (answering === "awaited") {
+      this.#timers.draw = setTimeout(() => this.#draw(), 10000); // it may come to be awaited no more
+    }
+  }
+}

@@ -1,0 +1,127 @@
+"""What the web chat asks for beside the wire's own, by `rich=1`: HTML, how an answer ended, ids to find its own by."""
+
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+
+import msgspec
+from django.utils.translation import get_supported_language_variant
+from django.utils.translation.trans_real import parse_accept_lang_header
+
+from conversations import markdown, selectors
+from conversations.markdown import Growing
+from conversations.store import unhurried
+from conversations.types import Event, Language, MessageStored, ReplyDelta, Role, SessionKey, StoredMessage
+from integrations.langbot.protocol import MessageData, Response, UserMessage, serialise
+from integrations.langbot.translate import encode, message_data, plain_values, reply_data
+from integrations.outbound import Frame
+from integrations.peers import Peer
+
+GROWING = 1000  # answers that grow whose HTML is remembered; of the oldest beyond it all is made anew
+# What HTML of growing answers may cost of a processor's time: one of them, and all together; else a delta is left out.
+SHARE_OF_ANSWER = 0.05
+SHARE = 0.25
+AT_ONCE = 0.2  # seconds that all together may be ahead of their share
+RENDERED = 256 * 1024  # characters of one history that are shown as Markdown; what is older as it was written
+
+
+class _Answer:
+    """An answer that grows; before `due` it is not rendered again."""
+
+    __slots__ = ("due", "html")
+
+    def __init__(self) -> None:
+        self.html = Growing()
+        self.due = 0.0
+
+
+class RichEncoder:
+    """Encodes a session's events for those who asked for more, once for all of them in this process."""
+
+    def __init__(
+        self, clock: Callable[[], float] = time.monotonic, spent: Callable[[], float] = time.thread_time
+    ) -> None:
+        self._clock = clock
+        self._spent = spent
+        self._due = 0.0
+        self._growing: OrderedDict[int, _Answer] = OrderedDict()
+
+    def encode(self, event: Event) -> Frame | None:
+        """Return the frame that tells of an event; None also for a delta whose HTML would cost too much now."""
+        match event:
+            case MessageStored(message=message):
+                answer = self._growing.pop(message.id, None)
+                data = rich_data(message, answer.html.finish if answer else markdown.render)
+                if message.role is Role.USER:
+                    return Frame(serialise(UserMessage(message.session_type, data)))
+                return Frame(serialise(Response(message.session_type, data)), key=message.id, last=True)
+            case ReplyDelta():
+                data = reply_data(event)
+                html = self._grow(event.id, data.content)
+                if html is None:
+                    return None
+                data = msgspec.structs.replace(data, html=html)
+                return Frame(serialise(Response(event.session_type, data)), key=event.id)
+            case _:
+                return encode(event)
+
+    def _grow(self, id_: int, text: str) -> str | None:
+        """Return the HTML of an answer so far, None where it is not its time yet."""
+        answer, now = self._answer(id_), self._clock()
+        if now < answer.due or now < self._due - AT_ONCE:
+            return None
+        began = self._spent()
+        html = answer.html.grow(text)
+        cost = self._spent() - began
+        answer.due = now + cost / SHARE_OF_ANSWER
+        self._due = max(self._due, now) + cost / SHARE
+        return html
+
+    def _answer(self, id_: int) -> _Answer:
+        answer = self._growing.get(id_)
+        if answer is None:
+            if len(self._growing) >= GROWING:
+                self._growing.popitem(last=False)
+            answer = self._growing[id_] = _Answer()
+        return answer
+
+
+def rich_data(
+    message: StoredMessage, render: Callable[[str], str] = markdown.render, feedback: str | None = None
+) -> MessageData:
+    """Return a stored message as those see it who asked for more."""
+    data = message_data(message)
+    if message.role is Role.USER:
+        return msgspec.structs.replace(data, client_msg_id=message.request_id or None)
+    outcome = message.outcome.value if message.outcome else None
+    return msgspec.structs.replace(data, html=render(data.content), outcome=outcome, feedback=feedback)
+
+
+@unhurried
+def history(session: SessionKey, *, after_seq: int | None, limit: int) -> list[object]:
+    """Return the rows of a session's history. Synchronous."""
+    return _rows(selectors.session_history(session, after_seq=after_seq, limit=limit))
+
+
+def _rows(messages: Sequence[StoredMessage]) -> list[object]:
+    """Return messages as plain values, oldest first; the newest have Markdown, up to RENDERED characters."""
+    opinions = selectors.opinions([message.id for message in messages if message.role is Role.ASSISTANT])
+    rows: list[object] = []
+    left = RENDERED
+    for message in reversed(messages):
+        left -= len(message.text)
+        render = markdown.render if left >= 0 else markdown.plain
+        rows.append(plain_values(rich_data(message, render, opinions.get(message.id))))
+    return rows[::-1]
+
+
+def language_of(peer: Peer) -> Language:
+    """Return the language that a page, or its browser, asks for."""
+    asked = peer.query.get("lang", "")
+    wanted = [(asked, 1.0)] if asked else parse_accept_lang_header(peer.headers.get("accept-language", "").lower())
+    for code, _ in wanted:
+        try:
+            return "en" if get_supported_language_variant(code) == "en" else "zh-hans"
+        except LookupError:
+            continue
+    return "zh-hans"

@@ -1,0 +1,128 @@
+"""Files in the web chat: picked, dropped and pasted, shown and refused."""
+
+import io
+from collections.abc import Iterator
+
+import pytest
+from PIL import Image
+from playwright.async_api import Browser, FilePayload, expect
+
+from tests.conftest import Serve
+from tests.support.admin import log_in, make_staff
+from tests.support.axe import violations
+from tests.support.chatting import Visitor, answering
+from tests.support.server import GatewayProcess
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")  # the browser's
+
+pytest.importorskip("integrations.langbot.files", reason="this gateway takes no files yet")
+NOTES = FilePayload(name="notes.txt", mimeType="text/plain", buffer="端口是 9000。".encode())
+GIVE = """(chat, {how, bytes}) => {
+    const transfer = new DataTransfer();
+    transfer.items.add(new File([new Uint8Array(bytes)], "screen.png", {type: "image/png"}));
+    const more = {bubbles: true, cancelable: true};
+    const event = how === "paste" ? new ClipboardEvent("paste", {clipboardData: transfer, ...more})
+        : new DragEvent("drop", {dataTransfer: transfer, ...more});
+    chat.querySelector("textarea").dispatchEvent(event);
+}"""
+
+
+def picture(name: str = "shop.png") -> FilePayload:
+    """Return a picture as one is picked."""
+    buffer = io.BytesIO()
+    Image.new("RGB", (640, 320), "teal").save(buffer, "PNG")
+    return FilePayload(name=name, mimeType="image/png", buffer=buffer.getvalue())
+
+
+@pytest.fixture(scope="module")
+def gateway(serve: Serve) -> Iterator[GatewayProcess]:
+    with answering(serve) as (gateway, _):
+        make_staff(gateway, ann="Operator")
+        yield gateway
+
+
+async def test_a_picture_and_a_document_are_sent_and_stay(gateway: GatewayProcess, browser: Browser) -> None:
+    visitor = await Visitor.at_chat(browser, gateway)
+    chosen = visitor.chat.locator(".chosen li")
+    await visitor.chat.locator("input[type=file]").set_input_files([picture(), NOTES])
+    await expect(chosen).to_have_count(2)
+    await expect(chosen.locator("progress")).to_have_count(0)
+    assert await violations(visitor.page) == []
+    await visitor.say("What is this?")
+    await visitor.answered(1)
+    await expect(chosen).to_have_count(0)
+    for _ in range(2):
+        image = visitor.asked.locator(".files img")
+        await expect(image).to_be_visible()
+        assert await image.evaluate(
+            "(image) => image.decode().then(() => [image.naturalWidth, image.naturalHeight])"
+        ) == [
+            480,
+            240,
+        ]
+        document = visitor.asked.locator(".document")
+        await expect(document).to_contain_text("notes.txt")
+        answer = await visitor.page.request.get(await document.get_attribute("href") or "")
+        assert (await answer.body()).decode() == "端口是 9000。"
+        assert answer.headers["content-disposition"].startswith("attachment")
+        await expect(visitor.asked.locator(".bubble")).to_have_text("What is this?")
+        await visitor.page.reload()
+        await visitor.answered(1)
+    assert await violations(visitor.page) == []
+    operator = await log_in(browser, gateway, "ann")
+    await operator.goto("/admin/desk/?which=all")
+    await operator.locator(".desk-entry").first.click()
+    await expect(operator.locator(".line-user .files img")).to_be_visible()
+    await operator.context.close()
+    await visitor.leave()
+
+
+@pytest.mark.parametrize("how", ["paste", "drop"])
+async def test_a_picture_is_pasted_and_dropped(gateway: GatewayProcess, browser: Browser, how: str) -> None:
+    visitor = await Visitor.at_chat(browser, gateway)
+    await visitor.chat.evaluate(GIVE, {"how": how, "bytes": list(picture()["buffer"])})
+    await expect(visitor.chat.locator(".chosen li")).to_contain_text("screen.png")
+    await expect(visitor.button).to_be_enabled()
+    await visitor.button.click()  # a picture says it all
+    await visitor.answered(1)
+    await expect(visitor.asked.locator(".files img")).to_be_visible()
+    await expect(visitor.asked.locator(".bubble")).to_have_count(0)
+    await visitor.leave()
+
+
+async def test_what_cannot_be_sent_says_why_and_holds_the_message_back(
+    gateway: GatewayProcess, browser: Browser
+) -> None:
+    visitor = await Visitor.at_chat(browser, gateway)
+    chosen = visitor.chat.locator(".chosen li")
+    await visitor.chat.locator("input[type=file]").set_input_files(
+        [
+            FilePayload(name="page.svg", mimeType="image/svg+xml", buffer=b"<svg/>"),
+            FilePayload(name="large.txt", mimeType="text/plain", buffer=b"x" * (10 * 1024 * 1024 + 1)),
+            FilePayload(name="no-picture.png", mimeType="image/png", buffer=b"<html>"),
+        ]
+    )
+    await expect(chosen.nth(0)).to_contain_text("page.svg is of a kind that cannot be sent.")
+    await expect(chosen.nth(1)).to_contain_text("large.txt is too large: at most 10.0 MB.")
+    await expect(chosen.nth(2).locator("small")).not_to_have_text("1 KB")  # the gateway's words
+    await visitor.text.fill("Look at these")
+    await visitor.text.press("Enter")
+    await expect(visitor.text).to_have_value("Look at these")
+    for name in ("page.svg", "large.txt", "no-picture.png"):
+        await visitor.chat.get_by_role("button", name=f"Remove: {name}").click()
+    await expect(visitor.text).to_be_focused()
+    await visitor.text.press("Enter")
+    await visitor.answered(1)
+    await visitor.leave()
+
+
+async def test_a_failed_answer_about_a_picture_is_tried_again(gateway: GatewayProcess, browser: Browser) -> None:
+    visitor = await Visitor.at_chat(browser, gateway)
+    await visitor.chat.locator("input[type=file]").set_input_files([picture()])
+    await expect(visitor.chat.locator("progress")).to_have_count(0)
+    answer = await visitor.ask("What is this? mode=cut")
+    await answer.get_by_role("button", name="Try again").click()
+    await visitor.answered(2)
+    await expect(visitor.asked.nth(1).locator(".status")).to_have_text("")
+    await expect(visitor.asked.locator(".files img")).to_have_count(2)
+    await visitor.leave()

@@ -1,0 +1,22 @@
+"""The scripts of the chat find every word that they ask for, and no word waits for a script that never asks."""
+
+import re
+
+from chatgateway.pages.strings import chat_strings
+from tests.support.environment import ROOT
+
+FILES = (
+    *sorted((ROOT / "chatgateway" / "static" / "chatgateway" / "chat").glob("*.js")),
+    ROOT / "templates" / "pages" / "panel.html",
+)
+# Named by what they tell of: states of the connection, states of a message, and one of two.
+BY_STATE = {"connecting", "live", "reconnecting", "offline", "closed"} | {"waiting", "sending", "not_sent"}
+ONE_OF_TWO = re.compile(r'strings\[[^\]]*\? "(\w+)" : "(\w+)"\]')
+
+
+def test_scripts_and_words_fit() -> None:
+    sources = [file.read_text(encoding="utf-8") for file in FILES]
+    asked = {word for source in sources for word in re.findall(r"strings\.(\w+)", source)}
+    either = {word for source in sources for words in ONE_OF_TWO.findall(source) for word in words}
+    assert len(sources) > 10
+    assert asked | either | BY_STATE == set(chat_strings())

@@ -1,0 +1,350 @@
+"""Markdown for pages: what it shows, what it never lets through, and that a growing text comes to the same."""
+
+import re
+import time
+from html.parser import HTMLParser
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from conversations.markdown import BRACKETS, LONGEST, Growing, plain, render
+
+ALLOWED = {
+    "a": {"href", "title", "rel", "target"},
+    "code": {"class"},
+    "ol": {"start"},
+    "td": {"align"},
+    "th": {"align"},
+}
+BARE = {
+    "blockquote", "br", "em", "h3", "h4", "h5", "h6", "hr", "li", "p", "pre", "s", "strong", "table", "tbody", "thead",
+    "tr", "ul",
+}  # fmt: skip
+RELATION = "noopener noreferrer nofollow"
+
+
+class Strict(HTMLParser):
+    """Complains about everything that may not be shown."""
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        given = dict(attrs)
+        assert tag in ALLOWED or tag in BARE, tag
+        assert given.keys() <= ALLOWED.get(tag, set()), (tag, given)
+        if "href" in given:
+            assert re.match(r"(?i)(https?://|mailto:)\S", given["href"] or ""), given
+        if tag == "a":
+            assert given["rel"] == RELATION
+            assert given["target"] == "_blank"
+        if "class" in given:
+            assert re.fullmatch(r"language-[\w+#.-]{1,40}", given["class"] or "")
+
+    def handle_comment(self, data: str) -> None:
+        raise AssertionError(f"a comment: {data}")
+
+    def handle_decl(self, decl: str) -> None:
+        raise AssertionError(f"a declaration: {decl}")
+
+    def handle_pi(self, data: str) -> None:
+        raise AssertionError(f"an instruction: {data}")
+
+
+def check(html: str) -> None:
+    strict = Strict()
+    strict.feed(html)
+    strict.close()
+
+
+def test_what_is_shown() -> None:
+    assert render("**Hello**, `x < y` and ~~no~~ *yes*") == (
+        "<p><strong>Hello</strong>, <code>x &lt; y</code> and <s>no</s> <em>yes</em></p>\n"
+    )
+    assert render("# One\n\n###### Six") == "<h3>One</h3>\n<h6>Six</h6>\n"
+    assert render("one\ntwo") == "<p>one<br>\ntwo</p>\n"
+    assert render("3. a\n4. b") == '<ol start="3">\n<li>a</li>\n<li>b</li>\n</ol>\n'
+    assert render("- a\n- b") == "<ul>\n<li>a</li>\n<li>b</li>\n</ul>\n"
+    assert render("```python\nx = 1\n```") == '<pre><code class="language-python">x = 1\n</code></pre>\n'
+    assert render("> said") == "<blockquote>\n<p>said</p>\n</blockquote>\n"
+    assert render("<b>tags</b> are &lt;words&gt;") == "<p>&lt;b&gt;tags&lt;/b&gt; are &lt;words&gt;</p>\n"
+    assert render("") == ""
+
+
+def test_a_table_and_how_its_cells_are_aligned() -> None:
+    html = render("| a | b |\n|:-:|--:|\n| 1 | 2 |")
+    assert '<th align="center">a</th>' in html
+    assert '<td align="right">2</td>' in html
+    assert "style" not in html
+
+
+def test_a_link_leads_out_and_tells_nothing() -> None:
+    link = f'<a href="https://example.com/a?b=1&amp;c=2" target="_blank" rel="{RELATION}">'
+    for text in (
+        "[here](https://example.com/a?b=1&c=2)",
+        "<https://example.com/a?b=1&c=2>",
+        "https://example.com/a?b=1&c=2",
+    ):
+        assert link in render(text), text
+    assert render("见https://example.com/文档。").count("<a ") == 1
+    assert "<a" not in render("example.com and me@example.com are words")
+
+
+@pytest.mark.parametrize("target", ["/admin/logout/", "//evil.example", "?x=1", "#top", "admin/", "ftp://x/", "tel:1"])
+def test_a_link_to_the_page_s_own_site_or_of_another_kind_is_words(target: str) -> None:
+    html = render(f"[here]({target})")
+    assert "href" not in html
+    assert "here" in html
+
+
+def test_a_picture_is_a_link_to_it() -> None:
+    html = render('![a "cat"](https://example.com/cat.png)')
+    assert "<img" not in html
+    assert 'href="https://example.com/cat.png"' in html
+    assert 'a "cat"' in html
+    check(render("[![a](https://example.com/1.png)](https://example.com/2)"))
+
+
+def test_a_text_that_is_too_long_is_shown_as_it_is() -> None:
+    text = "**a** <b>&" + "x" * LONGEST
+    assert render(text) == plain(text) == f"<pre>**a** &lt;b&gt;&amp;{'x' * LONGEST}</pre>"
+
+
+@pytest.mark.parametrize(
+    ("cheap", "costly"),
+    [
+        ("[" * BRACKETS, "[" * (BRACKETS + 1)),
+        ("|a" * 100 + "\n" + "|-" * 100 + "\n" + "|\n" * 50, "|a" * 100 + "\n" + "|-" * 100 + "\n" + "|\n" * 51),
+    ],
+    ids=["brackets", "cells"],
+)
+def test_a_text_that_would_cost_too_much_is_shown_as_it_is(cheap: str, costly: str) -> None:
+    assert render(cheap) != plain(cheap)
+    assert render(costly) == plain(costly)
+    growing = Growing()
+    assert growing.grow(costly[:20]) == render(costly[:20])
+    assert growing.grow(costly) == growing.finish(costly) == plain(costly)
+
+
+# --- What never comes through ------------------------------------------------------------------
+
+SCRIPTS = [
+    "<script>alert(1)</script>",
+    "<ScRiPt src=//evil.example/x.js></sCrIpT>",
+    "<img src=x onerror=alert(1)>",
+    "<svg onload=alert(1)>",
+    "<svg><script>alert(1)</script></svg>",
+    "<math><mtext></mtext><mglyph><style><img src=x onerror=alert(1)>",
+    "<form><math><mtext></form><form><mglyph><style></math><img src onerror=alert(1)>",
+    '<noscript><p title="</noscript><img src=x onerror=alert(1)>">',
+    "<iframe srcdoc='<script>alert(1)</script>'></iframe>",
+    "<object data=javascript:alert(1)></object><embed src=javascript:alert(1)>",
+    "<a href=javascript:alert(1)>x</a>",
+    "<style>@import 'https://evil.example/x.css';</style>",
+    "<link rel=stylesheet href=https://evil.example/x.css>",
+    "<meta http-equiv=refresh content='0;url=javascript:alert(1)'>",
+    "<base href=https://evil.example/>",
+    "<body onload=alert(1)>",
+    "<input autofocus onfocus=alert(1)>",
+    "<details open ontoggle=alert(1)>",
+    "<video><source onerror=alert(1)></video>",
+    "<template><script>alert(1)</script></template>",
+    "<!--><script>alert(1)</script>-->",
+    "<![CDATA[<script>alert(1)</script>]]>",
+    "<?xml version='1.0'?><x/>",
+    "<!DOCTYPE html>",
+    "<a id=config name=strings>clobbered</a>",
+    "<p style='position:fixed;inset:0'>over everything</p>",
+    "<x-element is=evil>",
+    "&lt;script&gt;alert(1)&lt;/script&gt;",
+    "&#60;script&#62;alert(1)&#60;/script&#62;",
+    "[x](javascript:alert(1))",
+    "[x](JaVaScRiPt:alert(1))",
+    "[x](java\u0000script:alert(1))",
+    "[x](java&#x73;cript:alert(1))",
+    "[x](&#106;avascript:alert(1))",
+    "[x](java%73cript:alert(1))",
+    "[x](\tjavascript:alert(1))",
+    "[x](<java\tscript:alert(1)>)",
+    "[x](vbscript:msgbox(1))",
+    "[x](data:text/html;base64,PHNjcmlwdD5hbGVydCgxKTwvc2NyaXB0Pg==)",
+    "[x](data:image/svg+xml;base64,PHN2Zy8+)",
+    "[x](blob:https://example.com/1)",
+    "[x](file:///etc/passwd)",
+    "![x](javascript:alert(1))",
+    "![x](data:image/png;base64,AAAA)",
+    '![x" onerror="alert(1)](https://e.example/x.png)',
+    '![x](https://e.example/x.png"onerror=alert(1))',
+    "![x](https://e.example/pixel.gif)",
+    '[x](https://e.example "><script>alert(1)</script>")',
+    "[x](https://e.example 'onmouseover=alert(1)')",
+    '[x"><img src=x onerror=alert(1)>](https://e.example)',
+    "[x]: javascript:alert(1)\n\n[x]",
+    '[x]: https://e.example "\'><script>alert(1)</script>"\n\n[x]',
+    "<javascript:alert(1)>",
+    '<https://e.example/"onmouseover="alert(1)>',
+    'https://e.example/"onmouseover="alert(1)',
+    "https://e.example/<script>alert(1)</script>",
+    "javascript://e.example/%0aalert(1)",
+    '```"><script>alert(1)</script>\nx\n```',
+    '```js" onclick="alert(1)\nx\n```',
+    "```x y z onload=alert(1)\nx\n```",
+    "`<script>alert(1)</script>`",
+    "    <script>alert(1)</script>",
+    "| <img src=x onerror=alert(1)> |\n|---|\n| <script>alert(1)</script> |",
+    "> <script>alert(1)</script>",
+    "- <script>alert(1)</script>",
+    "# <script>alert(1)</script>",
+    "**<script>alert(1)</script>**",
+    "\\<script>alert(1)\\</script>",
+    "<scr<script>ipt>alert(1)</scr</script>ipt>",
+    "<<script>alert(1)//<</script>",
+    "\u202e<script>alert(1)</script>",
+    "＜script＞alert(1)＜/script＞",
+]
+
+
+@pytest.mark.parametrize("text", SCRIPTS)
+def test_nothing_that_runs_or_loads_comes_through(text: str) -> None:
+    for around in ("{}", "before {} after", "> - {}", "**{}**", "| {} |\n|---|\n| {} |"):
+        check(render(around.replace("{}", text)))
+    growing = Growing()
+    for end in range(1, len(text) + 1):
+        check(growing.grow(text[:end]))
+    check(growing.finish(text))
+
+
+@given(st.text(st.sampled_from("<>\"'&;:/\\=`*_~[]()!#|-+. \n\tajsx0http"), max_size=120))
+def test_no_text_at_all_does(text: str) -> None:
+    check(render(text))
+
+
+# --- A text that grows ---------------------------------------------------------------------------
+
+ANSWER = """# Title
+
+A paragraph with **bold** words and a [link](https://example.com).
+It goes on.
+
+1. one
+
+2. two
+   - deep
+
+     deeper
+- [x] other list
+
+| a | b |
+|---|:-:|
+| 1 | 2 |
+
+```python
+def f():
+
+    return 1
+```
+
+> quoted
+lazily
+
+* * *
+Last
+====
+
+    indented
+
+Done.
+"""
+
+
+@pytest.mark.parametrize("step", [1, 3, 17])
+def test_a_growing_text_is_at_every_moment_what_the_whole_one_would_be(step: int) -> None:
+    growing = Growing()
+    for end in range(step, len(ANSWER) + 1, step):
+        assert growing.grow(ANSWER[:end]) == render(ANSWER[:end])
+    assert growing.finish(ANSWER) == render(ANSWER)
+
+
+@settings(max_examples=300)
+@given(
+    st.lists(
+        st.sampled_from([
+            "word", " ", "\n", "\n\n", "- ", "1. ", "2", ". ", "> ", "```", "```\n", "    ", "| a |", "|---|", "# ",
+            "\t", "\n|---|\n", "---", "===", "**", "`", "[a]", "[a]: https://e.example\n", "(https://e.example)", "*",
+            "\r\n", "~~", "<b>",
+        ]),
+        max_size=40,
+    )
+)  # fmt: skip
+def test_whatever_grows_ends_as_the_whole_text(pieces: list[str]) -> None:
+    growing = Growing()
+    for end in range(1, len(pieces) + 1):
+        check(growing.grow("".join(pieces[:end])))
+    assert growing.finish("".join(pieces)) == render("".join(pieces))
+
+
+def test_another_text_is_begun_anew() -> None:
+    growing = Growing()
+    growing.grow("# One\n\nand more\n\nand more\n")
+    assert growing.grow("Two") == render("Two")
+    assert growing.finish("Three") == render("Three")
+
+
+def test_what_is_finished_is_not_rendered_again() -> None:
+    text = "\n\n".join(f"Paragraph {number} with **some** words." for number in range(300)) + "\n\n"
+    growing = Growing()
+    growing.grow(text)
+    began = time.perf_counter()
+    render(text)
+    whole = time.perf_counter() - began
+    began = time.perf_counter()
+    growing.grow(text + "And more, which is long enough to be shown at once.")
+    assert time.perf_counter() - began < whole / 5
+
+
+# --- What costs much -----------------------------------------------------------------------------
+
+HOSTILE = {
+    "quotes": "> " * 20_000,
+    "quotes in lines": ("> " * 30 + "a\n") * 600,
+    "lists": "- " * 20_000,
+    "nested lists": "".join("  " * depth + "- a\n" for depth in range(190)),
+    "brackets": "[" * LONGEST,
+    "pairs of brackets": "[]" * (LONGEST // 2),
+    "links": "[a](" * (LONGEST // 4),
+    "pictures": "![" * (LONGEST // 2),
+    "stars": "*a " * (LONGEST // 3),
+    "double stars": "**a " * (LONGEST // 4),
+    "stars and bars": "*_" * (LONGEST // 2),
+    "waves": "~~a" * (LONGEST // 3),
+    "backticks": "".join("`" * number + " " for number in range(1, 280)),
+    "entities": "&" * LONGEST,
+    "angles": "<" * LONGEST,
+    "addresses": "https://" * (LONGEST // 8),
+    "an address": "https://" + "a." * (LONGEST // 2 - 10),
+    "addresses in brackets": "http://a(" * (LONGEST // 9),
+    "a wide table": "|" + "a|" * 4000 + "\n|" + "-|" * 4000 + "\n" + "a\n" * 8000,
+    "definitions": "".join(f"[{number}]: x\n" for number in range(4000)),
+    "references": "[a]: x\n" + "[a]" * 13_000,
+    "backslashes": "\\" * LONGEST,
+    "line ends": "\n" * LONGEST,
+    "fences": "```\n" * (LONGEST // 4),
+    "headings": "# a\n" * (LONGEST // 4),
+    "rules": "---\n" * (LONGEST // 4),
+    "spaces": "a" + " " * (LONGEST - 2) + "b",
+    "tabs": "\t" * LONGEST,
+    "emphasis nested": "*a **a " * (LONGEST // 7),
+    "a table of the width that is taken": "|" + "a|" * 140 + "\n|" + "-|" * 140 + "\n" + "a\n" * 38_000,
+    "tables": ("|" + "a|" * 60 + "\n|" + "-|" * 60 + "\n" + "a\n" * 80 + "\n") * 100,
+    "just so many brackets": ("[" * 100 + "a" * 900) * 40,
+    "closers": "a**b" + "c* " * (LONGEST // 3 - 2),
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_a_hostile_text_costs_little_and_stays_small(name: str) -> None:
+    text = HOSTILE[name][:LONGEST]
+    began = time.process_time()
+    html = render(text)
+    seconds = time.process_time() - began
+    assert seconds < 1.5, f"{seconds:.2f} s"  # less than a quarter of it, measured; the machine may be busy
+    assert len(html) < 40 * len(text) + 1000
+    check(html)

@@ -1,0 +1,106 @@
+"""The web chat's frames of an answer that grows: HTML at little cost, and always the end."""
+
+import json
+from datetime import UTC, datetime
+from typing import Any
+from uuid import uuid4
+
+import msgspec
+
+from conversations.markdown import render
+from conversations.types import Broadcast, MessageStored, Outcome, ReplyDelta, Role, StoredMessage
+from integrations.langbot.rich import AT_ONCE, GROWING, SHARE, SHARE_OF_ANSWER, RichEncoder
+
+NOW = datetime(2026, 11, 22, tzinfo=UTC)
+SESSION = uuid4()
+COST = 0.001  # seconds that each rendering takes here
+
+
+class Times:
+    """A clock that a test moves, and a processor's that every look moves."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+        self.spent = 0.0
+        self.encoder = RichEncoder(lambda: self.now, self._look)
+
+    def _look(self) -> float:
+        self.spent += COST
+        return self.spent
+
+    def delta(self, text: str, answer: int = 7) -> dict[str, Any] | None:
+        return data(self.encoder, ReplyDelta(answer, "person", text, NOW))
+
+    def stored(self, text: str, answer: int = 7, role: Role = Role.ASSISTANT) -> dict[str, Any]:
+        message = StoredMessage(answer, SESSION, "person", 2, role, text, NOW, outcome=Outcome.ANSWERED)
+        told = data(self.encoder, MessageStored(message))
+        assert told is not None
+        return told
+
+
+def data(encoder: RichEncoder, event: Any) -> dict[str, Any] | None:
+    frame = encoder.encode(event)
+    if frame is None:
+        return None
+    told: dict[str, Any] = json.loads(frame.payload)["data"]
+    return told
+
+
+def test_a_delta_is_left_out_where_its_html_would_cost_more_than_its_share() -> None:
+    times = Times()
+    first = times.delta("# One")
+    assert first is not None
+    assert first["html"] == "<h3>One</h3>\n"
+    times.now += COST / SHARE_OF_ANSWER * 0.9
+    assert times.delta("# One\n\nTwo") is None
+    times.now += COST / SHARE_OF_ANSWER * 0.2
+    later = times.delta("# One\n\nTwo **three**")
+    assert later is not None
+    assert later["html"] == render("# One\n\nTwo **three**")
+
+
+def test_all_answers_together_have_their_share_too() -> None:
+    times = Times()
+    shown = [answer for answer in range(200) if times.delta("**words**", answer)]
+    # So much at once, then as much as the share of the time that goes by allows.
+    assert abs(len(shown) - AT_ONCE * SHARE / COST) <= 1
+    more = 0
+    for answer in range(200, 1200):
+        times.now += 0.001
+        more += times.delta("**words**", answer) is not None
+    assert abs(more - SHARE / COST) <= 1
+
+
+def test_the_end_is_told_whatever_it_costs() -> None:
+    times = Times()
+    assert times.delta("one")
+    assert times.delta("one two") is None
+    end = times.stored("one **two**")
+    assert end["is_final"]
+    assert end["html"] == render("one **two**")
+    assert end["outcome"] == "answered"
+
+
+def test_an_answer_that_was_not_seen_to_grow_is_rendered_at_its_end() -> None:
+    assert Times().stored("# One\n\n[a]\n\n[a]: https://example.com")["html"].count("<a ") == 1
+
+
+def test_an_operator_s_words_are_html_and_have_no_outcome_of_a_turn() -> None:
+    message = StoredMessage(9, SESSION, "person", 3, Role.OPERATOR, "*Hello*", NOW)
+    told = data(RichEncoder(), MessageStored(message))
+    assert told is not None
+    assert told["html"] == "<p><em>Hello</em></p>\n"
+    assert "outcome" not in told
+
+
+def test_answers_that_nobody_ends_are_forgotten() -> None:
+    encoder = RichEncoder(lambda: 0.0, lambda: 0.0)
+    for answer in range(GROWING + 10):
+        data(encoder, ReplyDelta(answer, "person", "words", NOW))
+    assert len(encoder._growing) == GROWING
+
+
+def test_what_is_no_message_is_told_as_ever() -> None:
+    frame = RichEncoder().encode(Broadcast(message=msgspec.Raw(b'"words"'), timestamp=NOW))
+    assert frame is not None
+    assert json.loads(frame.payload)["message"] == "words"
