@@ -139,6 +139,10 @@ lock: .venv/dev.stamp ## Compile requirements/*.in into *.txt, with hashes (ARGS
 	@$(LOCK) $(ARGS) --output-file=requirements/dev.txt requirements/dev.in
 	@$(LOCK) $(ARGS) --output-file=requirements/documents.txt requirements/documents.in
 
+.PHONY: messages
+messages: .venv/dev.stamp ## Compile the translations of our pages, and name what has none
+	@$(BIN)/python -m tests.support.messages
+
 .PHONY: asyncapi
 asyncapi: .venv/base.stamp ## Write docs/asyncapi.yaml anew: what the sockets speak, out of their types and examples
 	@$(PLAIN) $(BIN)/python manage.py asyncapi > docs/asyncapi.yaml.new && mv docs/asyncapi.yaml.new docs/asyncapi.yaml
@@ -151,10 +155,6 @@ validate: ## Have AsyncAPI's own command line look at docs/asyncapi.yaml
 	@mkdir -p .venv/asyncapi && cd .venv/asyncapi && { test -x node_modules/.bin/asyncapi || \
 		npm install --no-save --ignore-scripts --no-audit --no-fund --loglevel=error $(ASYNCAPI_CLI) >/dev/null; }
 	@CI=true .venv/asyncapi/node_modules/.bin/asyncapi validate docs/asyncapi.yaml
-
-.PHONY: messages
-messages: .venv/dev.stamp ## Compile the translations of our pages, and name what has none
-	@$(BIN)/python -m tests.support.messages
 
 .PHONY: clean
 clean: ## Remove .venv and every cache; data/ and .env stay

@@ -29,7 +29,7 @@ async def healthz(request: HttpRequest) -> JsonResponse:
 @require_safe
 async def readyz(request: HttpRequest) -> JsonResponse:
     """Say whether questions can be taken: the gateway has started and the database can be written."""
-    database = await _state_of(_database)
+    database = await database_state()
     if database != "ok":
         return JsonResponse({"status": "unavailable", "database": database}, status=503)
     return JsonResponse({"status": "ok", "database": "ok"})
@@ -59,13 +59,23 @@ class HealthView(APIView):  # type: ignore[misc]  # adrf ships no types
     @extend_schema(operation_id="health", summary="Health", tags=["yishiting"], responses={200: Health, 503: Health})
     async def get(self, request: Request) -> JsonResponse:
         """Say how the database, the channel layer and the default pipeline's responders are."""
-        database, layer = await asyncio.gather(_state_of(_database), _state_of(_layer))
+        database, layer = await asyncio.gather(database_state(), layer_state())
         responder = _responder() if database == "ok" else "unknown"
         usable = database == responder == "ok"
         status = "unavailable" if not usable else "ok" if layer == "ok" else "degraded"
         state = {"database": database, "channel_layer": layer, "responder": responder}
         version = settings.SPECTACULAR_SETTINGS["VERSION"]
         return JsonResponse({"status": status, "version": version, **state}, status=200 if usable else 503)
+
+
+async def database_state() -> str:
+    """Return "ok" where the gateway runs and the database can be written, else the name of what is wrong."""
+    return await _state_of(_database)
+
+
+async def layer_state() -> str:
+    """Return "ok" where the channel layer takes messages, else the name of what is wrong."""
+    return await _state_of(_layer)
 
 
 async def _state_of(part: Callable[[], Awaitable[None]]) -> str:

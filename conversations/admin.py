@@ -9,7 +9,7 @@ from django.db.models import Count, Model, OuterRef, QuerySet, Subquery
 from django.db.models.functions import Left
 from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
-from django.utils.html import format_html
+from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from django.utils.text import Truncator
 from unfold.admin import StackedInline
@@ -29,6 +29,10 @@ PATTERN_SHOWN = 20  # characters
 SEQ_DIGITS = 18  # what a database's integer holds
 
 
+OPINIONS = (
+    '<span class="opinion" title="{0} {1}">'
+    '<span class="material-symbols-outlined" role="img" aria-label="{1}">{2}</span>{0}</span>'
+)
 SHORT_TEXT = {"widget": UnfoldAdminTextareaWidget(attrs={"rows": 3})}
 
 
@@ -234,14 +238,13 @@ class ChatSessionAdmin(StaffAdmin):
         # `seq` is gap-free, so the last one is the number of messages.
         return session.last_seq
 
-    @admin.display(description="feedback")
-    def shown_feedback(self, session: ChatSession) -> str:
-        shown = [
-            f"{sign} {count}"
-            for sign, count in (("👍", _count(session, "ups")), ("👎", _count(session, "downs")))
-            if count
-        ]
-        return " ".join(shown)
+    @admin.display(description="rated")
+    def shown_feedback(self, session: ChatSession) -> SafeString:
+        given = (
+            ("thumb_up", "helpful", _count(session, "ups")),
+            ("thumb_down", "not helpful", _count(session, "downs")),
+        )
+        return format_html_join(" ", OPINIONS, ((count, words, icon) for icon, words, count in given if count))
 
     @admin.display(description="last words")
     def shown_last(self, session: ChatSession) -> SafeString:

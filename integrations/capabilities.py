@@ -20,9 +20,9 @@ class Capabilities(msgspec.Struct, frozen=True):
 
 
 CAPABILITIES: dict[str, Capabilities] = {
+    "langbot": Capabilities(stream=True, resume=True, push=True, groups=True, broadcast=True),
     "postoffice": Capabilities(push=True),
     "contact": Capabilities(stream=True, resume=True, push=True, broadcast=True),
-    "langbot": Capabilities(stream=True, resume=True, push=True, groups=True, broadcast=True),
-    "wechat": Capabilities(stream=True, resume=True),
     "yishiting": Capabilities(stream=True),
+    "wechat": Capabilities(stream=True, resume=True),
 }

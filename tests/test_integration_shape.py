@@ -13,7 +13,7 @@ from integrations.rest import WireView
 from tests.support.environment import ROOT
 
 WIRES = ("contact", "langbot", "postoffice", "wechat", "yishiting")
-ALWAYS = {"__init__.py", "README.md", "examples", "protocol.py", "translate.py"}
+ALWAYS = {"__init__.py", "README.md", "examples", "playground.py", "protocol.py", "translate.py"}
 SOCKETS = {"consumers.py", "routing.py"}
 HTTP = {"views.py", "serializers.py", "urls.py"}
 # What a wire has beside these, and why.

@@ -293,5 +293,6 @@ class PipelineConsumer(SessionConsumer):
         return Frame(serialise(Resumed(replay.complete, replay.last_seq)))
 
     def error_frame(self, fault: Fault) -> Frame:
-        """Return an error in this wire's shape."""
-        return Frame(serialise(Error(fault.message, fault.retry_after)))
+        """Return an error in this wire's shape, to a page in its language."""
+        chinese = self.is_rich and language_of(self.peer) == "zh-hans"
+        return Frame(serialise(Error(fault.message_zh if chinese else fault.message, fault.retry_after)))

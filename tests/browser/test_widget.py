@@ -23,10 +23,11 @@ SHOP = """<!DOCTYPE html><html lang="en"><head><title>A shop</title>{head}</head
 SCRIPT = '<script src="{base}/api/v1/embed/{pipeline}/widget.js" {data}></script>'
 STRICT = """<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'none'; script-src {base};
 connect-src {base} {sockets}; img-src {base}">"""
-RUDE = """<style>html { font-size: 5px } * { letter-spacing: 5px !important;
-text-transform: uppercase !important; transform: scale(0.5) !important; text-indent: 20px !important; all: revert !important; display: inline !important;
-margin: 9px !important; color: red !important; font: 3px cursive !important;
-position: static !important } .chat, .line { opacity: 0 }</style>"""
+RUDE = """<style>html { font-size: 5px } * { all: revert !important; display: inline !important; margin: 9px !important;
+color: red !important; font: 3px cursive !important; position: static !important; letter-spacing: 5px !important;
+text-transform: uppercase !important; text-indent: 20px !important }
+body > * { transform: scale(0.5) !important; opacity: 0.5 !important }
+.chat, .line { opacity: 0 }</style>"""
 OPEN_IT = "from conversations.models import Pipeline; Pipeline.objects.update(public=True)"
 OURS = "[...document.querySelectorAll('body > *')].map((element) => element.localName)"
 
@@ -143,8 +144,8 @@ async def test_nothing_leaks_in_or_out(site: Site, browser: Browser) -> None:
                     const {font, color, display, margin, position, backgroundColor, letterSpacing, textTransform} =
                         getComputedStyle(element);
                     const {x, y, width, height} = element.getBoundingClientRect();
-                    return [element.className, font, color, display, margin, position, backgroundColor, letterSpacing, textTransform,
-                        element.matches(".line *, .line") ? 0 : [x, y, height], width];
+                    return [element.className, font, color, display, margin, position, backgroundColor,
+                        letterSpacing, textTransform, element.matches(".line *, .line") ? 0 : [x, y, height], width];
                 })"""
             )
         )
@@ -178,7 +179,7 @@ async def test_what_the_site_says_is_text(site: Site, browser: Browser) -> None:
 
 
 async def test_on_a_phone_focus_stays_inside_until_it_is_closed(site: Site, browser: Browser) -> None:
-    visitor = await arrive(browser, site, viewport={"width": 390, "height": 844})
+    visitor = await arrive(browser, site, viewport={"width": 390, "height": 844}, reduced_motion="reduce")
     page = visitor.page
     await open_it(visitor)
     await expect(visitor.text).to_be_focused()

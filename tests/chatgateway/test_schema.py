@@ -20,6 +20,10 @@ from tests.support.server import GatewayProcess
 METHODS = {"get", "post", "put", "patch", "delete"}
 # The HTTP paths that are not calls of the API, and why; one that ends with a star stands for all below it.
 NOT_CALLS = {
+    "/": "the start page",
+    "/playground/": "a page",
+    "/chat/{pipeline_uuid}": "the page's address without its slash",
+    "/chat/{pipeline_uuid}/": "a page",
     "/admin/*": "pages of staff",
     "/api/schema/": "the schema itself",
     "/api/docs/": "the page that shows it",

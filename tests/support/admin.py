@@ -34,7 +34,8 @@ async def log_in(
 ) -> Page:
     """Return a page of a new profile in which `name` is logged in.
 
-    With `bypass_csp` the pages' policy stops nothing. Without `polling`, a live page is fetched anew by nothing but what its socket tells: a wake-up that is lost is seen.
+    Without `polling`, a live page is fetched anew by nothing but what its socket tells: a wake-up that is lost is seen.
+    With `bypass_csp` the pages' policy stops nothing.
     """
     base_url = f"http://127.0.0.1:{port or gateway.port}"
     context = await browser.new_context(base_url=base_url, bypass_csp=bypass_csp)

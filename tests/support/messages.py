@@ -44,6 +44,7 @@ def compiled() -> dict[str, str]:
 
 def _files() -> Iterator[Path]:
     yield from sorted((ROOT / "chatgateway").rglob("*.py"))
+    yield from sorted((ROOT / "integrations").glob("*/playground.py"))
     yield from sorted((ROOT / "templates").rglob("*.html"))
 
 

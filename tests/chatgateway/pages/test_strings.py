@@ -11,12 +11,14 @@ FILES = (
 )
 # Named by what they tell of: states of the connection, states of a message, and one of two.
 BY_STATE = {"connecting", "live", "reconnecting", "offline", "closed"} | {"waiting", "sending", "not_sent"}
+TAKEN = re.compile(r"const \{ ([\w, ]+) \} = this\.strings;")
 ONE_OF_TWO = re.compile(r'strings\[[^\]]*\? "(\w+)" : "(\w+)"\]')
 
 
 def test_scripts_and_words_fit() -> None:
     sources = [file.read_text(encoding="utf-8") for file in FILES]
     asked = {word for source in sources for word in re.findall(r"strings\.(\w+)", source)}
+    taken = {words for source in sources for names in TAKEN.findall(source) for words in re.findall(r"\w+", names)}
     either = {word for source in sources for words in ONE_OF_TWO.findall(source) for word in words}
     assert len(sources) > 10
-    assert asked | either | BY_STATE == set(chat_strings())
+    assert asked | taken | either | BY_STATE == set(chat_strings())

@@ -8,7 +8,8 @@ import pytest
 from conversations.phrases import CALLED
 from tests.integrations.langbot.conftest import SHOP, TokenMaker
 from tests.support.applications import change
-from tests.support.clients import PipelineClient, answer, is_final
+from tests.support.clients import PipelineClient, answer, is_final, is_type
+from tests.support.metrics import scrape
 from tests.support.rest import acall, below, history
 from tests.support.server import GatewayProcess
 
@@ -104,6 +105,24 @@ async def test_the_greeting_says_in_which_language(
     headers = {"Accept-Language": accepts} if accepts else {}
     async with await PipelineClient.connect(gateway, rich=1, headers=headers, **query) as client:
         assert client.connected["language"] == language
+
+
+@pytest.mark.parametrize(
+    ("query", "words"),
+    [
+        ({"rich": 1, "lang": "zh-hans"}, "该消息ID已用于其他消息"),
+        ({"rich": 1, "lang": "en"}, "client_msg_id was already used for another message"),
+        ({"lang": "zh-hans"}, "client_msg_id was already used for another message"),
+    ],
+)
+async def test_what_is_refused_is_said_in_the_pages_language(
+    gateway: GatewayProcess, query: dict[str, Any], words: str
+) -> None:
+    async with await PipelineClient.connect(gateway, **query) as client:
+        await client.ask(QUESTION, client_msg_id="m-1")
+        await client.say("Something else", client_msg_id="m-1")
+        (refusal,) = await client.until(is_type("error"))
+        assert refusal["message"] == words
 
 
 async def test_a_room_s_answer_and_its_html_begin_with_whom_it_is_for(gateway: GatewayProcess) -> None:
@@ -204,6 +223,9 @@ async def test_an_opinion_is_kept_and_the_last_one_counts(gateway: GatewayProces
             assert (status, told) == (200, {"code": 0, "msg": "ok", "data": {"message": "Feedback saved"}})
             rows = history(gateway, query=f"?session_id={client.session_id}&rich=1")
             assert rows[-1].get("feedback") == shown
+        counted = scrape(gateway)
+        told = [counted[f"chatgateway_feedback_total{{{value}}}"] for value in ("up", "down", "none")]
+        assert told == [2, 2, 1], "each time that somebody said so"
         for other in (said["id"], final["id"] + 1000):
             status, told = await acall(gateway, "POST", call, {"message_id": other, "value": "up"})
             assert (status, told["msg"]) == (404, "Message not found")

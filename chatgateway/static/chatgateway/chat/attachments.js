@@ -5,6 +5,7 @@ import { sizeOf } from "./view.js";
 
 const IMAGES = ["image/jpeg", "image/png", "image/gif", "image/webp"];
 const DOCUMENTS = /\.(pdf|txt|md|csv|docx|xlsx|pptx)$/i;
+const [WRONG_KIND, TOO_LARGE] = [400, 413]; // as the gateway says it
 const MOST = 10; // of a message
 const LARGEST = 10 * 1024 * 1024; // bytes
 
@@ -21,7 +22,12 @@ export class Attachments {
       this.add(input.files);
       input.value = "";
     });
-    root.addEventListener("paste", (event) => this.#take(event, event.clipboardData));
+    root.addEventListener("paste", (event) => {
+      // A table's cells come as words and as a picture of them: the words are meant.
+      if (!event.clipboardData?.types.includes("text/plain")) {
+        this.#take(event, event.clipboardData);
+      }
+    });
     root.addEventListener("drop", (event) => this.#take(event, event.dataTransfer));
     root.addEventListener("dragover", (event) => {
       if (event.dataTransfer?.types.includes("Files")) {
@@ -88,23 +94,22 @@ export class Attachments {
   }
 
   async #upload(item) {
-    const { strings } = this;
     const isImage = IMAGES.includes(item.file.type);
     try {
-      if (!isImage && !DOCUMENTS.test(item.file.name)) {
-        throw new Error(strings.wrong_kind.replace("{name}", item.file.name));
-      }
-      if (item.file.size > LARGEST) {
-        throw new Error(strings.too_large.replace("{name}", item.file.name).replace("{size}", sizeOf(LARGEST)));
+      const fault = faultOf(item.file, isImage);
+      if (fault) {
+        throw Object.assign(new Error(), { status: fault });
       }
       item.component = await this.upload(item.file, {
         isImage,
         onProgress: (share) => (item.progress.value = share),
         signal: item.aborting.signal,
       });
-    } catch (error) {
+    } catch ({ status }) {
+      const { wrong_kind, too_large, not_uploaded } = this.strings;
+      const words = { [WRONG_KIND]: wrong_kind, [TOO_LARGE]: too_large }[status] ?? not_uploaded;
       item.node.classList.add("failed");
-      item.status.textContent = error.message || strings.not_uploaded.replace("{name}", item.file.name);
+      item.status.textContent = words.replace("{name}", item.file.name).replace("{size}", sizeOf(LARGEST));
     }
     item.progress.remove();
     this.changed();
@@ -117,4 +122,12 @@ export class Attachments {
     this.root.querySelector("textarea").focus();
     this.changed();
   }
+}
+
+/* Return the status with which the gateway would refuse a file, 0 where it may take it. */
+function faultOf({ name, size }, isImage) {
+  if (!isImage && !DOCUMENTS.test(name)) {
+    return WRONG_KIND;
+  }
+  return size > LARGEST ? TOO_LARGE : 0;
 }
