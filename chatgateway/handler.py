@@ -15,14 +15,18 @@ from uuid import uuid4
 
 import structlog
 from corsheaders.middleware import CorsMiddleware
+from django.conf import settings
 from django.core.exceptions import RequestAborted
 from django.core.handlers.asgi import ASGIHandler
 from django.core.handlers.exception import convert_exception_to_response
 
 from chatgateway.middleware import HostGuard, OpenAccessGuard
+from integrations.multipart import BESIDE
 
 # A document of 1 MiB, every character escaped, with room for the rest: Django would spool any body to disk first.
 LARGEST_BODY = 7 * 1024 * 1024
+# The paths that take a file.
+FILES = ("/api/v1/files/images", "/api/v1/files/documents")
 # What needs sessions, static files or a person's language; everything else is a wire's or a machine's.
 PAGES = ("/admin", "/static", "/api/docs", "/api/schema", "/playground")
 START = "/"
@@ -59,9 +63,10 @@ class WireHandler(ASGIHandler):
     async def _read(self, scope: Any, receive: Any) -> Any:
         """Return the request's body, or what stands for one that is far too large."""
         declared = dict(scope["headers"]).get(b"content-length", b"0")
-        if not declared.isdigit() or int(declared) > LARGEST_BODY:
+        largest = settings.MAX_UPLOAD_BYTES + BESIDE if scope["path"] in FILES else LARGEST_BODY
+        if not declared.isdigit() or int(declared) > largest:
             return _Unread()
-        return await self.read_body(_bounded(receive))
+        return await self.read_body(_bounded(receive, largest))
 
     def load_middleware(self, is_async: bool = False) -> None:
         """Build the lean chain."""
@@ -108,15 +113,15 @@ async def _cancelled_when_left(receive: Any) -> AsyncIterator[None]:
         watching.cancel()
 
 
-def _bounded(receive: Any) -> Any:
-    """Return `receive`, ended once a body without a length is larger than anybody takes: the rest is not kept."""
+def _bounded(receive: Any, largest: int) -> Any:
+    """Return `receive`, ended once a body without a length is larger than `largest`: the rest is not kept."""
     size = 0
 
     async def bounded() -> Any:
         nonlocal size
         message = await receive()
         size += len(message.get("body", b""))
-        return message if size <= LARGEST_BODY else {**message, "more_body": False}
+        return message if size <= largest else {**message, "more_body": False}
 
     return bounded
 

@@ -18,6 +18,7 @@ import structlog
 from channels.layers import get_channel_layer
 from channels.routing import URLRouter
 from django.conf import settings
+from django.core.files.storage import storages
 from django.urls import path
 
 from chatgateway import options
@@ -55,6 +56,7 @@ from conversations.responders.upstream import open_client
 from conversations.store import Store
 from conversations.turns import TurnLimits, TurnRunner
 from conversations.types import ControlTopic, Event, MessageStored, SessionTopic
+from conversations.uploads.shelf import Uploads
 from integrations.contact import routing as contact
 from integrations.contact.notices import Notices
 from integrations.errors import RESTARTING
@@ -106,6 +108,7 @@ class Gateway:
         # A little longer, so that what the database itself says comes first.
         self.store = Store(patience=settings.LOCK_TIMEOUT + 0.5, observer=self.tally)
         self.library = Library()
+        self.uploads = Uploads(self.store, storages["uploads"], largest=settings.MAX_UPLOAD_BYTES)
         self.model_calls = Calls(
             at_once=settings.MODEL_CALLS,
             failures=settings.MODEL_FAILURES,
@@ -197,6 +200,7 @@ class Gateway:
             await self.registry.stop()
         await self.hub.stop()
         await self.parts.limiter.close()
+        await asyncio.to_thread(self.uploads.stop)
         await self.store.stop()
         await self._webhook_client.aclose()
         if self._client is not None:
@@ -261,6 +265,7 @@ class Gateway:
                     context_tokens=settings.MODEL_CONTEXT_TOKENS,
                 ),
                 calls=self.model_calls,
+                files=self.uploads,
             )
         return responders
 
@@ -270,6 +275,7 @@ class Gateway:
             hub=self.hub,
             store=self.store,
             turns=self.turns,
+            uploads=self.uploads,
             catalogue=self.catalogue,
             registry=self.registry,
             authenticator=Authenticator(
@@ -330,6 +336,7 @@ class Gateway:
             loop.create_task(repeat(PURGE, "clearing of old connections", self.registry.purge)),
             loop.create_task(repeat(PURGE, "clearing of old letters", self.mailroom.purge)),
             loop.create_task(repeat(PURGE, "clearing of old deliveries", self.outbox.purge)),
+            loop.create_task(repeat(PURGE, "clearing of uploads", self.uploads.purge)),
             loop.create_task(repeat(PURGE, "clearing of old statistics", self.minutes.purge)),
             loop.create_task(repeat(PURGE, "clearing of the audit trail", self._purge_trail)),
             loop.create_task(self.outbox.run()),

@@ -100,6 +100,14 @@ DATA_DIR = Path(env.str("DATA_DIR", default="") or BASE_DIR / "data").resolve()
 PUBLIC_URL = env.str("PUBLIC_URL", default="").rstrip("/")
 if needs_database(sys.argv) and not env.str("DATABASE_URL", default="") and not DATA_DIR.exists():
     raise ImproperlyConfigured(f"There is no DATA_DIR {DATA_DIR}: set the gateway's, or run `manage.py migrate` first.")
+STORAGES = {
+    "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
+    "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"},
+    "uploads": {
+        "BACKEND": "conversations.uploads.storage.UploadStorage",
+        "OPTIONS": {"location": DATA_DIR / "uploads"},
+    },
+}
 DEFAULT_PIPELINE = "00000000-0000-4000-8000-000000000001"
 
 # --- Security --------------------------------------------------------------------------------
@@ -398,6 +406,8 @@ DEFAULT_FROM_EMAIL = EMAIL_FROM or (EMAIL_HOST_USER if "@" in EMAIL_HOST_USER el
 MAX_FRAME_BYTES = _whole_number("MAX_FRAME_BYTES", 1024 * 1024, least=1024)
 # The wires for small screens: contact, 易事厅 and WeChat.
 MAX_SMALL_FRAME_BYTES = _whole_number("MAX_SMALL_FRAME_BYTES", 64 * 1024, least=1024)
+# One file that is sent; what comes inline in a frame is bounded by the frame.
+MAX_UPLOAD_BYTES = _whole_number("MAX_UPLOAD_BYTES", 10 * 1024 * 1024, least=1024)
 RATE_LIMITS = _choice("RATE_LIMITS", "on", "off") == "on"
 # Of a connection, in a second; of an address, a session and an application, in a minute.
 MAX_MESSAGES = _whole_number("MAX_MESSAGES", 2_000, least=1)

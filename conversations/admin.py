@@ -46,7 +46,7 @@ class RouteInline(StackedInline):  # type: ignore[misc]  # unfold ships no types
     fieldsets = (
         (None, {"fields": (("position", "enabled"), "kind", "match", "pattern")}),
         ("Service", {"fields": (("service", "timeout"),), "classes": ("for-service",)}),
-        ("Language model", {"fields": ("recall", "model", "system_prompt"), "classes": ("for-model",)}),
+        ("Language model", {"fields": (("recall", "vision"), "model", "system_prompt"), "classes": ("for-model",)}),
     )
     ordering = ("position", "id")
     verbose_name_plural = "routes, tried in order"

@@ -22,7 +22,8 @@ class RouteForm(forms.ModelForm):  # type: ignore[type-arg]  # generic to mypy o
     class Meta:
         model = Route
         fields = (
-            "kind", "enabled", "position", "match", "pattern", "service", "timeout", "recall", "model", "system_prompt",
+            "kind", "enabled", "position", "match", "pattern", "service", "timeout", "recall", "vision", "model",
+            "system_prompt",
         )  # fmt: skip
         labels = {
             "kind": "Answered by",
@@ -31,6 +32,7 @@ class RouteForm(forms.ModelForm):  # type: ignore[type-arg]  # generic to mypy o
             "service": "Client ID",
             "timeout": "Seconds to answer",
             "recall": "Give the model matching passages of the documents",
+            "vision": "The model takes images",
             "system_prompt": "Instructions",
         }
         help_texts = {
@@ -43,6 +45,7 @@ class RouteForm(forms.ModelForm):  # type: ignore[type-arg]  # generic to mypy o
             "timeout": "Until it begins, and between two parts. One that does not begin, or is not connected, "
             "leaves it to the next route.",
             "recall": "",
+            "vision": "Pictures that a visitor sends are shown to it, made small.",
             "model": "Empty: OPENAI_MODEL of the environment.",
             "system_prompt": "What the model is told before the conversation. Empty: the built-in words.",
         }

@@ -99,6 +99,7 @@ class Route(models.Model):
     recall = models.BooleanField(default=True, help_text="Give the model matching passages of the documents.")
     system_prompt = models.TextField(blank=True, help_text="Instructions to the model; empty: the built-in ones.")
     model = models.CharField(max_length=200, blank=True, help_text="Empty: OPENAI_MODEL of the environment.")
+    vision = models.BooleanField(default=False, db_default=False, help_text="The model takes images.")
 
     class Meta:
         ordering = ["pipeline", "position", "id"]
@@ -264,6 +265,39 @@ class Turn(models.Model):
 
     def __str__(self) -> str:
         return f"turn {self.pk} ({self.state})"
+
+
+class Upload(models.Model):
+    """A file that somebody sent. Its bytes lie in the storage `uploads`, by its key; who has the key may read it."""
+
+    class Kind(models.TextChoices):
+        IMAGE = "image", "Picture"
+        DOCUMENT = "document", "Document"
+
+    key = models.CharField(max_length=43, unique=True)
+    pipeline = models.ForeignKey(Pipeline, on_delete=models.CASCADE, related_name="+")
+    # What it was sent with; null until then, and for a day at most.
+    message = models.ForeignKey(Message, on_delete=models.CASCADE, null=True, related_name="uploads")
+    kind = models.CharField(max_length=8, choices=Kind)
+    name = models.CharField(max_length=120)
+    media_type = models.CharField(max_length=100)
+    size = models.PositiveBigIntegerField()
+    # Of a picture, as it is shown.
+    width = models.PositiveIntegerField(null=True, blank=True)
+    height = models.PositiveIntegerField(null=True, blank=True)
+    # A digest of the address that sent it: what waits of one address is bounded.
+    sender = models.CharField(max_length=32)
+    created_at = models.DateTimeField()
+
+    class Meta:
+        default_permissions = ()  # they belong to the messages
+        indexes = [
+            models.Index(fields=["sender", "size"], condition=Q(message__isnull=True), name="upload_waiting"),
+            models.Index(fields=["created_at"], condition=Q(message__isnull=True), name="upload_old"),
+        ]
+
+    def __str__(self) -> str:
+        return f"upload {self.pk} ({self.kind})"
 
 
 class Note(models.Model):

@@ -87,6 +87,11 @@ class Routes:
             if responder.wants_history and turn.question_seq > 1
             else ()
         )
+        files = (
+            await self._store.read(selectors.files_of, turn.question_id)
+            if responder.wants_history and turn.has_files
+            else ()
+        )
         called = (
             await self._store.read(contacts.is_owner_called, turn.session_id)
             if escalation.only_asks_for_owner(turn.question)
@@ -94,7 +99,7 @@ class Routes:
         )
         begun = None if responder.repeatable else self._store.submit(Begin(turn, self._worker()))
         reply = Reply()
-        ask = Ask(turn.question, turn.language, pipeline, route, deadline, history, turn.id, turn.recall, called)
+        ask = Ask(turn.question, turn.language, pipeline, route, deadline, history, turn.id, turn.recall, called, files)
         async with aclosing(responder.answer(ask)) as parts:
             async for part in parts:
                 if begun is not None:

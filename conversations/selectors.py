@@ -13,7 +13,8 @@ from conversations.models import ChatSession, Document, Feedback, Message, Outbo
 from conversations.models import Turn as TurnRow
 from conversations.responders.base import PastMessage, PipelineConfig, RouteConfig
 from conversations.store import unhurried
-from conversations.types import Citation, Outcome, Role, Sender, SessionKey, SessionType, StoredMessage, Turn
+from conversations.types import Citation, Outcome, Role, Sender, SessionKey, SessionType, StoredMessage, Turn, Upload
+from conversations.uploads.selectors import uploads_of
 
 PAGE_MESSAGES = 50  # of a replay are read at once, and kept while the peer reads
 PAGE_CHARACTERS = 256 * 1024  # in these at most, where it is more than one
@@ -69,6 +70,7 @@ def pipeline_configs() -> dict[UUID, PipelineConfig]:
                 recall=route.recall,
                 system_prompt=route.system_prompt,
                 model=route.model,
+                vision=route.vision,
             )
         )
     return {
@@ -217,9 +219,15 @@ def past_messages(session_id: int, epoch: int, before_seq: int) -> list[PastMess
         Message.objects.filter(session_id=session_id, epoch=epoch, seq__lt=before_seq)
         .exclude(role=Message.Role.NOTICE)
         .order_by("-seq")
-        .values_list("role", "text")[:MEMORY_MESSAGES]
+        .values_list("pk", "role", "text")[:MEMORY_MESSAGES]
     )
-    return [PastMessage(Role(role), text) for role, text in reversed(found)]
+    files = uploads_of([pk for pk, role, _ in found if role == Message.Role.USER])
+    return [PastMessage(Role(role), text, files.get(pk, ())) for pk, role, text in reversed(found)]
+
+
+def files_of(message: int) -> tuple[Upload, ...]:
+    """Return the files that were sent with a message."""
+    return uploads_of([message]).get(message, ())
 
 
 @unhurried
@@ -299,6 +307,7 @@ def turn_value(row: TurnRow) -> Turn:
         request_id=row.question.client_msg_id or "",
         recall=row.recall,
         ends_as=_end_of(row),
+        has_files=row.question.uploads.exists(),
     )
 
 

@@ -14,7 +14,8 @@ from django.utils import timezone
 
 from conversations.models import ChatSession, Message, Note, Turn
 from conversations.selectors import opinions
-from conversations.types import Citation, Outcome
+from conversations.types import Citation, Outcome, Upload
+from conversations.uploads.selectors import uploads_of
 
 PAGE = 500  # messages
 NOTE = "note"  # the role of a line that operators read only
@@ -34,6 +35,7 @@ class Line:
     seq: int | None = None
     sender: str = ""
     citations: tuple[Citation, ...] = ()
+    files: tuple[Upload, ...] = ()
     outcome: str = ""
     note: str = ""
     details: str = ""
@@ -88,7 +90,8 @@ def read_transcript(
     is_newest = before is None
     answers = [row.pk for row in rows if row.role == Message.Role.ASSISTANT]
     turns, thought = _turns(session, answers), opinions(answers)
-    lines = [(_line(row, turns.get(row.pk), thought.get(row.pk, "")), row.epoch) for row in rows]
+    files = uploads_of([row.pk for row in rows if row.role == Message.Role.USER])
+    lines = [(_line(row, turns.get(row.pk), thought.get(row.pk, ""), files.get(row.pk, ())), row.epoch) for row in rows]
     if is_newest:
         unfinished = [turn for turn in turns.values() if turn.state != Turn.State.ENDED]
         lines += [(_unfinished(turn), turn.epoch) for turn in unfinished]
@@ -135,7 +138,7 @@ def _turns(session: ChatSession, answers: list[int]) -> dict[int, Turn]:
     return {turn.pk: turn for turn in Turn.objects.filter(wanted, session=session).order_by("id")}
 
 
-def _line(row: Any, turn: Turn | None, opinion: str) -> Line:
+def _line(row: Any, turn: Turn | None, opinion: str, files: tuple[Upload, ...]) -> Line:
     text: str = row.shown
     return Line(
         role=row.role,
@@ -144,6 +147,7 @@ def _line(row: Any, turn: Turn | None, opinion: str) -> Line:
         seq=row.seq,
         sender=row.sender_name,
         citations=msgspec.convert(row.citations or (), tuple[Citation, ...]),
+        files=files,
         outcome=turn.outcome if turn else "",
         note=NOTES.get(turn.outcome, "") if turn else "",
         details=_details(turn) if turn else "",

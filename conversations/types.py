@@ -83,6 +83,18 @@ class Sender(msgspec.Struct, frozen=True):
     name: str
 
 
+class Upload(msgspec.Struct, frozen=True):
+    """A file that was sent, as committed; who has its key may read it. Pictures have a size in pixels, as shown."""
+
+    key: str
+    kind: Literal["image", "document"]
+    name: str
+    media_type: str
+    size: int
+    width: int | None = None
+    height: int | None = None
+
+
 class Question(msgspec.Struct, frozen=True):
     """Something a person said, on its way in.
 
@@ -93,8 +105,8 @@ class Question(msgspec.Struct, frozen=True):
     complete answer may be asked again. `recall` true has the documents searched whatever the pipeline's routes say.
     `needs_end`: who asks can be told nothing later, so where a person holds the conversation a notice is his answer.
     `contact` opens a contact request of that UUID; with `only_contact` its answer says so and no responder is asked.
-    With `notify` the answer, once stored, is delivered out of the
-    outbox by whoever delivers that kind, also where the same question was asked before without it.
+    With `notify` the answer, once stored, is delivered out of the outbox by whoever delivers that kind, also where the
+    same question was asked before without it. `uploads` are the keys of files that belong to it.
     """
 
     session: SessionKey
@@ -115,6 +127,7 @@ class Question(msgspec.Struct, frozen=True):
     only_contact: bool = False
     user_agent: str = ""
     notify: str = ""
+    uploads: tuple[str, ...] = ()
 
 
 class StoredMessage(msgspec.Struct, frozen=True):
@@ -160,6 +173,7 @@ class Turn(msgspec.Struct, frozen=True):
     ends_as: Outcome | None = None  # it only needs its end: nobody waits, or a person holds the conversation
     request_id: str = ""
     recall: bool | None = None
+    has_files: bool = False
 
 
 class Accepted(msgspec.Struct, frozen=True):

@@ -6,6 +6,7 @@ Handlers raise; the consumers and the views look here. A wire says `message` or 
 import msgspec
 
 from conversations.jobs.questions import IdReused, QueueFull
+from conversations.jobs.uploads import UploadsFull, UploadTaken
 from conversations.store import OutcomeUnknown, Refused, StoreClosed, StoreFull, StoreUnavailable
 from conversations.turns import PipelineMissing
 from integrations.strict import ProtocolError
@@ -72,6 +73,8 @@ _TABLE: tuple[tuple[type[Exception], str, int | None, int, int | None], ...] = (
     (ProtocolError, "", None, 400, None),
     (IdReused, "该消息ID已用于其他消息", None, 409, None),
     (QueueFull, "等待回答的问题太多，请稍候再问。", None, 429, 5),
+    (UploadTaken, "附件已失效或已在其他会话中发送，请重新上传。", None, 409, None),
+    (UploadsFull, "等待发送的文件太多，请稍后再试。", None, 503, 60),
     (Refused, "", None, 409, None),
     (StoreFull, "服务繁忙，请稍后再试。", None, 503, 1),
     (StoreUnavailable, "服务暂时不可用，请稍后再试。", None, 503, 5),

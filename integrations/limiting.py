@@ -13,6 +13,7 @@ from uuid import UUID
 
 from limits import RateLimitItem
 
+from connections.auth import Principal
 from connections.limits import Allowance, Limiter, per_hour, per_minute
 from integrations.errors import Limited, WireError
 from integrations.parts import Parts, WireOptions
@@ -20,6 +21,9 @@ from integrations.peers import Peer
 
 TURNS_OF_VISITOR = per_minute(60)  # of one session that a visitor talks in
 TURNS_OF_ADDRESS = per_minute(600)  # of all visitors at one address
+UPLOADS = per_minute(600)  # files of one application, or of an address in open mode
+UPLOADS_OF_VISITORS = per_minute(30)  # of all visitors at one address
+UPLOADS_OF_VISITORS_IN_AN_HOUR = per_hour(300)
 CONTACTS_OF_VISITOR = per_hour(5)  # requests for a person
 CONTACTS_OF_ADDRESS = per_hour(60)
 # What is counted, as the log and the metrics call it.
@@ -27,6 +31,7 @@ CALL = "call"  # handshakes and HTTP calls, of an address
 TURN = "turn"  # questions, of an application
 SESSION_TURN = "session_turn"
 MESSAGE = "message"  # what one connection sends, by number and bytes
+UPLOAD = "upload"  # files, of an application or an address
 PLACE = "connection"  # sockets and calls that wait for their answer, of an address
 
 
@@ -50,6 +55,15 @@ async def admit_turn(parts: Parts, application: UUID | None) -> None:
     """Count a question that an application asks, on whichever wire; raise Limited where those are too many."""
     if application is not None:
         await admit(parts.limiter, per_minute(parts.options.turns_of_application), TURN, str(application))
+
+
+async def admit_upload(parts: Parts, principal: Principal, peer: Peer) -> None:
+    """Count a file that somebody sends; raise Limited where those are too many."""
+    if principal.kind == "visitor":
+        await admit(parts.limiter, UPLOADS_OF_VISITORS, UPLOAD, peer.network)
+        await admit(parts.limiter, UPLOADS_OF_VISITORS_IN_AN_HOUR, UPLOAD, peer.network)
+    else:
+        await admit(parts.limiter, UPLOADS, UPLOAD, str(principal.application or peer.network))
 
 
 def allowance(options: WireOptions) -> Allowance | None:

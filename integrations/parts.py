@@ -13,6 +13,7 @@ from connections.registry import Registry
 from conversations.catalogue import Catalogue
 from conversations.store import Store
 from conversations.turns import TurnRunner
+from conversations.uploads.shelf import Uploads
 
 
 class WireOptions(msgspec.Struct, frozen=True):
@@ -43,6 +44,7 @@ class Parts:
     hub: Hub
     store: Store
     turns: TurnRunner
+    uploads: Uploads
     catalogue: Catalogue
     registry: Registry
     authenticator: Authenticator

@@ -19,7 +19,12 @@ HTTP = {"views.py", "serializers.py", "urls.py"}
 # What a wire has beside these, and why.
 MORE = {
     "contact": {"notices.py": "tells the owner"},
-    "langbot": {"components.py": "what a message is made of", "rich.py": "tells the web chat more"},
+    "langbot": {
+        "attachments.py": "the files of a message",
+        "components.py": "what a message is made of",
+        "files.py": "files over HTTP, beside the calls about pipelines",
+        "rich.py": "tells the web chat more",
+    },
     "postoffice": {
         "courier.py": "carries questions to services",
         "line.py": "proves that a letter was read, and that a client is still there",

@@ -12,6 +12,7 @@ from conversations.jobs.questions import IDEMPOTENT_FOR, OPEN_TURNS, Accept, IdR
 from conversations.jobs.requests import SettleRequests
 from conversations.jobs.resets import Reset
 from conversations.jobs.turns import Begin, Finish, Finished, GiveUp, SavePartial, TakeOver
+from conversations.jobs.uploads import PurgeUploads, StoreUpload, UploadsFull, UploadTaken
 
 __all__ = [
     "IDEMPOTENT_FOR",
@@ -29,6 +30,7 @@ __all__ = [
     "Letter",
     "MarkDone",
     "OperatorSays",
+    "PurgeUploads",
     "QueueFull",
     "Release",
     "Reset",
@@ -36,5 +38,8 @@ __all__ = [
     "SavePartial",
     "SettleOutbox",
     "SettleRequests",
+    "StoreUpload",
     "TakeOver",
+    "UploadTaken",
+    "UploadsFull",
 ]

@@ -12,6 +12,7 @@ from django.utils import timezone
 from conversations import rows
 from conversations.jobs import sessions
 from conversations.jobs.sessions import ConversationJob, Locked, LockedSession
+from conversations.jobs.uploads import Attaching
 from conversations.models import ChatSession, ContactRequest, Message, OutboxEntry
 from conversations.models import Turn as TurnRow
 from conversations.phrases import CALLED, HELD, language_of
@@ -55,8 +56,8 @@ class QueueFull(Refused):
 class Accept(ConversationJob, msgspec.Struct, frozen=True):
     """Store a question and, where it wants an answer, open its turn; the result is an Accepted.
 
-    Refused as IdReused or QueueFull. `wants_person` has the session wait for one, as do a contact request and whatever
-    is said to a person who holds it.
+    Refused as IdReused, QueueFull or UploadTaken. `wants_person` has the session wait for one, as do a contact request
+    and whatever is said to a person who holds it.
     """
 
     rank: ClassVar[int] = 10
@@ -91,6 +92,7 @@ class Accept(ConversationJob, msgspec.Struct, frozen=True):
         rows.insert(TurnRow, _TURN_FIELDS, batch.turns)
         rows.insert(ContactRequest, _CONTACT_FIELDS, batch.contacts)
         rows.insert(OutboxEntry, OUTBOX_FIELDS, batch.outbox)
+        batch.uploads.write()
         for turn, notify in sorted(batch.repeats):
             TurnRow.objects.filter(pk=turn).update(waiting=F("waiting") + 1, **({"notify": notify} if notify else {}))
         return results
@@ -106,6 +108,7 @@ class _Batch:
         self.contacts: list[rows.Row] = []
         self.outbox: list[rows.Row] = []
         self.repeats: list[tuple[int, str]] = []  # turns whose question came again, and who delivers the answer
+        self.uploads = Attaching(job.question for job in jobs)
         self._now = now
         self._time = rows.adapt_time(now)
         self._known = known
@@ -122,9 +125,12 @@ class _Batch:
                 self._note_repeat(question, again)
                 return again
             Message.objects.filter(pk=again.message.id).update(client_msg_id=None)
+        if question.uploads and (refusal := self.uploads.refusal(question, job.pipeline_id, session.id)):
+            return refusal
         if question.wants_answer and session.open_turns >= OPEN_TURNS:
             return QueueFull("Too many questions are waiting for an answer, please wait for the next one.")
         message = self._add_message(question, session)
+        self.uploads.attach(question, session.id, message.id)
         session.reopen()
         if job.wants_person or question.contact is not None or session.is_held:
             session.wait(self._time)
@@ -203,6 +209,7 @@ class _Batch:
             started=self._now,
             request_id=question.client_msg_id or "",
             recall=question.recall,
+            has_files=bool(question.uploads),
         )
         first = session.open_turns == 0
         session.open_turns += 1

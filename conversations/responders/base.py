@@ -6,14 +6,15 @@ from uuid import UUID
 
 import msgspec
 
-from conversations.types import Language, Reply, Role
+from conversations.types import Language, Reply, Role, Upload
 
 
 class RouteConfig(msgspec.Struct, frozen=True):
     """One way to an answer, as configured on a pipeline.
 
     `match` and `pattern` say which questions it is for. `service` is a hub client's ID, `timeout` the seconds it has.
-    `recall` hands passages of the pipeline's documents to a model. An empty `model` means the configured default.
+    `recall` hands passages of the pipeline's documents to a model. An empty `model` means the configured default;
+    with `vision` it takes pictures.
     """
 
     kind: str
@@ -24,6 +25,7 @@ class RouteConfig(msgspec.Struct, frozen=True):
     recall: bool = True
     system_prompt: str = ""
     model: str = ""
+    vision: bool = False
 
 
 class PipelineConfig(msgspec.Struct, frozen=True):
@@ -42,10 +44,11 @@ class PipelineConfig(msgspec.Struct, frozen=True):
 
 
 class PastMessage(msgspec.Struct, frozen=True):
-    """A message of the conversation so far, oldest first where there are several."""
+    """A message of the conversation so far, oldest first where there are several, and the files that came with it."""
 
     role: Role
     text: str
+    files: tuple[Upload, ...] = ()
 
 
 class Ask(msgspec.Struct, frozen=True):
@@ -54,7 +57,8 @@ class Ask(msgspec.Struct, frozen=True):
     `deadline` is on the event loop's monotonic clock; a responder that is still talking then is cancelled.
     `history` holds what was said before the question in this session's present epoch, oldest first. `turn` is unique
     to this question. `recall` is true or false where the asker decided what the route otherwise does. `called` is set
-    where the question only asks for a person: whether one has been told of it.
+    where the question only asks for a person: whether one has been told of it. `files` came with the question, where
+    the responder wants history.
     """
 
     question: str
@@ -66,6 +70,7 @@ class Ask(msgspec.Struct, frozen=True):
     turn: int = 0
     recall: bool | None = None
     called: bool | None = None
+    files: Sequence[Upload] = ()
 
 
 class ResponderError(Exception):
@@ -79,8 +84,8 @@ class Busy(ResponderError):  # noqa: N818  names a state
 class Responder(Protocol):
     """Answers questions of one kind of route.
 
-    `wants_history` tells whether `Ask.history` is to be read for it. `repeatable` tells that asking twice does no
-    harm: a turn that a dead worker left may then be run again although the responder had begun.
+    `wants_history` tells whether `Ask.history` and `Ask.files` are to be read for it. `repeatable` tells that asking
+    twice does no harm: a turn that a dead worker left may then be run again although the responder had begun.
     """
 
     wants_history: bool

@@ -1,6 +1,6 @@
 """Answers by a model behind an OpenAI-compatible API, streamed, within the time limits of promise R12.
 
-What is sent stands in `openai_messages`, what comes back in `openai_events`.
+What is sent stands in `openai_messages` and `openai_files`, what comes back in `openai_events`.
 """
 
 import asyncio
@@ -18,7 +18,15 @@ from conversations.responders.base import Ask
 from conversations.responders.breaker import Breaker
 from conversations.responders.calls import Calls, Failure, ModelError
 from conversations.responders.openai_events import Answer, error_code
-from conversations.responders.openai_messages import Passage, choose_passages, cite, compose, estimate_tokens
+from conversations.responders.openai_files import Files, NoFiles, show
+from conversations.responders.openai_messages import (
+    ChatMessage,
+    Passage,
+    choose_passages,
+    cite,
+    compose,
+    estimate_tokens,
+)
 from conversations.responders.upstream import ForbiddenAddress, read_by
 from conversations.types import Language, Reply
 
@@ -79,7 +87,9 @@ class OpenAIResponder:
         recall: Recall,
         limits: Limits | None = None,
         calls: Calls | None = None,
+        files: Files | None = None,
     ) -> None:
+        self._files = files or NoFiles()
         self._client = client
         self._url = httpx2.URL(f"{base_url.rstrip('/')}/chat/completions")
         self._headers = client.headers.copy()
@@ -98,12 +108,18 @@ class OpenAIResponder:
         answer = Answer()
         with self._calls.call(model) as breaker:
             first_by = min(asyncio.get_running_loop().time() + self._limits.first_token, ask.deadline)
+            room = self._limits.context_tokens
+            shown = await show(self._files, ask, room // 2, first_by)
+            room -= sum(estimate_tokens(text) for _, text in shown.texts)
             if ask.route.recall:
                 passages = await self._recall(ask.pipeline.uuid, ask.question, ask.language, self._limits.passages)
-                chosen = choose_passages(passages, self._limits.context_tokens // 2)
+                chosen = choose_passages(passages, room // 2)
+                room -= sum(estimate_tokens(words) for _, words in chosen)
             length = 0
             async with (
-                aclosing(await self._open(self._body(ask, model, chosen), first_by, breaker)) as response,
+                aclosing(
+                    await self._open(_body(model, compose(ask, chosen, room, shown)), first_by, breaker)
+                ) as response,
                 aclosing(self._read(response, answer, first_by)) as texts,
             ):
                 async for text in texts:
@@ -115,17 +131,6 @@ class OpenAIResponder:
             if not length:
                 raise ModelError("the model answered with nothing", Failure.EMPTY)
         yield Reply(cite(chosen), answer.usage, known=True)
-
-    def _body(self, ask: Ask, model: str, chosen: Sequence[tuple[Passage, str]]) -> bytes:
-        spent = sum(estimate_tokens(words) for _, words in chosen)
-        return msgspec.json.encode(
-            {
-                "model": model,
-                "messages": compose(ask, chosen, self._limits.context_tokens - spent),
-                "stream": True,
-                "stream_options": {"include_usage": True},
-            }
-        )
 
     async def _open(self, body: bytes, first_by: float, breaker: Breaker) -> httpx2.Response:
         """Return a response that began well, after at most RETRIES further tries that can still end by `first_by`.
@@ -215,6 +220,17 @@ class OpenAIResponder:
             if begun:
                 raise ModelError("the model stalled in the middle of its answer", Failure.STALLED) from error
             raise ModelError("the model gave no first token in time", Failure.SILENT) from error
+
+
+def _body(model: str, messages: Sequence[ChatMessage]) -> bytes:
+    return msgspec.json.encode(
+        {
+            "model": model,
+            "messages": [message.as_sent() for message in messages],
+            "stream": True,
+            "stream_options": {"include_usage": True},
+        }
+    )
 
 
 def _chunks(response: httpx2.Response) -> "aclosing[AsyncGenerator[bytes, None]]":

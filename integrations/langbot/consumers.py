@@ -26,6 +26,7 @@ from conversations.types import (
 from integrations import resume
 from integrations.access import admitted, identify
 from integrations.errors import NORMAL, NOT_ALLOWED, Fault, Limited, WireError
+from integrations.langbot.attachments import Attachments
 from integrations.langbot.components import text_of
 from integrations.langbot.protocol import (
     Authenticate,
@@ -89,6 +90,7 @@ class PipelineConsumer(SessionConsumer):
             self.tell = self._rich.encode  # one function for all of them
         session_type = self._session_type()
         self.pipeline = await self._find_pipeline()
+        self.attachments = Attachments(self.parts, self.peer)
         session, known = await self._choose_session(session_type)
         membership = self.enter(session)
         everybody = self.join(PipelineTopic(self.pipeline.uuid, session_type), encode)
@@ -219,6 +221,22 @@ class PipelineConsumer(SessionConsumer):
 
     async def _ask(self, frame: ChatMessage) -> None:
         await self._admit_turn()
+        if self.attachments.concern(frame):
+            self.attachments.stand_in_line()
+            self.spawn(self._ask_with_files(frame))
+        else:
+            await self._put(frame)
+
+    async def _ask_with_files(self, frame: ChatMessage) -> None:
+        async with self.attachments.turn():
+            try:
+                prepared = await self.attachments.prepare(frame, self.principal, self.session, self.pipeline)
+            except ProtocolError as error:
+                self._refuse_frame(error)
+            else:
+                await self._put(prepared.frame, prepared.uploads)
+
+    async def _put(self, frame: ChatMessage, uploads: tuple[str, ...] = ()) -> None:
         pipeline = self.parts.catalogue.get(self.pipeline.uuid) or self.pipeline  # its settings may have changed
         asked = prompt(frame, pipeline, group=self.session.session_type == "group")
         contact = await self._contact(frame, asked)
@@ -234,6 +252,7 @@ class PipelineConsumer(SessionConsumer):
                 application=self.principal.application,
                 wants_answer=asked is not None or contact is not None,
                 stream=frame.stream,
+                uploads=uploads,
                 contact=contact,
                 escalated=contact is not None and not frame.contact,
                 only_contact=frame.contact,

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
@@ -147,3 +148,34 @@ class Pipelines(serializers.Serializer[Any]):
     """The pipelines there are."""
 
     pipelines = Pipeline(many=True)
+
+
+@extend_schema_field(OpenApiTypes.BINARY)
+class _Bytes(serializers.Field[Any, Any, Any, Any]):
+    """A file in a form."""
+
+
+class FileForm(serializers.Serializer[Any]):
+    """A form with a file."""
+
+    file = _Bytes()
+
+
+class UploadedDocument(serializers.Serializer[Any]):
+    """A document as it is kept: `file_id` names it in a message, `url` is where it is read."""
+
+    file_id = serializers.CharField()
+    url = serializers.CharField()
+    name = serializers.CharField()
+    size = serializers.IntegerField()
+
+
+class UploadedImage(serializers.Serializer[Any]):
+    """A picture as it is kept: `file_key` names it in a message, `url` is where it is read."""
+
+    file_key = serializers.CharField()
+    url = serializers.CharField()
+    name = serializers.CharField()
+    size = serializers.IntegerField()
+    width = serializers.IntegerField()
+    height = serializers.IntegerField()

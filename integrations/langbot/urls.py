@@ -2,7 +2,7 @@
 
 from django.urls import URLPattern, path
 
-from integrations.langbot import views
+from integrations.langbot import files, views
 from integrations.parts import Parts
 
 
@@ -16,4 +16,8 @@ def urlpatterns(parts: Parts) -> list[URLPattern]:
         path(f"{below}/feedback/<str:session_type>", views.FeedbackView.as_view(parts=parts)),
         path(f"{below}/connections", views.ConnectionsView.as_view(parts=parts)),
         path(f"{below}/broadcast", views.BroadcastView.as_view(parts=parts)),
+        path("api/v1/files/images", files.ImagesView.as_view(parts=parts)),
+        path("api/v1/files/documents", files.DocumentsView.as_view(parts=parts)),
+        path("api/v1/files/<str:key>", files.FileView.as_view(parts=parts), name="file"),
+        path("api/v1/files/<str:key>/thumbnail", files.ThumbnailView.as_view(parts=parts), name="thumbnail"),
     ]

@@ -13,6 +13,7 @@ import pytest
 
 from tests.conftest import GatewayFactory
 from tests.support.clients import PipelineClient, is_type
+from tests.support.files import fetch, picture, sent
 from tests.support.server import GatewayProcess, manage
 from tests.support.waiting import eventually
 
@@ -73,6 +74,29 @@ def test_a_copy_under_load_holds_all_that_was_acknowledged(start_gateway: Gatewa
     try:
         restored.start()
         asyncio.run(all_come_back())
+    finally:
+        restored.close()
+
+
+def test_what_people_sent_is_copied_and_restored(start_gateway: GatewayFactory, tmp_path: Path) -> None:
+    gateway, copy = start_gateway(), tmp_path / "copy"
+    content = picture("JPEG", (600, 300))
+    url = sent(gateway, "images", content)["url"]
+    half = gateway.data_dir / "uploads" / "ab" / ".half"
+    half.parent.mkdir(exist_ok=True)
+    half.write_bytes(b"x")
+    printed = manage("backup", str(copy), data_dir=gateway.data_dir, DATABASE_URL=gateway.database_url)
+    assert printed == f"Copied the secret key, the database and 2 files of uploads to {copy}.\n"
+    paths = list((copy / "uploads").rglob("*"))
+    assert {stat.S_IMODE(path.stat().st_mode) for path in paths if path.is_dir()} == {0o700}
+    assert {stat.S_IMODE(path.stat().st_mode) for path in paths if path.is_file()} == {0o600}
+    assert not [path for path in paths if path.name.startswith(".")]
+    gateway.kill()
+    restored = GatewayProcess(copy, f"sqlite:///{copy / 'gateway.sqlite3'}")
+    try:
+        restored.start()
+        assert fetch(restored, url)[2] == content
+        assert fetch(restored, f"{url}/thumbnail")[0] == 200
     finally:
         restored.close()
 

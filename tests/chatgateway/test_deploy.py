@@ -19,6 +19,7 @@ from tests.conftest import Serve
 from tests.support.applications import change, make_application
 from tests.support.clients import DEFAULT_PIPELINE, SocketClient, is_final
 from tests.support.environment import ROOT
+from tests.support.files import form
 from tests.support.metrics import get
 from tests.support.nginx import configured
 from tests.support.programs import Program, tool
@@ -121,6 +122,15 @@ def test_an_answer_streams_and_a_body_that_is_too_large_is_refused_in_the_wire_s
     status, text = site.get("/chat", b" " * 7_500_000, **headers)
     assert status == 413
     assert json.loads(text), "not a page of nginx"
+
+
+def test_a_file_of_the_largest_size_goes_through(site: Site) -> None:
+    headers = {"Authorization": f"Bearer {make_application(site.gateway).token}"}
+    headers["Content-Type"] = "multipart/form-data; boundary=frontier"
+    for size, expected in ((10 * 1024 * 1024, 200), (10 * 1024 * 1024 + 1, 413)):
+        status, text = site.get("/api/v1/files/documents", form(b"x" * size, "a.txt"), **headers)
+        assert status == expected
+        assert json.loads(text)["code"] == (0 if status == 200 else -1), "not a page of nginx"
 
 
 def test_metrics_are_not_for_the_world_and_plain_http_leads_to_tls(site: Site) -> None:

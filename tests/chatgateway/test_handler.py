@@ -5,12 +5,14 @@ from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import pytest
+from django.conf import settings
 from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 from django.http.response import HttpResponseBase
 from django.test import override_settings
 from django.urls import path
 
-from chatgateway.handler import LARGEST_BODY, WireHandler
+from chatgateway.handler import FILES, LARGEST_BODY, WireHandler
+from integrations.multipart import BESIDE
 from tests.conversations.doubles import Watch
 
 seen: list[str] = []
@@ -50,6 +52,14 @@ async def reads(request: HttpRequest) -> HttpResponse:
 
 
 urlpatterns += [path("waits", waits), path("streams", streams), path("reads", reads)]
+UNREAD = LARGEST_BODY * 2  # as much as is asked for of a body that was not read
+
+
+async def reads_all(request: HttpRequest) -> HttpResponse:
+    return HttpResponse(str(len(request.read(UNREAD))))
+
+
+urlpatterns += [path(address.removeprefix("/"), reads_all) for address in FILES]
 
 
 class Peer:
@@ -166,6 +176,15 @@ async def test_one_that_is_far_too_large_is_read_until_it_is(handler: WireHandle
     peer = Peer(b"x" * (LARGEST_BODY + 1), more=True)
     await request(handler, peer, "/reads", method="POST", length=None)
     assert peer.body == str(LARGEST_BODY + 1).encode()
+
+
+@pytest.mark.parametrize("address", FILES)
+async def test_a_call_that_takes_a_file_takes_a_larger_body(handler: WireHandler, address: str) -> None:
+    largest = settings.MAX_UPLOAD_BYTES + BESIDE
+    for size, read in ((largest, largest), (largest + 1, UNREAD)):
+        peer = Peer(b"x" * size)
+        await request(handler, peer, address, method="POST", length=size)
+        assert peer.body == str(read).encode()
 
 
 async def test_a_body_that_is_far_too_large_looks_larger_than_every_limit(handler: WireHandler) -> None:

@@ -11,7 +11,7 @@ from django.urls import reverse
 from pytest_django import DjangoAssertNumQueries
 
 from conversations import transcript
-from conversations.models import ChatSession, Document, Feedback, Message, Pipeline, Route, Turn
+from conversations.models import ChatSession, Document, Feedback, Message, Pipeline, Route, Turn, Upload
 from conversations.transcript import read_transcript
 
 pytestmark = pytest.mark.django_db
@@ -172,6 +172,22 @@ def test_a_session_opens_by_its_uuid_and_changes_nowhere(admin_client: Client, p
     delete = reverse("admin:conversations_chatsession_delete", args=[talk.session.pk])
     assert admin_client.post(delete, {"post": "yes"}).status_code == 403
     assert Message.objects.filter(pk=said.pk).exists()
+
+
+def test_a_transcript_shows_the_files_that_were_sent(admin_client: Client, pipeline: Pipeline) -> None:
+    talk = Talk(pipeline)
+    message = talk.say("user", "[Image][File]")
+    about = {"pipeline": pipeline, "message": message, "sender": "", "created_at": NOON}
+    sizes = {"size": 2048, "width": 600, "height": 300}
+    Upload.objects.create(key="i" * 43, kind="image", name="<b>猫.jpg", media_type="image/jpeg", **sizes, **about)
+    Upload.objects.create(key="d" * 43, kind="document", name="a.pdf", media_type="application/pdf", size=5, **about)
+    page = admin_client.get(reverse("admin:conversations_chatsession_change", args=[talk.session.pk])).content.decode()
+    assert f'<a href="/api/v1/files/{"i" * 43}" target="_blank" rel="noopener noreferrer">' in page
+    assert f'<img src="/api/v1/files/{"i" * 43}/thumbnail"' in page
+    assert "&lt;b&gt;猫.jpg" in page
+    assert "2.0\xa0KB" in page
+    assert f'href="/api/v1/files/{"d" * 43}"' in page
+    assert f"{'d' * 43}/thumbnail" not in page
 
 
 def test_a_long_transcript_has_pages(pipeline: Pipeline) -> None:

@@ -6,14 +6,19 @@ from pathlib import Path
 from typing import Any
 
 from django.conf import settings
+from django.core.files.storage import storages
 from django.core.management.base import CommandError
 from django.db import connection
+from django.utils.text import get_text_list
 
 from chatgateway.management.command import DatabaseCommand
 
 
 class Command(DatabaseCommand):
-    help = "Copy what a restore needs into a new folder: the database, as it is at this moment, and the secret key."
+    help = (
+        "Copy what a restore needs into a new folder: the database, as it is at this moment, the secret key, and the "
+        "files that people sent."
+    )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("folder", type=Path, help="does not exist yet; it will hold what people said")
@@ -22,12 +27,13 @@ class Command(DatabaseCommand):
         folder: Path = options["folder"]
         try:
             folder.mkdir(mode=0o700, parents=True)
-            kept = [*self._copy_secret_key(folder), *self._copy_database(folder)]
+            # Files last: all that the database tells of are there already.
+            kept = [*self._copy_secret_key(folder), *self._copy_database(folder), *self._copy_uploads(folder)]
         except FileExistsError as error:
             raise CommandError(f"{folder} exists already: name a new folder.") from error
         except (OSError, sqlite3.Error) as error:
             raise CommandError(f"The copy in {folder} is not whole: {error}.") from error
-        self.stdout.write(f"Copied {' and '.join(kept) or 'nothing'} to {folder}.")
+        self.stdout.write(f"Copied {get_text_list(kept, 'and') or 'nothing'} to {folder}.")
         if connection.vendor == "postgresql":
             self.stdout.write("The database is PostgreSQL's: copy it with pg_dump --format=custom.")
 
@@ -56,3 +62,16 @@ class Command(DatabaseCommand):
         if verdict != "ok":
             raise sqlite3.DatabaseError(verdict)
         return ["the database"]
+
+    def _copy_uploads(self, folder: Path) -> list[str]:
+        """Copy what people sent; what is forgotten meanwhile need not be there, nor what is only half written."""
+        source = Path(storages["uploads"].path(""))
+        count = 0
+        for file in sorted(source.glob("*/[!.]*")):
+            target = folder / "uploads" / file.relative_to(source)
+            for parent in (target.parent.parent, target.parent):
+                parent.mkdir(mode=0o700, exist_ok=True)
+            with contextlib.suppress(FileNotFoundError):
+                shutil.copy2(file, target)  # with its mode, 0600
+                count += 1
+        return [f"{count} file{'' if count == 1 else 's'} of uploads"] if count else []

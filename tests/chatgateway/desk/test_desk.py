@@ -10,9 +10,10 @@ from playwright.async_api import Browser, Locator, Page, Route, expect
 from conversations import phrases
 from tests.faults.model import FakeModel, Mode, model_in_thread
 from tests.support.admin import log_in, make_staff
-from tests.support.clients import Frame, is_type
+from tests.support.clients import Frame, PipelineClient, is_type
 from tests.support.contact import ContactClient
 from tests.support.environment import QUICK
+from tests.support.files import picture, sent
 from tests.support.server import GatewayProcess, Templates, manage, model_settings
 from tests.support.waiting import eventually
 from tests.support.wechat import WeChatClient
@@ -126,6 +127,24 @@ async def test_a_reply_reaches_a_visitor_who_is_away_when_he_resumes(gateway: Ga
         replayed = await back.until(lambda frame: "您好，我是店主。" in str(frame))
         assert [frame for frame in replayed if "word399" in str(frame)] == []
     await page.context.close()
+
+
+async def test_an_operator_sees_the_pictures_that_were_sent_as_they_are_sent(
+    gateway: GatewayProcess, browser: Browser
+) -> None:
+    image = await asyncio.to_thread(sent, gateway, "images", picture("PNG", (600, 300)), "猫.png")
+    page = await log_in(browser, gateway, "ann")
+    async with await PipelineClient.connect(gateway) as visitor:
+        await visitor.say("Hello")
+        await visitor.until(is_type("user_message"))
+        await open_conversation(page, visitor.session_id)
+        await visitor.send({"message": [{"type": "Image", "path": image["file_key"]}]})
+        link = page.locator(".files a", has_text="猫.png")
+        await expect(link).to_have_attribute("href", image["url"])
+        thumbnail = link.locator("img")
+        await expect(thumbnail).to_have_js_property("naturalWidth", 480)
+        answer = await page.request.get(image["url"])
+        assert answer.headers["content-type"] == "image/png"
 
 
 async def test_the_second_operator_is_told_who_has_it(gateway: GatewayProcess, browser: Browser) -> None:
