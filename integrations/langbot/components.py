@@ -38,7 +38,7 @@ class Quote(msgspec.Struct, frozen=True, tag=True):
 
 
 class Attachment(msgspec.Struct, frozen=True):
-    """Where an Image, Voice or File is."""
+    """Where an Image, Voice or File is: elsewhere, an upload by its key, or inline, bare or as a data URL."""
 
     url: str | None = None
     path: str | None = None
@@ -52,7 +52,7 @@ class Image(Attachment, frozen=True, tag=True):
 
 
 class Voice(Attachment, frozen=True, tag=True):
-    """A recording; inline it is refused."""
+    """A recording; it does not come inline."""
 
     base64: Annotated[str, msgspec.Meta(max_length=0)] | None = None
     voice_id: str | None = None

@@ -9,6 +9,7 @@ import { View } from "./view.js";
 
 const QUEUE = 50; // messages waiting to be sent
 const ACKNOWLEDGED = 15000; // milliseconds; then it is sent again, under the same id
+const LONGEST_WAIT = 20; // seconds until a message that was too much is sent again by itself
 const NOT_ALLOWED = 4003;
 
 export class Talk {
@@ -178,8 +179,8 @@ export class Talk {
     const item = this.conversation.sending();
     if (!item) {
       this.#tell(message);
-    } else if (retry_after === undefined) {
-      this.conversation.refused(message);
+    } else if (!(retry_after <= LONGEST_WAIT)) {
+      this.conversation.refused(message); // it would hold up what is said after it
     } else {
       this.#tell(message);
       // The message is left as it is, so that nothing overtakes it.
