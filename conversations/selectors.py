@@ -125,6 +125,18 @@ def replay_page(session: UUID, after_seq: int, until_seq: int) -> list[StoredMes
     return [stored_message(row) for row in found]
 
 
+def newest_within(session: UUID, after_seq: int, until_seq: int, characters: int) -> int:
+    """Return the `seq` from which on, to `until_seq`, answers and the like have so many characters at most."""
+    said = Message.objects.filter(session__uuid=session, seq__gt=after_seq, seq__lte=until_seq).exclude(role=Role.USER)
+    newest = until_seq + 1
+    for seq, length in said.order_by("-seq").values_list("seq", Length("text")):
+        characters -= length
+        if characters < 0:
+            break
+        newest = seq
+    return newest
+
+
 def messages_after(session: UUID, after_seq: int, limit: int) -> list[StoredMessage]:
     """Return at most `limit` messages of a session after `after_seq`, oldest first, of every epoch."""
     found = _messages().filter(session__uuid=session, seq__gt=after_seq).order_by("seq")

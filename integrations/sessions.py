@@ -4,6 +4,7 @@ import asyncio
 import math
 import time
 from abc import abstractmethod
+from collections.abc import Callable
 
 from connections.auth import Principal, Scope, may
 from connections.hub import Membership
@@ -19,6 +20,8 @@ from integrations.outbound import Frame
 
 REPLAY_PATIENCE = 10.0  # seconds that the peer may take to read what waits before the next replayed message
 RESUME_INTERVAL = 0.2  # seconds between two resumes of one connection; the next waits
+
+Teller = Callable[[StoredMessage], Frame | None]
 
 
 class SessionConsumer(GatewayConsumer):
@@ -48,6 +51,10 @@ class SessionConsumer(GatewayConsumer):
     def tell_again(self, message: StoredMessage) -> Frame | None:
         """Return the frame of a stored message that is replayed, or that was asked for twice."""
         return self.tell(MessageStored(message))
+
+    async def teller(self, after_seq: int, until_seq: int) -> Teller:
+        """Return what makes the frames of the messages between these that are replayed."""
+        return self.tell_again
 
     # --- What a wire uses ------------------------------------------------------------------------
 
@@ -143,10 +150,11 @@ class SessionConsumer(GatewayConsumer):
             self.parts.metrics.count(RESUME, "complete" if replay.complete else "incomplete")
             self.push(self.resumed(replay))
             seq = last_seq if told is None else min(last_seq, told)
+            tell_again = await self.teller(seq, replay.last_seq) if replay.complete else self.tell_again
             while replay.complete and seq < replay.last_seq:
                 page = await self.parts.store.read(selectors.replay_page, self.session.uuid, seq, replay.last_seq)
                 for message in page:
-                    if (frame := self.tell_again(message)) is not None:
+                    if (frame := tell_again(message)) is not None:
                         await self._read_by_peer()
                         self.push(frame)
                         self.parts.metrics.count(REPLAYED, self.wire)

@@ -11,6 +11,7 @@ from msgspec import UNSET
 
 from connections.auth import Principal, Scope, may
 from connections.limits import per_minute
+from conversations import selectors
 from conversations.escalation import asks_for_owner
 from conversations.responders.base import PipelineConfig
 from conversations.selectors import Replay
@@ -44,7 +45,7 @@ from integrations.langbot.protocol import (
     serialise,
     stamp,
 )
-from integrations.langbot.rich import RichEncoder, language_of
+from integrations.langbot.rich import RENDERED_AGAIN, RichEncoder, language_of, retell
 from integrations.langbot.translate import WIRE, encode, prompt
 from integrations.limiting import (
     CONTACTS_OF_ADDRESS,
@@ -56,7 +57,7 @@ from integrations.limiting import (
 )
 from integrations.outbound import Frame
 from integrations.parts import Parts
-from integrations.sessions import SessionConsumer
+from integrations.sessions import SessionConsumer, Teller
 from integrations.strict import ProtocolError
 
 ROOM_NAME_LENGTH = 100
@@ -291,6 +292,13 @@ class PipelineConsumer(SessionConsumer):
     def resumed(self, replay: Replay) -> Frame:
         """Return the frame that goes before what is replayed."""
         return Frame(serialise(Resumed(replay.complete, replay.last_seq)))
+
+    async def teller(self, after_seq: int, until_seq: int) -> Teller:
+        """Return what makes the frames of a replay; it renders no more than a replay may cost."""
+        if not self.is_rich:
+            return self.tell_again
+        among = self.session.uuid, after_seq, until_seq
+        return retell(await self.parts.store.read(selectors.newest_within, *among, RENDERED_AGAIN))
 
     def error_frame(self, fault: Fault) -> Frame:
         """Return an error in this wire's shape, to a page in its language."""

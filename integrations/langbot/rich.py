@@ -23,6 +23,7 @@ SHARE_OF_ANSWER = 0.05
 SHARE = 0.25
 AT_ONCE = 0.2  # seconds that all together may be ahead of their share
 RENDERED = 256 * 1024  # characters of one history that are shown as Markdown; what is older as it was written
+RENDERED_AGAIN = 64 * 1024  # the same of one replay, which is rendered between what the other sockets are told
 
 
 class _Answer:
@@ -51,10 +52,7 @@ class RichEncoder:
         match event:
             case MessageStored(message=message):
                 answer = self._growing.pop(message.id, None)
-                data = rich_data(message, answer.html.finish if answer else markdown.render)
-                if message.role is Role.USER:
-                    return Frame(serialise(UserMessage(message.session_type, data)))
-                return Frame(serialise(Response(message.session_type, data)), key=message.id, last=True)
+                return _stored(message, answer.html.finish if answer else markdown.render)
             case ReplyDelta():
                 data = reply_data(event)
                 html = self._grow(event.id, data.content)
@@ -84,6 +82,18 @@ class RichEncoder:
                 self._growing.popitem(last=False)
             answer = self._growing[id_] = _Answer()
         return answer
+
+
+def _stored(message: StoredMessage, render: Callable[[str], str]) -> Frame:
+    data = rich_data(message, render)
+    if message.role is Role.USER:
+        return Frame(serialise(UserMessage(message.session_type, data)))
+    return Frame(serialise(Response(message.session_type, data)), key=message.id, last=True)
+
+
+def retell(newest: int) -> Callable[[StoredMessage], Frame]:
+    """Return what makes the frames of stored messages: those from the `seq` `newest` on have Markdown."""
+    return lambda message: _stored(message, markdown.render if message.seq >= newest else markdown.plain)
 
 
 def rich_data(

@@ -145,6 +145,16 @@ def test_a_page_of_a_replay_is_bounded_in_messages_and_in_characters(speaker: Sp
     assert seqs(selectors.replay_page(session.uuid, last + 1, last + 4)) == [last + 2, last + 3]
 
 
+def test_the_newest_answers_that_have_so_many_characters_at_most(speaker: Speaker, session: SessionKey) -> None:
+    for answer in ("four", "长长长长长", "three"):
+        speaker.ask(session, "a question that is not counted", answer)  # answers are 2, 4 and 6
+    for characters, newest in ((4, 7), (5, 6), (9, 6), (10, 4), (13, 4), (14, 2), (1000, 2)):
+        assert selectors.newest_within(session.uuid, 0, 6, characters) == newest, characters
+    assert selectors.newest_within(session.uuid, 2, 6, 1000) == 4
+    assert selectors.newest_within(session.uuid, 0, 5, 5) == 4
+    assert selectors.newest_within(uuid4(), 0, 5, 5) == 6
+
+
 def test_a_replay_is_whole_or_not_at_all(speaker: Speaker, session: SessionKey) -> None:
     speaker.say(session, *(str(number) for number in range(REPLAY_LIMIT + 1)))
     assert selectors.replay(session.uuid, 0) == Replay(REPLAY_LIMIT + 1, complete=False)

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 from typing import Any, Self
 from uuid import UUID, uuid4
 
+import msgspec
 import pytest
 from channels.layers import InMemoryChannelLayer
 from django.utils import timezone
@@ -26,7 +27,7 @@ from conversations.store import StoreUnavailable
 from conversations.types import Accepted, MessageStored, Question, Role, SessionKey, SessionTopic, StoredMessage
 from integrations import resume
 from integrations.langbot.consumers import PipelineConsumer
-from integrations.langbot.rich import RichEncoder
+from integrations.langbot.rich import RENDERED_AGAIN, RichEncoder
 from integrations.parts import WireOptions
 from integrations.sessions import RESUME_INTERVAL
 from tests.conftest import GatewayFactory
@@ -137,6 +138,9 @@ class Collaborators:
             return self.messages[arguments[0] - 1]
         if function is selectors.replay_page:
             return [message for message in self.messages if message.seq > arguments[1]][:2]
+        if function is selectors.newest_within:
+            assert arguments == (self.key.uuid, 0, len(self.messages), RENDERED_AGAIN)
+            return len(self.messages) + 1 - RENDERED_AGAIN // len(self.messages[0].text)
         assert function is selectors.replay
         self.replays.append(time.monotonic())
         if self.failure is not None:
@@ -257,6 +261,29 @@ async def test_who_cannot_be_resumed_is_sent_away_and_may_come_again(failure: Ex
         assert [frame["type"] for frame in frames] == ["error", "closed"]
         assert not client._consumer.replaying
     assert parts.closed == [1013]
+
+
+ANSWER = "A **word**, a [link](https://e.example/a), `code` and https://e.example/b.\n\n- one\n- two\n\n"
+
+
+@pytest.mark.parametrize("kilobytes", [1, 4])
+async def test_a_rich_replay_renders_its_newest_messages_only(kilobytes: int) -> None:
+    parts = Collaborators()
+    text = (ANSWER * 64)[: kilobytes * 1024 - 10]
+    for seq in range(1, MESSAGES + 1):
+        message = said(parts.key, seq, Role.ASSISTANT)
+        parts.messages.append(msgspec.structs.replace(message, text=f"{text}{seq:>10}"))
+    rendered = RENDERED_AGAIN // 1024 // kilobytes
+    async with Socket(parts, query="&rich=1") as client:
+        began = time.process_time()
+        client.say(type="resume", last_seq=0)
+        await client.until(is_type("resumed"))
+        frames = await client.until(lambda frame: frame.get("data", {}).get("seq") == MESSAGES)
+        seconds = time.process_time() - began
+    assert [frame["data"]["seq"] for frame in frames] == list(range(1, MESSAGES + 1))
+    assert [frame["data"]["html"].startswith("<pre>") for frame in frames].count(True) == MESSAGES - rendered
+    assert all("<strong>" in frame["data"]["html"] for frame in frames[-rendered:])
+    assert seconds < 1, f"{seconds:.2f} s"  # R2
 
 
 async def test_resumes_in_a_row_take_their_time() -> None:
