@@ -52,7 +52,10 @@ class RichEncoder:
         match event:
             case MessageStored(message=message):
                 answer = self._growing.pop(message.id, None)
-                return _stored(message, answer.html.finish if answer else markdown.render)
+                began = self._spent()
+                frame = _stored(message, answer.html.finish if answer else markdown.render)
+                self._charge(self._clock(), self._spent() - began)
+                return frame
             case ReplyDelta():
                 data = reply_data(event)
                 html = self._grow(event.id, data.content)
@@ -72,8 +75,12 @@ class RichEncoder:
         html = answer.html.grow(text)
         cost = self._spent() - began
         answer.due = now + cost / SHARE_OF_ANSWER
-        self._due = max(self._due, now) + cost / SHARE
+        self._charge(now, cost)
         return html
+
+    def _charge(self, now: float, cost: float) -> None:
+        """Count what was spent for all answers together: an end is told at any cost, deltas make up for it."""
+        self._due = max(self._due, now) + cost / SHARE
 
     def _answer(self, id_: int) -> _Answer:
         answer = self._growing.get(id_)

@@ -1,11 +1,13 @@
 """The web chat's frames of an answer that grows: HTML at little cost, and always the end."""
 
 import json
+import time
 from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
 
 import msgspec
+import pytest
 
 from conversations.markdown import render
 from conversations.types import Broadcast, MessageStored, Outcome, ReplyDelta, Role, StoredMessage
@@ -79,6 +81,27 @@ def test_the_end_is_told_whatever_it_costs() -> None:
     assert end["is_final"]
     assert end["html"] == render("one **two**")
     assert end["outcome"] == "answered"
+
+
+def test_deltas_make_up_for_what_the_ends_cost() -> None:
+    times = Times()
+    for answer in range(int(AT_ONCE * SHARE / COST) + 2):
+        times.stored("**words**", answer)
+    assert times.delta("**words**", 1000) is None
+    times.now += 3 * COST / SHARE
+    assert times.delta("**words**", 1000) is not None
+
+
+@pytest.mark.parametrize("piece", ["://" * 200, "http://a" * 75, "> " * 30 + "a\n" * 500])
+def test_a_hostile_answer_holds_nobody_up(piece: str) -> None:
+    encoder = RichEncoder()
+    began = time.process_time()
+    for pieces in range(1, 51):
+        data(encoder, ReplyDelta(7, "person", piece * pieces, NOW))
+    end = StoredMessage(7, SESSION, "person", 2, Role.ASSISTANT, piece * 50, NOW)
+    assert data(encoder, MessageStored(end)) is not None
+    seconds = time.process_time() - began
+    assert seconds < 0.5, f"{seconds:.2f} s"
 
 
 def test_an_answer_that_was_not_seen_to_grow_is_rendered_at_its_end() -> None:
