@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from html import escape
 
 import pytest
-from playwright.async_api import Browser, Page, expect
+from playwright.async_api import Browser, FilePayload, Page, expect
 
 from tests.conftest import Serve
 from tests.faults.model import FakeModel
@@ -14,9 +14,10 @@ from tests.support.admin import log_in, make_staff
 from tests.support.browser import served
 from tests.support.chatting import PATH, PIPELINE, Visitor, answering
 from tests.support.clients import PipelineClient
-from tests.support.hostile import ALL, NAME, PAYLOADS, Stored, Trap, say_in_session, store_everywhere
+from tests.support.hostile import ALL, NAME, PAYLOADS, Stored, say_in_session, store_everywhere
 from tests.support.rest import acall, below
 from tests.support.server import GatewayProcess
+from tests.support.trap import Trap
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")  # the browser's
 
@@ -65,7 +66,9 @@ def site(serve: Serve) -> Iterator[Site]:
         model.words = tuple(ALL[place : place + 7] for place in range(0, len(ALL), 7))  # no tag comes in one piece
         model.delay = 0.005
         script = f'src="{gateway.url}/api/v1/embed/{PIPELINE}/widget.js" data-title="{escape(NAME)}"'
-        pages["/"] = f"<!DOCTYPE html><html lang=en><title>A shop</title><h1>A shop</h1><script {script}></script></html>"
+        pages["/"] = (
+            f"<!DOCTYPE html><html lang=en><title>A shop</title><h1>A shop</h1><script {script}></script></html>"
+        )
         make_staff(gateway, root="")
         yield Site(gateway, model, store_everywhere(gateway, PIPELINE), shop)
 
@@ -80,8 +83,14 @@ async def test_nothing_that_was_said_runs(site: Site, browser: Browser, where: s
     page = visitor.page
     await page.goto(url)
     await open_it(visitor, is_chat=is_chat)
+    await visitor.chat.locator("input[type=file]").set_input_files(
+        FilePayload(name=f"{NAME}.txt", mimeType="text/plain", buffer=ALL.encode())
+    )
+    await expect(visitor.chat.locator(".chosen li")).to_contain_text(SHOWN)
+    await expect(visitor.chat.locator(".chosen progress")).to_have_count(0)
     await visitor.ask(ALL)  # what is answered grows
     await expect(visitor.asked.locator(".bubble")).to_have_text(ALL)
+    await expect(visitor.asked.locator(".document")).to_contain_text(SHOWN)
     await visitor.answers.get_by_role("button", name="Helpful", exact=True).click()
     await acall(site.gateway, "POST", below("broadcast"), {"message": ALL})
     await expect(visitor.chat.locator(".everybody")).to_have_text(ALL)
@@ -114,8 +123,7 @@ async def test_nothing_that_was_stored_runs_on_a_page_of_staff(site: Site, brows
     page = await log_in(browser, site.gateway, "root")
     trap = await site.trap().set(page.context)
     rooms = [await PipelineClient.connect(site.gateway, "group", session_id=words) for words in PAYLOADS]
-    for path in OF_STAFF:
-        path = path.format(**vars(site.stored))
+    for path in (each.format(**vars(site.stored)) for each in OF_STAFF):
         await page.goto(path)
         await expect(page.locator("body"), path).to_contain_text(SHOWN)
         await trap.is_empty(page, site.gateway.url + path)

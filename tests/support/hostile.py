@@ -1,14 +1,10 @@
-"""Words of everybody who is not us that try to become more than words, ways to store them, and a trap for those that do.
+"""Words that try to become more than words, and ways to store them wherever somebody who is not us can write.
 
-Whatever runs calls `fired()`, which the trap defines, or asks `evil.test`, which is not there.
+Whatever runs calls `fired()`, which `tests.support.trap` defines, or asks `evil.test`, which is not there.
 """
 
 from dataclasses import dataclass
-from typing import Self
-from urllib.parse import urlsplit
 from uuid import UUID, uuid4
-
-from playwright.async_api import BrowserContext, ConsoleMessage, Dialog, Page, Request, WebSocket
 
 from tests.support.server import GatewayProcess, manage
 
@@ -69,8 +65,9 @@ PAYLOADS = (
 )  # fmt: skip
 ALL = "\n\n".join(PAYLOADS)
 LINKS = (
-    "javascript:fired()", "JaVaScRiPt:fired()", "\x01 javascript:fired()", "java\tscript:fired()", "javascript&colon;fired()",
-    "data:text/html,<script>fired()</script>", "vbscript:fired()", "//evil.test/", 'https://evil.test/"onclick="fired()',
+    "javascript:fired()", "JaVaScRiPt:fired()", "\x01 javascript:fired()", "java\tscript:fired()",
+    "javascript&colon;fired()", "data:text/html,<script>fired()</script>", "vbscript:fired()", "//evil.test/",
+    'https://evil.test/"onclick="fired()',
     "https://evil.test/'><img src=x onerror=fired()>", "blob:https://evil.test/x", "../x", "",
 )  # fmt: skip
 NAME = PAYLOADS[2]  # of whom there is only one
@@ -128,7 +125,8 @@ def begin(pipeline, uuid, **fields):
     )
 
 with transaction.atomic():
-    Pipeline.objects.filter(pk=default.pk).update(name=name, description=everything, failure_text=everything, public=True)
+    about = dict(name=name, description=everything, failure_text=everything, public=True)
+    Pipeline.objects.filter(pk=default.pk).update(**about)
     worker = Worker.objects.create(uuid=uuid4(), host=name, pid=1, started_at=now, ended_at=now)
     application = services.create_application(name)[0]
     main = begin(
@@ -143,8 +141,11 @@ with transaction.atomic():
         worker=worker.uuid,
     )
     for number, bad in enumerate(payloads):
-        pipeline = Pipeline.objects.create(name=bad, description=bad, failure_text=bad, owner_email=bad, webhook_url=link(number))
-        Route.objects.create(pipeline=pipeline, kind="openai", match="regex", pattern="x", system_prompt=bad, model=bad, service=bad)
+        pipeline = Pipeline.objects.create(
+            name=bad, description=bad, failure_text=bad, owner_email=bad, webhook_url=link(number)
+        )
+        about = dict(system_prompt=bad, model=bad, service=bad)
+        Route.objects.create(pipeline=pipeline, kind="openai", match="regex", pattern="x", **about)
         kind = ("group", "person")[number % 2]
         session = begin(pipeline, uuid4(), session_type=kind, name=bad, waiting_since=now, held_by=bad)
         said = say(session, "user", number)
@@ -161,13 +162,14 @@ with transaction.atomic():
         Document.objects.create(pipeline=default, title=bad, url=link(number), text=bad, space=bad, digest=str(number))
         HubClient.objects.create(client_id=bad, first_seen=now, last_seen=now)
         User.objects.create(username=bad, first_name=bad, last_name=bad, email=bad, is_staff=True)
-        Application.objects.create(name=bad, appid=str(number), callback_url=link(number), origins=[bad], secret_hash="")
+        about = dict(name=bad, callback_url=link(number), origins=[bad])
+        Application.objects.create(appid=str(number), secret_hash="", **about)
         audit.record(audit.Action.TAKE_OVER, actor=bad, subject=bad, details=bad)
         for ended in (None, now):
             Connection.objects.create(
-                uuid=uuid4(), worker=worker.uuid, wire="contact", pipeline=pipeline.uuid, session=session.uuid, client=bad,
-                application=application.uuid, address=bad[:64], user_agent=bad, connected_at=now, last_active=now,
-                ended_at=ended, close_code=ended and 4003, close_reason=bad if ended else "",
+                uuid=uuid4(), worker=worker.uuid, wire="contact", pipeline=pipeline.uuid, session=session.uuid,
+                client=bad, application=application.uuid, address=bad[:64], user_agent=bad, connected_at=now,
+                last_active=now, ended_at=ended, close_code=ended and 4003, close_reason=bad if ended else "",
             )
 print(application.pk)
 """
@@ -197,95 +199,3 @@ def say_in_session(gateway: GatewayProcess, session: str) -> None:
 def _run(gateway: GatewayProcess, code: str, **more: str) -> str:
     code = code.format(payloads=PAYLOADS, links=LINKS, name=NAME, **more)
     return manage("shell", "-v", "0", "-c", code, data_dir=gateway.data_dir, DATABASE_URL=gateway.database_url)
-
-
-# --- The trap -----------------------------------------------------------------------------------
-
-_WORD = "caught: "
-_INIT = f"""window.fired = () => console.info("{_WORD}ran");
-addEventListener("securitypolicyviolation", ({{violatedDirective, blockedURI, sourceFile, sample}}) =>
-    console.info("{_WORD}" + [violatedDirective, blockedURI, sourceFile, sample].join(" ")));"""
-# Everything in the page, shadow roots too, that would run or load something of others if it were touched.
-_WALK = r"""() => {
-    const found = [];
-    const foreign = /^(?:javascript|vbscript|data:(?!image\/|,)|(?:https?:)?\/\/evil)/i;
-    const opening = ["src", "action", "formaction", "xlink:href", "data", "background", "poster", "srcset"];
-    const forbidden = `base, object, embed, iframe, math, meta[http-equiv=refresh i], link[href*=evil], [id^=clobber],
-        [name^=clobber], img[id], [style*=evil], [style*=fired], [style*=fixed][onclick]`;
-    const visit = (root) => {
-        for (const element of root.querySelectorAll("*")) {
-            for (const {name, value} of element.attributes) {
-                const target = value.replace(/[\x00-\x20]/g, "");
-                const isScript = foreign.test(target) && !/^(?:https?:)?\/\//i.test(target);
-                if (/^on/i.test(name) || (name === "href" && isScript) || (opening.includes(name) && foreign.test(target))) {
-                    found.push(`${element.localName}[${name}=${value.slice(0, 80)}]`);
-                }
-            }
-            if (element.matches(forbidden) || (/^(?:style|script)$/.test(element.localName) && !isData(element)
-                && /fired|evil\.test/.test(element.textContent))) {
-                found.push(element.outerHTML.slice(0, 120));
-            }
-            if (element.shadowRoot) {
-                visit(element.shadowRoot);
-            }
-        }
-    };
-    const isData = (element) => element.localName === "script" && /json/.test(element.type);
-    visit(document);
-    return found;
-}"""
-
-
-class Trap:
-    """Notes whatever words bring about in the pages of a profile, which are served by `hosts` only."""
-
-    def __init__(self, *addresses: str) -> None:
-        self.caught: list[str] = []
-        self._hosts = {urlsplit(address).netloc for address in addresses}
-
-    async def set(self, profile: BrowserContext) -> Self:
-        """Begin to listen; pages that are open hear of it when they are loaded anew."""
-        await profile.add_init_script(_INIT)
-        profile.on("console", self._said)
-        profile.on("dialog", self._opened)
-        profile.on("request", self._asked)
-        profile.on("weberror", lambda error: self.caught.append(f"an error: {error.error}"))
-        profile.on("page", self._watch)
-        for page in profile.pages:
-            self._watch(page, opened=False)
-        return self
-
-    async def is_empty(self, page: Page, url: str = "") -> None:
-        """Fail where anything was caught, stands ready in the page, or led away from `url`."""
-        assert await page.evaluate(_WALK) == [], page.url
-        assert self.caught == [], page.url
-        assert page.url == url or not url
-
-    async def snaps(self, page: Page) -> None:
-        """Fail unless the page's trap notes an element that runs by itself; it is no use after that."""
-        async with page.expect_console_message(lambda message: message.text.startswith(_WORD)):
-            await page.evaluate("document.body.insertAdjacentHTML('beforeend', '<img src=x onerror=fired()>')")
-        assert await page.evaluate(_WALK) == ["img[onerror=fired()]"]
-        assert self.caught
-
-    def _said(self, message: ConsoleMessage) -> None:
-        if message.text.startswith(_WORD) or "Content Security Policy" in message.text:
-            self.caught.append(message.text)
-
-    async def _opened(self, dialog: Dialog) -> None:
-        self.caught.append(f"a dialog: {dialog.message}")
-        await dialog.dismiss()
-
-    def _asked(self, request: Request) -> None:
-        parts = urlsplit(request.url)
-        if parts.scheme not in ("data", "blob", "about") and parts.netloc not in self._hosts:
-            self.caught.append(f"a request: {request.url}")
-
-    def _watch(self, page: Page, *, opened: bool = True) -> None:
-        if opened and len(page.context.pages) > 1:
-            self.caught.append(f"a page: {page.url}")
-        page.on("websocket", self._connected)
-
-    def _connected(self, socket: WebSocket) -> None:
-        if urlsplit(socket.url).netloc not in self._hosts:
-            self.caught.append(f"a socket: {socket.url}")
