@@ -171,24 +171,26 @@ with transaction.atomic():
                 client=bad, application=application.uuid, address=bad[:64], user_agent=bad, connected_at=now,
                 last_active=now, ended_at=ended, close_code=ended and 4003, close_reason=bad if ended else "",
             )
-print(application.pk)
+print(application.pk, Document.objects.get(title=name).pk)
 """
 
 
 @dataclass(frozen=True)
 class Stored:
-    """Where the words were put: a session in which all are said, a contact request and an application."""
+    """Where the words were put: a session in which all are said, a contact request, an application and a document."""
 
     main: UUID
     request: UUID
     application: str
+    document: str
 
 
 def store_everywhere(gateway: GatewayProcess, pipeline: str) -> Stored:
     """Put the words into every field that somebody who is not us can write."""
     main, request = uuid4(), uuid4()
     more = {"pipeline": pipeline, "main": str(main), "request": str(request)}
-    return Stored(main, request, _run(gateway, _SAYING + _EVERYWHERE, **more).strip())
+    application, document = _run(gateway, _SAYING + _EVERYWHERE, **more).split()
+    return Stored(main, request, application, document)
 
 
 def say_in_session(gateway: GatewayProcess, session: str) -> None:
