@@ -14,10 +14,12 @@ from tests.support.admin import log_in, make_staff
 from tests.support.browser import served
 from tests.support.chatting import PATH, PIPELINE, Visitor, answering
 from tests.support.clients import PipelineClient
+from tests.support.files import fetch
 from tests.support.hostile import ALL, NAME, PAYLOADS, Stored, say_in_session, store_everywhere
 from tests.support.rest import acall, below
 from tests.support.server import GatewayProcess
 from tests.support.trap import Trap
+from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")  # the browser's
 
@@ -75,7 +77,12 @@ def site(serve: Serve) -> Iterator[Site]:
             f"<!DOCTYPE html><html lang=en><title>A shop</title><h1>A shop</h1><script {script}></script></html>"
         )
         make_staff(gateway, root="")
-        yield Site(gateway, model, store_everywhere(gateway, PIPELINE), shop)
+        stored = store_everywhere(gateway, PIPELINE)
+        # The gateway looks now and then for pipelines that somebody else made.
+        wait_until(
+            lambda: b"X-Header" in fetch(gateway, "/")[2], timeout=10, what="the last pipeline on the start page"
+        )
+        yield Site(gateway, model, stored, shop)
 
 
 @pytest.mark.parametrize("where", ["chat", "widget"])
