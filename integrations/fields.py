@@ -15,7 +15,7 @@ SHOWN_AS = "shown_as"  # in a field's Meta.extra: the type that tells readers mo
 Kind = TypeVar("Kind", bound=msgspec.Struct)
 
 _EXPECTED = re.compile(r"Expected `([^`]+)`, got ")
-_LONGEST = re.compile(r"of length <= (\d+)")
+_LONGEST = re.compile(r"Expected `[^`]+` of length <= (\d+)")
 
 
 class Misfit(Exception):  # noqa: N818  names what it is about
@@ -30,9 +30,9 @@ class Misfit(Exception):  # noqa: N818  names what it is about
         self.field = field
         self.value = value
         self.required = required
-        expected = _EXPECTED.search(reason)
+        expected = _EXPECTED.match(reason)
         self.kinds: tuple[str, ...] = tuple(expected[1].split(" | ")) if expected else ()
-        longest = _LONGEST.search(reason)
+        longest = _LONGEST.match(reason)
         self.longest = int(longest[1]) if longest else None
 
     @property

@@ -21,11 +21,11 @@ from integrations.peers import Peer
 
 TURNS_OF_VISITOR = per_minute(60)  # of one session that a visitor talks in
 TURNS_OF_ADDRESS = per_minute(600)  # of all visitors at one address
-CONTACTS_OF_VISITOR = per_hour(5)  # requests for a person
-CONTACTS_OF_ADDRESS = per_hour(60)
 UPLOADS = per_minute(600)  # files of one application, or of an address in open mode
 UPLOADS_OF_VISITORS = per_minute(30)  # of all visitors at one address
 UPLOADS_OF_VISITORS_IN_AN_HOUR = per_hour(300)
+CONTACTS_OF_VISITOR = per_hour(5)  # requests for a person
+CONTACTS_OF_ADDRESS = per_hour(60)
 # What is counted, as the log and the metrics call it.
 CALL = "call"  # handshakes and HTTP calls, of an address
 TURN = "turn"  # questions, of an application

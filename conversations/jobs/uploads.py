@@ -85,9 +85,9 @@ class PurgeUploads(Job, msgspec.Struct, frozen=True):
         """Forget the oldest."""
         waiting = UploadRow.objects.filter(message__isnull=True)
         old = waiting.filter(created_at__lt=timezone.now() - KEPT_FOR).order_by("created_at")
-        oldest = list(old.values_list("pk", flat=True)[:PURGED_AT_ONCE])
-        # Looked at again as they go: a message may have come for one.
-        _, gone = waiting.filter(pk__in=oldest).delete()
+        # Locked: a message may come for one at this moment, and then it stays.
+        oldest = list(old.select_for_update(skip_locked=True).values_list("pk", flat=True)[:PURGED_AT_ONCE])
+        _, gone = UploadRow.objects.filter(pk__in=oldest).delete()
         return [gone.get(UploadRow._meta.label, 0)] * len(jobs)
 
 

@@ -38,11 +38,11 @@ class Quote(msgspec.Struct, frozen=True, tag=True):
 
 
 class Attachment(msgspec.Struct, frozen=True):
-    """Where an Image, Voice or File is."""
+    """Where an Image, Voice or File is: elsewhere, an upload by its key, or inline, bare or as a data URL."""
 
     url: str | None = None
     path: str | None = None
-    base64: Annotated[str, msgspec.Meta(max_length=0)] | None = None
+    base64: str | None = None
 
 
 class Image(Attachment, frozen=True, tag=True):
@@ -52,8 +52,9 @@ class Image(Attachment, frozen=True, tag=True):
 
 
 class Voice(Attachment, frozen=True, tag=True):
-    """A recording."""
+    """A recording; it does not come inline."""
 
+    base64: Annotated[str, msgspec.Meta(max_length=0)] | None = None
     voice_id: str | None = None
     length: float | None = None
 
@@ -84,8 +85,6 @@ def component_of(item: Any, where: str) -> Component:
     if kind not in _COMPONENTS:
         return Other()
     component: Component = convert(item, _COMPONENTS[kind], f"{where}.", _BEYOND)
-    if isinstance(component, Voice) and component.base64:
-        raise ProtocolError(f"{where}.base64 is not taken by this server, send url or path")
     return component
 
 

@@ -252,11 +252,11 @@ class PipelineConsumer(SessionConsumer):
                 application=self.principal.application,
                 wants_answer=asked is not None or contact is not None,
                 stream=frame.stream,
+                uploads=uploads,
                 contact=contact,
                 escalated=contact is not None and not frame.contact,
                 only_contact=frame.contact,
                 user_agent=self.peer.user_agent if contact else "",
-                uploads=uploads,
             )
         )
 

@@ -15,7 +15,6 @@ from tests.support.server import GatewayProcess
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")  # the browser's
 
-pytest.importorskip("integrations.langbot.files", reason="this gateway takes no files yet")
 NOTES = FilePayload(name="notes.txt", mimeType="text/plain", buffer="端口是 9000。".encode())
 GIVE = """(chat, {how, bytes}) => {
     const transfer = new DataTransfer();
@@ -24,6 +23,14 @@ GIVE = """(chat, {how, bytes}) => {
     const event = how === "paste" ? new ClipboardEvent("paste", {clipboardData: transfer, ...more})
         : new DragEvent("drop", {dataTransfer: transfer, ...more});
     chat.querySelector("textarea").dispatchEvent(event);
+}"""
+WORDS_TOO = """(chat) => {
+    const clipboardData = new DataTransfer();
+    clipboardData.items.add(new File(["x"], "cells.png", {type: "image/png"}));
+    clipboardData.setData("text/plain", "1\\t2");
+    const event = new ClipboardEvent("paste", {clipboardData, bubbles: true, cancelable: true});
+    chat.querySelector("textarea").dispatchEvent(event);
+    return event.defaultPrevented;
 }"""
 
 
@@ -42,7 +49,7 @@ def gateway(serve: Serve) -> Iterator[GatewayProcess]:
 
 
 async def test_a_picture_and_a_document_are_sent_and_stay(gateway: GatewayProcess, browser: Browser) -> None:
-    visitor = await Visitor.at_chat(browser, gateway)
+    visitor = await Visitor.at_chat(browser, gateway, reduced_motion="reduce")  # axe looks at once
     chosen = visitor.chat.locator(".chosen li")
     await visitor.chat.locator("input[type=file]").set_input_files([picture(), NOTES])
     await expect(chosen).to_have_count(2)
@@ -87,6 +94,14 @@ async def test_a_picture_is_pasted_and_dropped(gateway: GatewayProcess, browser:
     await visitor.answered(1)
     await expect(visitor.asked.locator(".files img")).to_be_visible()
     await expect(visitor.asked.locator(".bubble")).to_have_count(0)
+    await visitor.leave()
+
+
+async def test_cells_of_a_table_are_pasted_as_words(gateway: GatewayProcess, browser: Browser) -> None:
+    visitor = await Visitor.at_chat(browser, gateway)
+    taken = await visitor.chat.evaluate(WORDS_TOO)
+    assert taken is False  # the browser puts the words in
+    await expect(visitor.chat.locator(".chosen li")).to_have_count(0)
     await visitor.leave()
 
 

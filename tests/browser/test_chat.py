@@ -5,7 +5,7 @@ import json
 from collections.abc import Iterator
 
 import pytest
-from playwright.async_api import Browser, expect
+from playwright.async_api import Browser, WebSocket, expect
 
 from conversations import phrases
 from tests.conftest import GatewayFactory, Serve
@@ -15,6 +15,7 @@ from tests.support.admin import log_in, make_staff
 from tests.support.axe import violations
 from tests.support.chatting import PATH, WORDS, Visitor, answering
 from tests.support.server import GatewayProcess, manage
+from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")  # the browser's
 KEY = "Object.keys(localStorage).find((key) => key.endsWith(':session'))"
@@ -169,6 +170,42 @@ async def test_a_person_takes_over_and_leaves(gateway: GatewayProcess, browser: 
     await visitor.leave()
 
 
+async def test_what_is_refused_says_why_and_may_be_sent_again(gateway: GatewayProcess, browser: Browser) -> None:
+    visitor = await Visitor.at_chat(browser, gateway)
+    for _ in range(6):  # one more than is taken in an hour
+        await visitor.chat.get_by_role("button", name="Talk to a human").click()
+        await visitor.chat.locator("dialog").get_by_role("button", name="Yes").click()
+    refused = visitor.asked.last
+    await expect(refused.locator(".status")).to_contain_text("Not sent · Too many requests")
+    await visitor.say("And how do I change the port?")
+    await visitor.answered(6)  # it holds nothing up
+    refused = visitor.chat.locator(".line.not_sent")
+    await visitor.page.reload()
+    await visitor.answered(6)
+    await expect(refused).to_have_count(1)  # it was tried again, in vain
+    frames: list[str] = []
+
+    def note(socket: WebSocket) -> None:
+        socket.on("framesent", lambda payload: frames.append(str(payload)))
+
+    visitor.page.on("websocket", note)
+    await visitor.page.reload()
+    await expect(refused).to_have_count(1)
+    await refused.get_by_role("button", name="Send again").click()
+
+    async def sent_twice() -> bool:
+        return len(ids_of(frames)) == 2
+
+    await eventually(sent_twice, timeout=10, what="the message, sent again")
+    assert len(set(ids_of(frames))) == 1
+    await visitor.leave()
+
+
+def ids_of(frames: list[str]) -> list[str]:
+    """Return the ids of the messages among frames that were sent."""
+    return [json.loads(frame)["client_msg_id"] for frame in frames if "client_msg_id" in frame]
+
+
 async def test_the_keyboard_is_enough(gateway: GatewayProcess, browser: Browser) -> None:
     visitor = await Visitor.at_chat(browser, gateway)
     keyboard = visitor.page.keyboard
@@ -315,6 +352,37 @@ async def test_a_session_that_is_not_there_any_more_is_begun_anew(gateway: Gatew
     await visitor.ask("And now?")
     assert (await visitor.words())[0] == "And now?"
     assert (await visitor.page.evaluate(SESSION))["id"] != session["id"]
+    await visitor.leave()
+
+
+async def test_what_was_left_unsent_long_ago_waits_for_the_visitor(gateway: GatewayProcess, browser: Browser) -> None:
+    visitor = await Visitor.at_chat(browser, gateway)
+    await visitor.ask("Before?")
+    name = (await visitor.page.evaluate(KEY)).replace(":session", ":unsent:old")
+    old = {"id": "old", "chain": [{"type": "Plain", "text": "Is it Monday?"}], "at": 0}
+    await visitor.page.evaluate("([name, old]) => localStorage.setItem(name, JSON.stringify(old))", [name, old])
+    await visitor.page.reload()
+    left = visitor.chat.locator(".line.not_sent")
+    await expect(left.locator(".bubble")).to_have_text("Is it Monday?")
+    await visitor.ask("And now?")
+    await expect(left).to_have_count(1)
+    await left.get_by_role("button", name="Send again").click()
+    await visitor.answered(3)
+    await expect(left).to_have_count(0)
+    assert await visitor.page.evaluate("Object.keys(localStorage).length") == 1
+    await visitor.leave()
+
+
+async def test_more_than_the_queue_holds_stays_where_it_was_written(gateway: GatewayProcess, browser: Browser) -> None:
+    visitor = await Visitor.at_chat(browser, gateway)
+    await visitor.page.context.set_offline(True)
+    await expect(visitor.chat).to_have_attribute("data-state", "offline")
+    for number in range(50):
+        await visitor.say(f"Message {number}")
+    await visitor.text.fill("One too many")
+    await visitor.text.press("Enter")
+    await expect(visitor.chat.locator(".told")).to_have_text("Too many messages wait to be sent.")
+    await expect(visitor.text).to_have_value("One too many")
     await visitor.leave()
 
 

@@ -102,6 +102,11 @@ async def test_the_history_takes_the_place_of_what_it_tells_of(page: Page) -> No
     assert lines == ["kept", "came since", "grows", "missed"]
 
 
+async def test_the_oldest_go_where_there_are_very_many(page: Page) -> None:
+    _, lines = await after(page, *(["hear", said(number, f"m{number}", seq=number)] for number in range(1, 511)))
+    assert (len(lines), lines[0], lines[-1]) == (500, "m11", "m510")
+
+
 async def test_nothing_from_before_a_new_beginning_comes_back(page: Page) -> None:
     (_, _, _, _, seq), lines = await after(
         page,

@@ -39,7 +39,8 @@ def gateway(serve: Serve, model: FakeModel) -> Iterator[GatewayProcess]:
 
 @pytest.fixture(scope="module")
 def token_gateway(serve: Serve) -> Iterator[GatewayProcess]:
-    with serve(ACCESS_MODE="token", **QUICK) as gateway:
+    # Whoever shows no token hears so a second after he has connected.
+    with serve(ACCESS_MODE="token", AUTHENTICATE_TIMEOUT="1", **QUICK) as gateway:
         make_staff(gateway, ann="None")
         yield gateway
 

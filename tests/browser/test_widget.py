@@ -179,7 +179,7 @@ async def test_what_the_site_says_is_text(site: Site, browser: Browser) -> None:
 
 
 async def test_on_a_phone_focus_stays_inside_until_it_is_closed(site: Site, browser: Browser) -> None:
-    visitor = await arrive(browser, site, viewport={"width": 390, "height": 844})
+    visitor = await arrive(browser, site, viewport={"width": 390, "height": 844}, reduced_motion="reduce")
     page = visitor.page
     await open_it(visitor)
     await expect(visitor.text).to_be_focused()

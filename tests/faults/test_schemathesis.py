@@ -1,5 +1,6 @@
 """Schemathesis against the API's schema on a running server: what it answers is what the schema says."""
 
+import asyncio
 import re
 import subprocess
 import sys
@@ -11,10 +12,11 @@ import pytest
 from tests.conftest import GatewayFactory
 from tests.faults.conftest import Measured
 from tests.faults.measuring import at_length
-from tests.support.applications import make_application
-from tests.support.clients import DEFAULT_PIPELINE
+from tests.support.applications import change, make_application
+from tests.support.clients import DEFAULT_PIPELINE, PipelineClient
 from tests.support.environment import QUICK
 from tests.support.files import picture
+from tests.support.server import GatewayProcess
 from tests.support.yishiting import question
 
 EXAMPLES = at_length(2, 150)  # of each call, beside those that schemathesis derives from the schema one by one
@@ -51,12 +53,14 @@ traces = {{ values = ["{trace}"] }}
 appid = {{ values = ["{appid}"] }}
 secret = {{ values = ["{secret}"] }}
 keys = {{ values = ["{picture}"] }}
+answer = {{ values = [{answer}] }}
 
 [parameters]
 "path.pipeline_uuid" = {{ dictionary = "pipeline", probability = 0.9 }}
 "path.document_uuid" = {{ dictionary = "documents", probability = 0.9 }}
 "path.trace_uuid" = {{ dictionary = "traces", probability = 0.8 }}
 "path.key" = {{ dictionary = "keys", probability = 0.8 }}
+"body.message_id" = {{ dictionary = "answer", probability = 0.95 }}
 "query.appid" = {{ dictionary = "appid", probability = 0.9 }}
 "query.secret" = {{ dictionary = "secret", probability = 0.9 }}
 "body.appid" = {{ dictionary = "appid", probability = 0.9 }}
@@ -72,6 +76,10 @@ warnings = false
 checks.positive_data_acceptance.enabled = false
 
 [[operations]]
+include-operation-id = "give_feedback"
+parameters = {{ pipeline_uuid = "{pipeline}", session_type = "person", session_id = "{session}" }}
+
+[[operations]]
 include-path-regex = "^/wechat/"
 checks.unsupported_method.enabled = false
 """
@@ -84,10 +92,12 @@ def test_every_answer_is_what_the_schema_says(
 ) -> None:
     gateway = start_gateway(environment={**QUICK, "RATE_LIMITS": "off", "ACCESS_MODE": access})
     application = make_application(gateway, scopes="read,write,broadcast,admin")
+    change(gateway, "UPDATE conversations_pipeline SET public = 1")  # the widget shows no other
     authorization = f"Bearer {application.token}"
     with httpx2.Client(base_url=gateway.url, trust_env=False, headers={"Authorization": authorization}) as client:
         documents = [_document(client, number) for number in range(DOCUMENTS)]
         kept = client.post("/api/v1/files/images", files={"file": picture()}).json()["data"]["file_key"]
+        session, answer = asyncio.run(_answered(gateway, application.token))
         trace = client.post("/chat/async", json=question()).json()["third_party_trace_id"]
     (tmp_path / "schemathesis.toml").write_text(
         CONFIG.format(
@@ -98,6 +108,8 @@ def test_every_answer_is_what_the_schema_says(
             appid=application.appid,
             secret=application.secret,
             picture=kept,
+            session=session,
+            answer=answer,
         )
     )
     command = ("run", f"{gateway.url}/api/schema/", "--phases", "coverage,fuzzing", "--no-color")
@@ -114,6 +126,12 @@ def test_every_answer_is_what_the_schema_says(
         f"{access} access: {int(cases[1]):,} calls of {operations[1]} operations, all as the schema says (seed {SEED})"
     )
     measured("schemathesis", on="SQLite", figure=figure)
+
+
+async def _answered(gateway: GatewayProcess, token: str) -> tuple[str, int]:
+    """Return a session, and an answer in it."""
+    async with await PipelineClient.connect(gateway, token=token) as client:
+        return client.session_id, (await client.ask("How do I load documents?"))[-1]["data"]["id"]
 
 
 def _document(client: httpx2.Client, number: int) -> str:

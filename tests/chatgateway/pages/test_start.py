@@ -61,7 +61,8 @@ def test_staff_sees_how_it_is_in_token_mode(token_gateway: GatewayProcess) -> No
 
 
 def test_a_public_pipeline_s_chat_is_for_strangers_too(start_gateway: GatewayFactory) -> None:
-    gateway = start_gateway(environment={"ACCESS_MODE": "token"}, start=False)
+    environment = {"ACCESS_MODE": "token", "PUBLIC_URL": "https://chat.example.com"}
+    gateway = start_gateway(environment=environment, start=False)
     change(
         gateway, "UPDATE conversations_pipeline SET public = 1, name = '<b onclick=1>ours', description = '<script>'"
     )
@@ -69,6 +70,7 @@ def test_a_public_pipeline_s_chat_is_for_strangers_too(start_gateway: GatewayFac
     with visitor(gateway, **EN) as client:
         page = client.get("/").text
     assert f'href="/chat/{DEFAULT_PIPELINE}/"' in page
+    assert "wss://chat.example.com/contact" in page, "where others find it"
     assert "&lt;b onclick=1&gt;ours" in page
     assert "&lt;script&gt;" in page
     assert "Live connections" not in page

@@ -8,9 +8,12 @@ from uuid import uuid4
 
 import httpx2
 import pytest
+from django.http import HttpResponse
+from django.test import RequestFactory
 
 from chatgateway.environment import canonical_origin
 from chatgateway.handler import is_page
+from chatgateway.urls import handler500
 from tests.conftest import Serve
 from tests.support.applications import change
 from tests.support.clients import DEFAULT_PIPELINE
@@ -194,6 +197,27 @@ def test_what_is_not_there_is_said_in_the_visitor_s_language(gateway: httpx2.Cli
         if not path.startswith("/chat"):
             assert words in answer.text
             assert '<a href="/">' in answer.text
+
+
+@pytest.mark.parametrize(("accepts", "language", "words"), [("zh-CN", "zh-Hans", "出错了"), ("fr", "en", "went wrong")])
+def test_a_mistake_of_ours_is_a_page_too_and_asks_for_nothing(
+    rf: RequestFactory, accepts: str, language: str, words: str
+) -> None:
+    # No database is at hand here: whatever failed, the page that says so does not.
+    answer = handler500(rf.get("/", headers={"Accept-Language": accepts}))
+    assert isinstance(answer, HttpResponse)
+    page = answer.content.decode()
+    assert answer.status_code == 500
+    assert f'<html lang="{language}"' in page
+    assert words in page
+    assert "chatgateway/error.css" in page
+
+
+def test_a_form_that_is_too_old_is_refused_by_a_page_of_ours(gateway: httpx2.Client) -> None:
+    answer = gateway.post("/admin/login/", data={"username": "x"}, headers={"Accept-Language": "zh-CN"})
+    assert answer.status_code == 403
+    assert "表单已过期" in answer.text
+    assert "style" not in answer.text.replace("stylesheet", "")
 
 
 # --- The widget ----------------------------------------------------------------------------------

@@ -27,6 +27,7 @@ from conversations.uploads import shelf
 from conversations.uploads.kinds import UploadRefused
 from conversations.uploads.shelf import Sent, Uploads, derived_key, is_key
 from conversations.uploads.storage import UploadStorage, place_of, thumbnail_of
+from tests.conversations.conftest import Database
 from tests.conversations.doubles import WatchedStore, new_session, question
 from tests.support.files import PDF, picture
 
@@ -272,6 +273,22 @@ async def test_a_purge_forgets_what_no_message_came_for(desk: Desk, uploads: Upl
         assert lying(storage) == {place_of(waits.key), place_of(sent.key)}
         with pytest.raises(Refused):
             await desk.ask(desk.session(), old)
+
+
+@pytest.mark.parametrize("database", ["postgres"], indirect=True)
+async def test_a_purge_passes_by_what_a_message_comes_for_at_this_moment(desk: Desk, database: Database) -> None:
+    file = await desk.keep()
+    await desk.store.read(_made_long_ago(file))
+    coming = database.connect()
+    try:
+        coming.execute("BEGIN")
+        coming.execute("SELECT id FROM conversations_upload WHERE key = %s FOR UPDATE", (file.key,))
+        await desk.uploads.purge()
+        assert await desk.uploads.find(file.key) == file
+    finally:
+        coming.close()
+    await desk.uploads.purge()
+    assert await desk.uploads.find(file.key) is None
 
 
 async def test_a_purge_throws_away_what_lies_there_without_a_row_once_it_is_old(

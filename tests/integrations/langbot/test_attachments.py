@@ -282,20 +282,32 @@ async def _echoes(client: PipelineClient, count: int) -> Any:
 
 
 async def test_twenty_at_once_over_many_sockets_are_one(gateway: GatewayProcess) -> None:
+    before = uploads_in(gateway)
+    await say_twenty_times(gateway)
+    assert uploads_in(gateway) == before + 1
+
+
+async def test_twenty_at_once_over_two_workers_are_one(start_gateway: GatewayFactory) -> None:
+    gateway = start_gateway(database="postgres", workers=2)
+    await say_twenty_times(gateway)
+    files = [path.name for path in (gateway.data_dir / "uploads").glob("*/[!.]*")]  # but those that are being written
+    assert len(files) == 2, "the picture, and its thumbnail"
+
+
+async def say_twenty_times(gateway: GatewayProcess) -> None:
+    """Say one message with a picture on twenty sockets at once: it is one message."""
     image = {"type": "Image", "base64": bare(unique_picture())}
     async with await PipelineClient.connect(gateway) as first:
         session, token = first.session_id, first.resume_token
         clients = await asyncio.gather(
             *(PipelineClient.connect(gateway, session_id=session, resume_token=token) for _ in range(20))
         )
-        before = uploads_in(gateway)
         try:
             frames = await asyncio.gather(*(say(client, image, client_msg_id="m-1") for client in clients))
         finally:
             await asyncio.gather(*(client.close() for client in clients))
     assert {frame["type"] for frame in frames} == {"user_message"}
     assert len({frame["data"]["id"] for frame in frames}) == 1
-    assert uploads_in(gateway) == before + 1
 
 
 # --- Who may -------------------------------------------------------------------------------------

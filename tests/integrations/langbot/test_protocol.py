@@ -40,6 +40,7 @@ from integrations.strict import ProtocolError
 from tests.support.frames import anything, client_frames, nearly, texts
 
 EXAMPLES = texts("langbot")
+PICTURE = json.loads(EXAMPLES["client_message_with_a_picture"])["message"][1]["base64"]
 NOON, ONE_PAST, TWO_PAST = (f"2026-05-01T12:00:0{second}.000+00:00" for second in range(3))
 
 
@@ -81,6 +82,9 @@ FROM_CLIENTS: dict[str, ClientFrame] = {
         File(id="f1", name="说明书.pdf", url="https://example.com/a.pdf", size=1024),
         Other(),
     ),
+    "client_message_with_a_picture": message(
+        "client_message_with_a_picture", Plain("What is this? "), Image(base64=PICTURE), client_msg_id="0190f3d2-7c1f"
+    ),
     "client_message_empty": message("client_message_empty"),
     "client_stop": Stop(),
     "client_disconnect": Disconnect(),
@@ -109,6 +113,19 @@ FROM_SERVER: dict[str, ServerFrame] = {
         language="zh-hans",
     ),
     "server_pong": Pong(NOON),
+    "server_user_message_with_a_picture": UserMessage(
+        "person",
+        MessageData(
+            id=103,
+            role="user",
+            content="What is this? [Image]",
+            message_chain=json.loads(EXAMPLES["server_user_message_with_a_picture"])["data"]["message_chain"],
+            timestamp=NOON,
+            is_final=True,
+            connection_id="3f0f6d8e-31a5-4cf5-8b52-2f8f6b3a9e10",
+            seq=3,
+        ),
+    ),
     "server_resumed": Resumed(resumed=True, last_seq=42),
     "server_resume_refused": Resumed(resumed=False, last_seq=42),
     "server_user_message": UserMessage(

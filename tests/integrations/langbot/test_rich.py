@@ -9,6 +9,7 @@ from conversations.phrases import CALLED
 from tests.integrations.langbot.conftest import SHOP, TokenMaker
 from tests.support.applications import change
 from tests.support.clients import PipelineClient, answer, is_final, is_type
+from tests.support.metrics import scrape
 from tests.support.rest import acall, below, history
 from tests.support.server import GatewayProcess
 
@@ -222,6 +223,9 @@ async def test_an_opinion_is_kept_and_the_last_one_counts(gateway: GatewayProces
             assert (status, told) == (200, {"code": 0, "msg": "ok", "data": {"message": "Feedback saved"}})
             rows = history(gateway, query=f"?session_id={client.session_id}&rich=1")
             assert rows[-1].get("feedback") == shown
+        counted = scrape(gateway)
+        told = [counted[f"chatgateway_feedback_total{{{value}}}"] for value in ("up", "down", "none")]
+        assert told == [2, 2, 1], "each time that somebody said so"
         for other in (said["id"], final["id"] + 1000):
             status, told = await acall(gateway, "POST", call, {"message_id": other, "value": "up"})
             assert (status, told["msg"]) == (404, "Message not found")

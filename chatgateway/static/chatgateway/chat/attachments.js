@@ -22,7 +22,12 @@ export class Attachments {
       this.add(input.files);
       input.value = "";
     });
-    root.addEventListener("paste", (event) => this.#take(event, event.clipboardData));
+    root.addEventListener("paste", (event) => {
+      // A table's cells come as words and as a picture of them: the words are meant.
+      if (!event.clipboardData?.types.includes("text/plain")) {
+        this.#take(event, event.clipboardData);
+      }
+    });
     root.addEventListener("drop", (event) => this.#take(event, event.dataTransfer));
     root.addEventListener("dragover", (event) => {
       if (event.dataTransfer?.types.includes("Files")) {

@@ -1,5 +1,6 @@
 /* What was said, and what is on its way, as plain state: no page, no network. */
 
+const KEPT = 500; // messages; the history has those before
 const AWAITED = 90000; // milliseconds; the gateway ends every answer long before
 
 export class Conversation {
@@ -29,6 +30,9 @@ export class Conversation {
     }
     const message = { ...messageOf(data), heardAt };
     this.messages.set(data.id, message);
+    if (this.messages.size > KEPT) {
+      this.messages.delete(Math.min(...this.messages.keys()));
+    }
     return message;
   }
 
@@ -52,8 +56,8 @@ export class Conversation {
 
   // --- What is on its way ---
 
-  add(item) {
-    this.unsent.set(item.id, { ...item, state: "waiting" });
+  add(item, state = "waiting") {
+    this.unsent.set(item.id, { ...item, state });
   }
 
   /* Return what is to be sent now: one after another, so that an error is known to be about it. */
