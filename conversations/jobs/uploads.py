@@ -35,7 +35,7 @@ class StoreUpload(Job, msgspec.Struct, frozen=True):
     Refused as UploadsFull.
     """
 
-    rank: ClassVar[int] = 8
+    rank: ClassVar[int] = 4  # before the question that names it
     upload: Upload
     pipeline_id: int
     sender: str
