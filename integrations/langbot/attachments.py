@@ -108,7 +108,9 @@ class Attachments:
         read: Callable[[], Sent] = lambda: sent  # noqa: E731  with its type
         kind: Kind | None = "image" if isinstance(part, Image) else None
         try:
-            return await uploads.keep(read, kind, pipeline_id=pipeline.id, address=self._peer.network, key=key)
+            return await uploads.keep(
+                read, kind, size=len(sent.content), pipeline_id=pipeline.id, address=self._peer.network, key=key
+            )
         except UploadRefused as error:
             raise ProtocolError(f"{field} {error}") from error
 
