@@ -23,7 +23,7 @@ from django.utils.crypto import salted_hmac
 
 from conversations.jobs.uploads import PURGED_AT_ONCE, PurgeUploads, StoreUpload, UploadsFull, room_for
 from conversations.lane import Lane
-from conversations.store import Refused, Store, StoreClosed, StoreFull, StoreUnavailable
+from conversations.store import Refused, Store, StoreFull, StoreUnavailable
 from conversations.types import Upload
 from conversations.uploads import images, selectors
 from conversations.uploads.examining import examine
@@ -88,10 +88,10 @@ class Uploads:
         self, read: Callable[[], Sent], kind: Kind | None, pipeline_id: int, sender: str, key: str
     ) -> Upload:
         own = key or secrets.token_urlsafe(32)
-        upload = await self._run(self._examiners, partial(self._receive, read, kind, own))
         try:
+            upload = await self._run(self._examiners, partial(self._receive, read, kind, own))
             stored: Upload = await self._store.write(StoreUpload(upload, pipeline_id, sender))
-        except (Refused, StoreFull, StoreUnavailable, StoreClosed):
+        except (Refused, StoreFull, StoreUnavailable):
             if not key:  # under one that was given there may be a file already
                 await self._run(self._readers, partial(self._delete, own))
             raise
@@ -114,7 +114,6 @@ class Uploads:
                 self._storage.save(thumbnail_of(key), ContentFile(examined.found.thumbnail))
             self._storage.save(place_of(key), ContentFile(sent.content))
         except OSError as error:
-            # A thumbnail without its picture is left to the purge: under this key there may be a file already.
             log.warning("upload.not_kept", reason=error.strerror)
             raise StoreUnavailable("The file cannot be kept now, please try again.") from error
         return examined.upload(key)

@@ -158,6 +158,22 @@ async def test_a_disk_that_takes_nothing_is_said_so_and_nothing_is_told(desk: De
     assert not await desk.store.read(UploadRow.objects.filter(pipeline=desk.pipeline).exists)
 
 
+async def test_a_disk_that_takes_half_of_it_has_none_of_it(
+    desk: Desk, storage: UploadStorage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save = storage.save
+
+    def full(place: str, content: Any) -> str:
+        if place.endswith(".webp"):
+            return save(place, content)
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(storage, "save", full)
+    with pytest.raises(StoreUnavailable):
+        await desk.keep(picture(), "a.png")
+    assert lying(storage) == set()
+
+
 async def test_a_write_that_breaks_off_leaves_no_half_file(storage: UploadStorage) -> None:
     class Breaks:
         def chunks(self) -> Any:
