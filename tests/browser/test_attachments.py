@@ -15,7 +15,6 @@ from tests.support.server import GatewayProcess
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")  # the browser's
 
-pytest.importorskip("integrations.langbot.files", reason="this gateway takes no files yet")
 NOTES = FilePayload(name="notes.txt", mimeType="text/plain", buffer="端口是 9000。".encode())
 GIVE = """(chat, {how, bytes}) => {
     const transfer = new DataTransfer();

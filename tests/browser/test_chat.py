@@ -355,6 +355,37 @@ async def test_a_session_that_is_not_there_any_more_is_begun_anew(gateway: Gatew
     await visitor.leave()
 
 
+async def test_what_was_left_unsent_long_ago_waits_for_the_visitor(gateway: GatewayProcess, browser: Browser) -> None:
+    visitor = await Visitor.at_chat(browser, gateway)
+    await visitor.ask("Before?")
+    name = (await visitor.page.evaluate(KEY)).replace(":session", ":unsent:old")
+    old = {"id": "old", "chain": [{"type": "Plain", "text": "Is it Monday?"}], "at": 0}
+    await visitor.page.evaluate("([name, old]) => localStorage.setItem(name, JSON.stringify(old))", [name, old])
+    await visitor.page.reload()
+    left = visitor.chat.locator(".line.not_sent")
+    await expect(left.locator(".bubble")).to_have_text("Is it Monday?")
+    await visitor.ask("And now?")
+    await expect(left).to_have_count(1)
+    await left.get_by_role("button", name="Send again").click()
+    await visitor.answered(3)
+    await expect(left).to_have_count(0)
+    assert await visitor.page.evaluate("Object.keys(localStorage).length") == 1
+    await visitor.leave()
+
+
+async def test_more_than_the_queue_holds_stays_where_it_was_written(gateway: GatewayProcess, browser: Browser) -> None:
+    visitor = await Visitor.at_chat(browser, gateway)
+    await visitor.page.context.set_offline(True)
+    await expect(visitor.chat).to_have_attribute("data-state", "offline")
+    for number in range(50):
+        await visitor.say(f"Message {number}")
+    await visitor.text.fill("One too many")
+    await visitor.text.press("Enter")
+    await expect(visitor.chat.locator(".told")).to_have_text("Too many messages wait to be sent.")
+    await expect(visitor.text).to_have_value("One too many")
+    await visitor.leave()
+
+
 async def test_a_server_that_dies_in_the_middle_of_an_answer(start_gateway: GatewayFactory, browser: Browser) -> None:
     with model_in_thread() as model:
         model.words, model.mode, model.delay = WORDS * 20, Mode.SLOW, 0.1

@@ -7,7 +7,7 @@ const TALLEST = 160; // pixels
 export class Composer {
   #answering = false;
 
-  /* `say(chain)` takes a message, `stop()` ends the answer. */
+  /* `say(chain)` takes a message and tells whether it did, `stop()` ends the answer. */
   constructor(root, { strings, upload, say, stop }) {
     Object.assign(this, { strings, say, stop });
     this.form = root.querySelector(".composer");
@@ -47,9 +47,10 @@ export class Composer {
       this.stop();
     } else if (!this.#isEmpty() && this.attachments.ready) {
       const words = this.text.value.trim();
-      this.say([...(words ? [{ type: "Plain", text: words }] : []), ...this.attachments.components]);
-      this.text.value = "";
-      this.attachments.clear();
+      if (this.say([...(words ? [{ type: "Plain", text: words }] : []), ...this.attachments.components])) {
+        this.text.value = "";
+        this.attachments.clear();
+      }
     }
     this.text.focus();
   }

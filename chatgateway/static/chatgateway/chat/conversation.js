@@ -56,8 +56,8 @@ export class Conversation {
 
   // --- What is on its way ---
 
-  add(item) {
-    this.unsent.set(item.id, { ...item, state: "waiting" });
+  add(item, state = "waiting") {
+    this.unsent.set(item.id, { ...item, state });
   }
 
   /* Return what is to be sent now: one after another, so that an error is known to be about it. */

@@ -9,6 +9,7 @@ import { View } from "./view.js";
 
 const QUEUE = 50; // messages waiting to be sent
 const ACKNOWLEDGED = 15000; // milliseconds; then it is sent again, under the same id
+const FRESH = 20 * 3600 * 1000; // milliseconds; the gateway knows an id for a day, so an older one might be said twice
 const LONGEST_WAIT = 20; // seconds until a message that was too much is sent again by itself
 const NOT_ALLOWED = 4003;
 
@@ -25,7 +26,7 @@ export class Talk {
     this.session = this.storage.session; // another tab may have another one
     this.api = new Api(config, () => this.session);
     this.conversation = new Conversation();
-    this.storage.unsent().forEach((item) => this.conversation.add(item));
+    this.storage.unsent().forEach((item) => this.conversation.add(item, Date.now() - item.at < FRESH ? "waiting" : "not_sent"));
     const path = `/api/v1/pipelines/${config.pipeline}/ws/connect`;
     this.socket = new Socket({
       urls: [config.base + path, `${config.base}/websocket${path}`],
@@ -59,16 +60,18 @@ export class Talk {
     this.socket.open();
   }
 
+  /* Take a message, and tell whether it was taken. */
   say(chain, more = {}) {
     if (this.conversation.unsent.size >= QUEUE) {
       this.#tell(this.strings.queue_full);
-      return;
+      return false;
     }
     const item = { id: crypto.randomUUID?.() ?? `${Date.now()}-${Math.random()}`, chain, at: Date.now(), ...more };
     this.storage.keep(item);
     this.conversation.add(item);
     this.view.toTheEnd();
     this.#flush();
+    return true;
   }
 
   // --- The wire ---
@@ -128,14 +131,16 @@ export class Talk {
     this.#isWhole = false;
     clearTimeout(this.#timers.load);
     try {
-      this.conversation.load(seq ? await this.api.history() : [], seq);
+      const rows = seq ? await this.api.history() : [];
+      this.conversation.load(rows, seq);
+      rows.forEach((row) => this.storage.drop(row.client_msg_id));
       this.#isWhole = true;
       this.#tell("");
     } catch {
       this.#tell(this.strings.not_loaded);
       this.#timers.load = setTimeout(() => this.#load(seq), 3000);
     }
-    this.#draw();
+    this.#flush();
   }
 
   #told(state, code) {
