@@ -128,7 +128,7 @@ def _pipeline() -> Channel:
             "session_id": {**TEXT, "description": "A group's room, or with `resume_token` the session to re-enter."},
             "resume_token": {
                 **TEXT,
-                "description": "From the greeting; kept out of logs by the subprotocol `resume.<token>`, which is echoed.",
+                "description": "From the greeting. The subprotocol `resume.<token>`, which is echoed, no log sees.",
             },
             "last_seq": PLACE,
             "rich": {"enum": ["1"], "description": "With `html`, `outcome` and what else the web chat shows."},

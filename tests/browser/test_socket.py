@@ -28,7 +28,8 @@ OPEN = """async () => {
         close() {}
     };
     window.socket = new Socket({
-        urls: ["http://chat.test/ws"], query: () => ({ rich: 1 }), secret: () => "c0ffee", hear: () => {}, told: () => {},
+        urls: ["http://chat.test/ws"], query: () => ({ rich: 1 }), secret: () => "c0ffee",
+        hear: () => {}, told: () => {},
     });
     socket.open();
     line.onmessage({ data: '{"type": "connected"}' });

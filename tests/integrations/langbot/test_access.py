@@ -89,12 +89,12 @@ async def test_a_visitor_s_socket_reenters_his_session(public: GatewayProcess, w
         await client.ask("What can you do?")
         session, token = client.session_id, client.resume_token
     for given, greeting in ((token, {"type": "connected", "session_id": session}), ("x", {"type": "error"})):
-        more: dict[str, Any] = {
+        ways: dict[str, dict[str, Any]] = {
             "query": {"resume_token": given, "headers": SHOP},
             "header": {"headers": {**SHOP, "X-Resume-Token": given}},
             "subprotocol": {"headers": SHOP, "subprotocol": f"resume.{given}"},
-        }[way]
-        async with await PipelineClient.connect(public, session_id=session, **more) as client:
+        }
+        async with await PipelineClient.connect(public, session_id=session, **ways[way]) as client:
             assert client.connected.items() >= greeting.items()
             assert (client.socket.subprotocol is not None) == (way == "subprotocol")
 
