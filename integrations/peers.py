@@ -86,9 +86,8 @@ class Peer:
 
     @property
     def resume_token(self) -> str:
-        """The resume token: the header's, else the query's, else a subprotocol's; empty where there is none."""
-        token = self.headers.get(RESUME_HEADER) or self.query.get("resume_token")
-        return token or (self._offered(RESUME_SUBPROTOCOL) or "")[len(RESUME_SUBPROTOCOL) :]
+        """The resume token that no log sees: the header's, else a subprotocol's; empty where there is none."""
+        return self.headers.get(RESUME_HEADER) or (self._offered(RESUME_SUBPROTOCOL) or "")[len(RESUME_SUBPROTOCOL) :]
 
     def _offered(self, prefix: str) -> str | None:
         return next((offer for offer in self.subprotocols if offer.startswith(prefix)), None)

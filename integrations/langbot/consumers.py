@@ -183,7 +183,8 @@ class PipelineConsumer(SessionConsumer):
             key = SessionKey(UUID(asked), self.pipeline.uuid, "person")
         except ValueError:
             raise WireError(NO_SUCH_SESSION, close_code=NOT_ALLOWED) from None
-        if not resume.is_valid(self.peer.resume_token, key) and not await self.is_own(key, self.principal):
+        token = self.peer.resume_token or self.peer.query.get("resume_token", "")
+        if not resume.is_valid(token, key) and not await self.is_own(key, self.principal):
             raise WireError(NO_SUCH_SESSION, close_code=NOT_ALLOWED)
         return key, True
 
