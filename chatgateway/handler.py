@@ -21,12 +21,13 @@ from django.core.handlers.asgi import ASGIHandler
 from django.core.handlers.exception import convert_exception_to_response
 
 from chatgateway.middleware import HostGuard, OpenAccessGuard
+from integrations.langbot.urls import DOCUMENTS, IMAGES
 from integrations.multipart import BESIDE
 
 # A document of 1 MiB, every character escaped, with room for the rest: Django would spool any body to disk first.
 LARGEST_BODY = 7 * 1024 * 1024
 # The paths that take a file.
-FILES = ("/api/v1/files/images", "/api/v1/files/documents")
+FILES = (f"/{IMAGES}", f"/{DOCUMENTS}")
 # What needs sessions, static files or a person's language; everything else is a wire's or a machine's.
 PAGES = ("/admin", "/static", "/api/docs", "/api/schema", "/playground")
 START = "/"

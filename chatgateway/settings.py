@@ -407,7 +407,7 @@ MAX_FRAME_BYTES = _whole_number("MAX_FRAME_BYTES", 1024 * 1024, least=1024)
 # The wires for small screens: contact, 易事厅 and WeChat.
 MAX_SMALL_FRAME_BYTES = _whole_number("MAX_SMALL_FRAME_BYTES", 64 * 1024, least=1024)
 # One file that is sent; what comes inline in a frame is bounded by the frame.
-MAX_UPLOAD_BYTES = _whole_number("MAX_UPLOAD_BYTES", 10_485_760, least=1024)
+MAX_UPLOAD_BYTES = _whole_number("MAX_UPLOAD_BYTES", 10 * 1_048_576, least=1024)
 RATE_LIMITS = _choice("RATE_LIMITS", "on", "off") == "on"
 # Of a connection, in a second; of an address, a session and an application, in a minute.
 MAX_MESSAGES = _whole_number("MAX_MESSAGES", 2_000, least=1)

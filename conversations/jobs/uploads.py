@@ -24,6 +24,9 @@ PURGED_AT_ONCE = 200
 class UploadsFull(Refused):
     """Too much was sent that no message has yet."""
 
+    def __init__(self) -> None:
+        super().__init__("Too many files wait to be sent with a message, please try again later.")
+
 
 class UploadTaken(Refused):
     """The file was sent in another conversation, or has been forgotten meanwhile."""
@@ -35,7 +38,7 @@ class StoreUpload(Job, msgspec.Struct, frozen=True):
     Refused as UploadsFull.
     """
 
-    rank: ClassVar[int] = 8
+    rank: ClassVar[int] = 4  # before the question that names it
     upload: Upload
     pipeline_id: int
     sender: str
@@ -56,9 +59,7 @@ class StoreUpload(Job, msgspec.Struct, frozen=True):
             upload, size = job.upload, job.upload.size + OVERHEAD
             if upload.key not in known:
                 if size > min(room, rooms[job.sender]):
-                    results.append(
-                        UploadsFull("Too many files wait to be sent with a message, please try again later.")
-                    )
+                    results.append(UploadsFull())
                     continue
                 room -= size
                 rooms[job.sender] -= size
@@ -131,6 +132,12 @@ class Attaching:
 def _lock(keys: Iterable[str]) -> dict[str, _Found]:
     found = UploadRow.objects.filter(key__in=keys).order_by("id").select_for_update(of=("self",))
     return {key: _Found(*rest) for key, *rest in found.values_list("key", "id", "pipeline_id", "message__session_id")}
+
+
+def room_for(sender: str) -> int:
+    """Return the bytes that one more file of a sender may have."""
+    room = min(WAITING_BYTES - _waiting(Q()), WAITING_BYTES_OF_ADDRESS - _waiting(Q(sender=sender)))
+    return room - OVERHEAD
 
 
 def _waiting(whose: Q) -> int:

@@ -30,12 +30,16 @@ class Breaker:
         """Tell whether every call is let through."""
         return self._rests_until is None
 
+    @property
+    def rests(self) -> bool:
+        """Tell whether no call is let through now."""
+        return self._rests_until is not None and (self._probing or self._clock() < self._rests_until)
+
     def admit(self) -> int | None:
         """Let a call through and return its number, or return None; after a rest, one call at a time finds out."""
-        if self._rests_until is not None:
-            if self._probing or self._clock() < self._rests_until:
-                return None
-            self._probing = True
+        if self.rests:
+            return None
+        self._probing = not self.is_closed
         return self._number
 
     def succeeded(self, number: int) -> bool:

@@ -82,6 +82,10 @@ class Calls:
         """The number of models that are left alone now."""
         return sum(not breaker.is_closed for breaker in self._breakers.values())
 
+    def admits(self, model: str) -> bool:
+        """Tell whether a call would be made now."""
+        return self.in_flight < self._at_once and not self._breakers[model].rests
+
     @contextmanager
     def call(self, model: str) -> Iterator[Breaker]:
         """Make a call within the block; raise Busy or ModelError where it is not to be made.

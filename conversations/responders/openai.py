@@ -20,8 +20,10 @@ from conversations.responders.calls import Calls, Failure, ModelError
 from conversations.responders.openai_events import Answer, error_code
 from conversations.responders.openai_files import Files, NoFiles, show
 from conversations.responders.openai_messages import (
+    NOTHING_SHOWN,
     ChatMessage,
     Passage,
+    Shown,
     choose_passages,
     cite,
     compose,
@@ -35,16 +37,19 @@ MAX_PROBLEM_BYTES = 16 * 1024  # of an error's body, read for its code
 RETRIES = 2
 RETRY_DELAY = 0.25  # seconds before the first retry; it doubles, and grows by chance up to half of itself
 ANSWER_CHARS = 32_000  # of one answer; a longer one breaks off
+FILES_TIME = 5.0  # seconds until a question's files are read; one that is not is left out
 TAIL = 1.0  # seconds that a finished answer waits for its usage and the end of the stream
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Times in seconds; `first_token` counts from the question, over all tries, `idle` between two tokens.
+    """Times in seconds; `first_token` counts over all tries, `idle` between two tokens.
 
+    `files` is spent before a model is asked: what is slow here is not its fault.
     `context_tokens` bounds passages and history together (roughly counted), `answer_chars` one answer.
     """
 
+    files: float = FILES_TIME
     connect: float = 5.0
     first_token: float = 20.0
     idle: float = 15.0
@@ -106,11 +111,11 @@ class OpenAIResponder:
         model = ask.route.model or self._model
         chosen: list[tuple[Passage, str]] = []
         answer = Answer()
+        room = self._limits.context_tokens
+        shown = await self._show(ask, model, room // 2)
+        room -= sum(estimate_tokens(text) for _, text in shown.texts)
         with self._calls.call(model) as breaker:
             first_by = min(asyncio.get_running_loop().time() + self._limits.first_token, ask.deadline)
-            room = self._limits.context_tokens
-            shown = await show(self._files, ask, room // 2, first_by)
-            room -= sum(estimate_tokens(text) for _, text in shown.texts)
             if ask.route.recall:
                 passages = await self._recall(ask.pipeline.uuid, ask.question, ask.language, self._limits.passages)
                 chosen = choose_passages(passages, room // 2)
@@ -131,6 +136,13 @@ class OpenAIResponder:
             if not length:
                 raise ModelError("the model answered with nothing", Failure.EMPTY)
         yield Reply(cite(chosen), answer.usage, known=True)
+
+    async def _show(self, ask: Ask, model: str, tokens: int) -> Shown:
+        """Return what the model is shown of the files, nothing where it would not be asked now."""
+        if not self._calls.admits(model):
+            return NOTHING_SHOWN
+        by = min(asyncio.get_running_loop().time() + self._limits.files, ask.deadline)
+        return await show(self._files, ask, tokens, by)
 
     async def _open(self, body: bytes, first_by: float, breaker: Breaker) -> httpx2.Response:
         """Return a response that began well, after at most RETRIES further tries that can still end by `first_by`.

@@ -1,14 +1,17 @@
 """Uploads as this process handles them: looked at, kept and read in threads of their own, never in the loop's way.
 
-A file is on the disk before its row is committed, and only then anybody is told of it. What lies there without a row,
-because nobody came to commit one, is thrown away by a purge, as is what no message came for.
+A file is on the disk before its row is committed, and only then anybody is told of it. What is refused then is thrown
+away at once; what lies there without a row, because nobody came to commit one, by a purge, as is what no message came
+for. Whoever leaves meanwhile has sent it all the same: it counts.
 """
 
+import asyncio
 import re
 import secrets
 import time
 from base64 import urlsafe_b64encode
 from collections.abc import AsyncGenerator, Callable, Iterator
+from contextlib import suppress
 from functools import partial
 from queue import Full
 from typing import NamedTuple, TypeVar
@@ -18,14 +21,14 @@ from django.core.files.base import ContentFile
 from django.core.files.storage import Storage
 from django.utils.crypto import salted_hmac
 
-from conversations.jobs.uploads import PURGED_AT_ONCE, PurgeUploads, StoreUpload
+from conversations.jobs.uploads import PURGED_AT_ONCE, PurgeUploads, StoreUpload, UploadsFull, room_for
 from conversations.lane import Lane
-from conversations.store import Store, StoreFull, StoreUnavailable
+from conversations.store import Refused, Store, StoreFull, StoreUnavailable
 from conversations.types import Upload
 from conversations.uploads import images, selectors
 from conversations.uploads.examining import examine
 from conversations.uploads.kinds import Kind
-from conversations.uploads.storage import place_of, thumbnail_of
+from conversations.uploads.storage import for_model_of, key_of, place_of, places_of, thumbnail_of
 
 log = structlog.get_logger(__name__)
 
@@ -57,22 +60,47 @@ class Uploads:
         self.largest = largest
         self._store = store
         self._storage = storage
+        self._keeping: set[asyncio.Task[Upload]] = set()
         self._examiners = Lane(EXAMINERS, EXAMINED_NEXT)
         self._readers = Lane(FILE_READERS, READ_NEXT)
 
     # --- Keeping ---------------------------------------------------------------------------------
 
     async def keep(
-        self, read: Callable[[], Sent], kind: Kind | None, *, pipeline_id: int, address: str, key: str = ""
+        self, read: Callable[[], Sent], kind: Kind | None, *, size: int, pipeline_id: int, address: str, key: str = ""
     ) -> Upload:
-        """Keep the file that `read` gives, in a thread, and return it once it is committed.
+        """Keep the file that `read` gives, in a thread, and return it once committed; it has `size` bytes at most.
 
         Without a `key` it gets one of its own; under one that is known it is the same file. Raises UploadRefused, what
         `read` raises, UploadsFull, or a StoreError.
         """
-        upload = await self._run(self._examiners, partial(self._receive, read, kind, key or secrets.token_urlsafe(32)))
-        stored: Upload = await self._store.write(StoreUpload(upload, pipeline_id, _sender_of(address)))
+        sender = _sender_of(address)
+        if await self._store.read(room_for, sender) < min(size, self.largest):
+            raise UploadsFull
+        # A task of its own: who hangs up would leave bytes that nobody counts.
+        keeping = asyncio.create_task(self._keep(read, kind, pipeline_id, sender, key))
+        self._keeping.add(keeping)
+        keeping.add_done_callback(self._kept)
+        await asyncio.wait([keeping])
+        return keeping.result()
+
+    async def _keep(
+        self, read: Callable[[], Sent], kind: Kind | None, pipeline_id: int, sender: str, key: str
+    ) -> Upload:
+        own = key or secrets.token_urlsafe(32)
+        try:
+            upload = await self._run(self._examiners, partial(self._receive, read, kind, own))
+            stored: Upload = await self._store.write(StoreUpload(upload, pipeline_id, sender))
+        except (Refused, StoreFull, StoreUnavailable):
+            if not key:  # under one that was given there may be a file already
+                await self._run(self._readers, partial(self._delete, own))
+            raise
         return stored
+
+    def _kept(self, keeping: "asyncio.Task[Upload]") -> None:
+        self._keeping.discard(keeping)
+        if not keeping.cancelled():
+            keeping.exception()  # looked at: where the asker has left, nobody else will
 
     async def look_at(self, read: Callable[[], R]) -> R:
         """Run `read`, which makes something of what was sent, in the thread that examines files."""
@@ -114,8 +142,9 @@ class Uploads:
             start += len(piece)
 
     async def picture(self, upload: Upload) -> bytes:
-        """Return a picture as a JPEG for a model; raises many kinds where it cannot be read."""
-        return await self._run(self._examiners, partial(self._picture, upload))
+        """Return a picture as a JPEG for a model, made once; raises many kinds where it cannot be read."""
+        made = await self._run(self._readers, partial(self._made, upload))
+        return made or await self._run(self._examiners, partial(self._make, upload))
 
     async def text(self, upload: Upload, characters: int) -> str:
         """Return the beginning of a text document, nothing of one that is no text; OSError where it is gone."""
@@ -125,8 +154,19 @@ class Uploads:
         content = await self._run(self._readers, partial(self._read, place_of(upload.key), 0, TEXT_BYTES * characters))
         return content.decode(encoding, "ignore").removeprefix("\ufeff")[:characters]
 
-    def _picture(self, upload: Upload) -> bytes:
-        return images.for_model(self._read(place_of(upload.key), 0, upload.size))
+    def _made(self, upload: Upload) -> bytes:
+        try:
+            with self._storage.open(for_model_of(upload.key)) as file:
+                content: bytes = file.read()
+        except FileNotFoundError:
+            return b""
+        return content
+
+    def _make(self, upload: Upload) -> bytes:
+        content = images.for_model(self._read(place_of(upload.key), 0, upload.size))
+        with suppress(OSError):  # then it is made again
+            self._storage.save(for_model_of(upload.key), ContentFile(content))
+        return content
 
     def _read(self, place: str, start: int, size: int) -> bytes:
         with self._storage.open(place) as file:
@@ -150,8 +190,8 @@ class Uploads:
         found = await self._run(self._readers, lambda: list(self._lying()))
         for start in range(0, len(found), KNOWN_AT_ONCE):
             some = found[start : start + KNOWN_AT_ONCE]
-            known = await self._store.read(selectors.known_among, {_key_of(place) for place in some})
-            strays = [place for place in some if _key_of(place) not in known]
+            known = await self._store.read(selectors.known_among, {key_of(place) for place in some})
+            strays = [place for place in some if key_of(place) not in known]
             if strays:
                 await self._run(self._readers, partial(self._throw_away, strays))
 
@@ -170,6 +210,11 @@ class Uploads:
             except FileNotFoundError:
                 continue
             if age > GRACE:
+                self._storage.delete(place)
+
+    def _delete(self, key: str) -> None:
+        for place in places_of(key):
+            with suppress(OSError):  # a purge takes what then is left
                 self._storage.delete(place)
 
     def stop(self) -> None:
@@ -193,10 +238,6 @@ def derived_key(*names: str) -> str:
     """Return the key of what is named so: for those who have our secret key, always the same; for others, chance."""
     digest = salted_hmac(_SALT, "\0".join(names), algorithm="sha256").digest()
     return urlsafe_b64encode(digest).rstrip(b"=").decode()
-
-
-def _key_of(place: str) -> str:
-    return place.rpartition("/")[2].removesuffix(".webp")
 
 
 def _sender_of(address: str) -> str:

@@ -55,6 +55,21 @@ def thumbnail_of(key: str) -> str:
     return f"{place_of(key)}.webp"
 
 
+def for_model_of(key: str) -> str:
+    """Return where a picture lies as models are shown it, once one was."""
+    return f"{place_of(key)}.jpg"
+
+
+def places_of(key: str) -> tuple[str, ...]:
+    """Return every place where bytes of an upload may lie."""
+    return place_of(key), thumbnail_of(key), for_model_of(key)
+
+
+def key_of(place: str) -> str:
+    """Return the key of what lies somewhere."""
+    return place.rpartition("/")[2].partition(".")[0]
+
+
 def forget(*, instance: Any, **_signal: Any) -> None:
     """Delete the bytes of an upload whose row is deleted, once that is committed; a purge takes what then is left."""
     transaction.on_commit(lambda: _delete(instance.key), robust=True)
@@ -62,5 +77,5 @@ def forget(*, instance: Any, **_signal: Any) -> None:
 
 def _delete(key: str) -> None:
     storage = storages["uploads"]
-    for place in (place_of(key), thumbnail_of(key)):
+    for place in places_of(key):
         storage.delete(place)

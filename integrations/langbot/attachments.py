@@ -19,7 +19,7 @@ from conversations.uploads import selectors
 from conversations.uploads.kinds import Kind, UploadRefused
 from conversations.uploads.shelf import Sent, derived_key, is_key
 from integrations.errors import Limited, WireError
-from integrations.langbot.components import Attachment, File, Image
+from integrations.langbot.components import Attachment, File, Image, Quote
 from integrations.langbot.protocol import ChatMessage
 from integrations.limiting import admit_upload
 from integrations.parts import Parts
@@ -70,10 +70,12 @@ class Attachments:
             self._waiting -= 1
 
     async def prepare(
-        self, frame: ChatMessage, principal: Principal, session: SessionKey, pipeline: PipelineConfig
-    ) -> Prepared:
+        self, frame: ChatMessage, principal: Principal, session: SessionKey, pipeline: PipelineConfig, *,
+        knows_keys: bool,
+    ) -> Prepared:  # fmt: skip
         """Keep what a message brings with it, and put into its components what is known of its files.
 
+        To whoever `knows_keys` a path in the form of one is one; LangBot's clients may mean something else by it.
         Raises ProtocolError, which names the field at fault, WireError, or a StoreError.
         """
         inline = {at: part for at, part in enumerate(frame.components) if _is_inline(part)}
@@ -84,6 +86,8 @@ class Attachments:
             raise WireError("Forbidden")
         known = await self._find(pipeline, list(named.values()))
         found = {at: known[key] for at, key in named.items() if key in known}
+        if knows_keys and (gone := named.keys() - found.keys()):
+            raise ProtocolError(f"message[{min(gone)}].path is no file that is here, please send it again")
         for at, part in inline.items():
             found[at] = await self._keep(at, part, frame, principal, session, pipeline)
         return Prepared(_with(frame, found), tuple(dict.fromkeys(upload.key for upload in found.values())))
@@ -108,7 +112,9 @@ class Attachments:
         read: Callable[[], Sent] = lambda: sent  # noqa: E731  with its type
         kind: Kind | None = "image" if isinstance(part, Image) else None
         try:
-            return await uploads.keep(read, kind, pipeline_id=pipeline.id, address=self._peer.network, key=key)
+            return await uploads.keep(
+                read, kind, size=len(sent.content), pipeline_id=pipeline.id, address=self._peer.network, key=key
+            )
         except UploadRefused as error:
             raise ProtocolError(f"{field} {error}") from error
 
@@ -143,9 +149,9 @@ def _decode(part: Attachment, field: str, largest: int) -> tuple[Sent, str]:
 def _with(frame: ChatMessage, found: dict[int, Upload]) -> ChatMessage:
     """Return a message with what is known of its files, and without what came inline, in quotations too."""
     chain: Chain = msgspec.json.decode(frame.chain)
-    for at, item in enumerate(chain):
-        if item.get("type") == "Quote":
-            _strip(item.get("origin"))
+    for at, (part, item) in enumerate(zip(frame.components, chain, strict=True)):
+        if isinstance(part, Quote):
+            _strip(item["origin"])
         if upload := found.get(at):
             item.pop("base64", None)
             item.pop("url", None)

@@ -230,7 +230,9 @@ class PipelineConsumer(SessionConsumer):
     async def _ask_with_files(self, frame: ChatMessage) -> None:
         async with self.attachments.turn():
             try:
-                prepared = await self.attachments.prepare(frame, self.principal, self.session, self.pipeline)
+                prepared = await self.attachments.prepare(
+                    frame, self.principal, self.session, self.pipeline, knows_keys=self.is_rich
+                )
             except ProtocolError as error:
                 self._refuse_frame(error)
             else:

@@ -53,7 +53,8 @@ class UploadView(PipelineView):
         principal, pipeline = await self.uploader(request)
         peer = Peer(request.scope, self.parts.options.trusted_proxies)  # type: ignore[attr-defined]
         uploads = self.parts.uploads
-        if _length(request) > uploads.largest + BESIDE:
+        length = _length(request)
+        if length > uploads.largest + BESIDE:
             raise BodyTooLarge
         form: Any = request.data
         if not isinstance(form, Form):  # there was no body
@@ -61,7 +62,11 @@ class UploadView(PipelineView):
         await admit_upload(self.parts, principal, peer)
         try:
             return await uploads.keep(
-                lambda: form.file(uploads.largest), self.kind, pipeline_id=pipeline.id, address=peer.network
+                lambda: form.file(uploads.largest),
+                self.kind,
+                size=length,
+                pipeline_id=pipeline.id,
+                address=peer.network,
             )
         except UploadRefused as error:
             raise WireError(f"{FIELD} {error}") from error

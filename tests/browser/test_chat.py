@@ -146,7 +146,7 @@ async def test_a_person_takes_over_and_leaves(gateway: GatewayProcess, browser: 
     await expect(visitor.answers.locator(".bubble")).to_have_text(phrases.CALLED["en"])
     operator = await log_in(browser, gateway, "ann")
     await operator.goto("/admin/desk/?which=waiting")
-    await operator.locator(".desk-entry").first.click()
+    await operator.locator(f'.desk-entry[href*="{await visitor.session()}"]').click()
     await operator.click("text=Take over")
     await expect(visitor.chat.locator(".line.notice")).to_have_text(phrases.JOINED["en"].format(name="ann"))
     await visitor.say("Are you real?")

@@ -1,71 +1,67 @@
-"""What visitors, staff, documents and models say is shown as it was said in the chat and the widget, and never run."""
+"""What visitors, staff, clients, documents and models say is shown as it was said on every page, and never run."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
+from html import escape
 
 import pytest
-from playwright.async_api import Browser, Page, Request, expect
+from playwright.async_api import Browser, FilePayload, Page, expect
 
 from tests.conftest import Serve
+from tests.faults.model import FakeModel
+from tests.support.admin import log_in, make_staff
 from tests.support.browser import served
 from tests.support.chatting import PATH, PIPELINE, Visitor, answering
-from tests.support.server import GatewayProcess, manage
+from tests.support.clients import PipelineClient
+from tests.support.files import fetch
+from tests.support.hostile import ALL, NAME, PAYLOADS, Stored, say_in_session, store_everywhere
+from tests.support.rest import acall, below
+from tests.support.server import GatewayProcess
+from tests.support.trap import Trap
+from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")  # the browser's
 
-TAGS = "<script>fired()</script>\"><img src=x onerror=fired()>'><svg onload=fired()>{{7|add:7}}<iframe srcdoc='x'>"
-LINK = "javascript:fired()"
-MARKDOWN = f"""{TAGS}
-
-[a]({LINK}) [b](JaVaScRiPt:fired()) [c](data:text/html,<script>fired()</script>) [d](vbscript:fired) [e](//evil.test/)
-<{LINK}> ![picture](https://evil.test/x.png) ![p]({LINK}) [f](https://evil.test/"onmouseover=fired(1)) [g][h]
-
-<div onclick=fired() style="position:fixed;inset:0">cover</div> <a href="{LINK}" id="config">i</a>
-
-```html" onload=fired() x="
-{TAGS}
-```
-
-| {TAGS} |
-|---|
-| <img src=x onerror=fired()> |
-
-[h]: {LINK} "title"
-"""
-ROWS = """
-from datetime import timedelta
-from uuid import UUID
-from django.utils import timezone
-from conversations.models import ChatSession, Message, Pipeline
-
-bad, markdown, link = {bad!r}, {markdown!r}, {link!r}
-Pipeline.objects.filter(uuid=UUID({pipeline!r})).update(name=bad[:100], description=bad, public=True)
-session = ChatSession.objects.get(uuid=UUID({session!r}))
-for role in ("user", "assistant", "operator", "notice", "user"):
-    session.last_seq += 1
-    is_file = session.last_seq == 7
-    Message.objects.create(
-        session=session, seq=session.last_seq, epoch=session.epoch, role=role, text=markdown,
-        sender_name=bad[:100] if role in ("operator", "notice") else "", created_at=timezone.now(),
-        components={files!r} if is_file else None,
-        citations=[{{"doc_id": bad, "space_id": bad, "title": bad, "url": link, "score": 1}}],
-    )
-session.save()
-"""
-FILES = [
-    {"type": "Plain", "text": TAGS},
-    *({"type": kind, "path": path, "name": TAGS, "url": LINK} for kind in ("Image", "File") for path in (TAGS, "../x")),
-]  # fmt: skip
-INJECTED = "[onerror], [onload], [onclick], [onmouseover], [href^=javascript i], [href^=data i], [style*=fixed], iframe"
+SHOWN = "onerror=fired()"
+OF_STAFF = (
+    "/admin/",
+    "/admin/conversations/chatsession/",
+    "/admin/conversations/chatsession/?q=%22%3E%3Cimg+src%3Dx+onerror%3Dfired()%3E",
+    "/admin/conversations/chatsession/{main}/change/",
+    "/admin/conversations/contactrequest/",
+    "/admin/conversations/contactrequest/{request}/change/",
+    "/admin/conversations/cannedreply/",
+    "/admin/conversations/cannedreply/3/change/",
+    "/admin/conversations/document/",
+    "/admin/conversations/document/{document}/change/",
+    "/admin/conversations/document/{document}/delete/",
+    "/admin/conversations/pipeline/",
+    "/admin/conversations/pipeline/1/change/",
+    "/admin/connections/connection/?state=all",
+    "/admin/connections/hubclient/",
+    "/admin/connections/application/",
+    "/admin/connections/application/{application}/change/",
+    "/admin/connections/application/{application}/close/",
+    "/admin/connections/auditentry/",
+    "/admin/auth/user/",
+    "/admin/desk/",
+    "/admin/desk/?which=all",
+    "/admin/desk/{main}/",
+)
 
 
 @dataclass
 class Site:
-    """A gateway, and a shop that has its widget."""
+    """A gateway in which the words are everywhere, a model that repeats them, and a shop that has its widget."""
 
     gateway: GatewayProcess
+    model: FakeModel
+    stored: Stored
     shop: str
+
+    def trap(self) -> Trap:
+        return Trap(self.gateway.url, self.shop)
 
 
 @pytest.fixture(scope="module")
@@ -73,47 +69,59 @@ def site(serve: Serve) -> Iterator[Site]:
     pages: dict[str, str] = {}
     with ExitStack() as stack:
         shop = stack.enter_context(served(pages))
-        gateway, _ = stack.enter_context(answering(serve))
-        script = f'<script src="{gateway.url}/api/v1/embed/{PIPELINE}/widget.js"></script>'
-        pages["/"] = f"<!DOCTYPE html><html lang=en><title>A shop</title><h1>A shop</h1>{script}</html>"
-        yield Site(gateway, shop)
+        gateway, model = stack.enter_context(answering(serve, RATE_LIMITS="off"))
+        model.words = tuple(ALL[place : place + 7] for place in range(0, len(ALL), 7))  # no tag comes in one piece
+        model.delay = 0.005
+        script = f'src="{gateway.url}/api/v1/embed/{PIPELINE}/widget.js" data-title="{escape(NAME)}"'
+        pages["/"] = (
+            f"<!DOCTYPE html><html lang=en><title>A shop</title><h1>A shop</h1><script {script}></script></html>"
+        )
+        make_staff(gateway, root="")
+        stored = store_everywhere(gateway, PIPELINE)
+        # The gateway looks now and then for pipelines that somebody else made.
+        wait_until(
+            lambda: b"X-Header" in fetch(gateway, "/")[2], timeout=10, what="the last pipeline on the start page"
+        )
+        yield Site(gateway, model, stored, shop)
 
 
 @pytest.mark.parametrize("where", ["chat", "widget"])
-async def test_nothing_that_was_stored_runs(site: Site, browser: Browser, where: str) -> None:
+async def test_nothing_that_was_said_runs(site: Site, browser: Browser, where: str) -> None:
     is_chat = where == "chat"
-    visitor = await Visitor.arrive(browser, f"{site.gateway.url}{PATH}" if is_chat else site.shop)
+    url = f"{site.gateway.url}{PATH}" if is_chat else f"{site.shop}/"
+    profile = await browser.new_context(locale="en-US")
+    trap = await site.trap().set(profile)
+    visitor = Visitor(await profile.new_page())
     page = visitor.page
-    ran: list[str] = []
-    asked: list[str] = []
-
-    def note(request: Request) -> None:
-        asked.append(request.url)
-
-    await page.add_init_script("window.fired = () => console.info('fired')")
-    page.on("console", lambda message: ran.append(message.text) if message.text == "fired" else None)
-    page.on("dialog", lambda dialog: ran.append(dialog.message))
-    page.on("request", note)
+    await page.goto(url)
     await open_it(visitor, is_chat=is_chat)
-    await visitor.ask("Hello?")
-    await say_everything(site.gateway, page)
+    await visitor.chat.locator("input[type=file]").set_input_files(
+        FilePayload(name=f"{NAME}.txt", mimeType="text/plain", buffer=ALL.encode())
+    )
+    await expect(visitor.chat.locator(".chosen li")).to_contain_text(SHOWN)
+    await expect(visitor.chat.locator(".chosen progress")).to_have_count(0)
+    await visitor.ask(ALL)  # what is answered grows
+    await expect(visitor.asked.locator(".bubble")).to_have_text(ALL)
+    await expect(visitor.asked.locator(".document")).to_contain_text(SHOWN)
+    await visitor.answers.get_by_role("button", name="Helpful", exact=True).click()
+    await acall(site.gateway, "POST", below("broadcast"), {"message": ALL})
+    await expect(visitor.chat.locator(".everybody")).to_have_text(ALL)
+    await trap.is_empty(page, url)
+    key = "Object.keys(localStorage).find((key) => key.endsWith(':session'))"
+    say_in_session(site.gateway, await page.evaluate(f"JSON.parse(localStorage.getItem({key})).id"))
     await page.reload()
     await open_it(visitor, is_chat=is_chat)
-    await expect(visitor.chat.locator(".line:is(.user, .bot, .operator, .notice)")).to_have_count(7)
-    for shown in (".user .bubble", ".bot .bubble", ".operator .bubble", ".operator .by", ".notice", ".source b"):
-        await expect(visitor.chat.locator(shown).last, shown).to_contain_text("onerror=fired()>")
-    assert await visitor.chat.locator(INJECTED).count() == 0
-    assert await visitor.chat.locator("a.source").count() == 0
-    assert [url for url in asked if "evil" in url] == []
+    for shown, count in ((".user .bubble", 2), (".operator .by", 0), (".notice span", 0), (".source b", 0)):
+        await expect(visitor.chat.locator(shown)).to_have_count(len(PAYLOADS) + count)
+        assert set(PAYLOADS) <= set(await visitor.chat.locator(shown).all_text_contents())
+    await expect(visitor.chat.locator(".bot .bubble")).to_have_count(len(PAYLOADS) + 1)
+    links = await visitor.chat.locator("a[href]").evaluate_all("(links) => links.map(({href}) => href.split('/')[0])")
+    assert set(links) == {"http:", "https:"}
     await page.mouse.move(300, 300)
-    assert ran == []
+    await trap.is_empty(page, url)
     assert visitor.faults == []
-    # The trap itself is set, and the chat's own policy would have stopped what falls into it.
-    heard = "violates the following Content Security Policy" if is_chat else "fired"
-    async with page.expect_console_message(lambda message: heard in message.text):
-        await page.evaluate("document.body.insertAdjacentHTML('beforeend', '<img src=x onerror=fired()>')")
-    visitor.faults.clear()
-    await visitor.leave()
+    await trap.snaps(page)
+    await profile.close()
 
 
 async def open_it(visitor: Visitor, *, is_chat: bool) -> None:
@@ -123,9 +131,47 @@ async def open_it(visitor: Visitor, *, is_chat: bool) -> None:
     await visitor.is_live()
 
 
-async def say_everything(gateway: GatewayProcess, page: Page) -> None:
-    """Put the words into the visitor's own session, and everywhere else that he sees."""
-    key = "Object.keys(localStorage).find((key) => key.endsWith(':session'))"
-    session = await page.evaluate(f"JSON.parse(localStorage.getItem({key})).id")
-    code = ROWS.format(bad=TAGS, markdown=MARKDOWN, link=LINK, pipeline=PIPELINE, session=session, files=FILES)
-    manage("shell", "-v", "0", "-c", code, data_dir=gateway.data_dir, DATABASE_URL=gateway.database_url)
+async def test_nothing_that_was_stored_runs_on_a_page_of_staff(site: Site, browser: Browser) -> None:
+    page = await log_in(browser, site.gateway, "root")
+    trap = await site.trap().set(page.context)
+    rooms = [await PipelineClient.connect(site.gateway, "group", session_id=words) for words in PAYLOADS]
+    for path in (each.format(**vars(site.stored)) for each in OF_STAFF):
+        await page.goto(path)
+        await expect(page.locator("body"), path).to_contain_text(SHOWN)
+        await trap.is_empty(page, site.gateway.url + path)
+    await page.click(".desk-canned summary")
+    await page.locator("[data-canned]", has_text=NAME).first.click()
+    await expect(page.locator(".desk-composer textarea")).to_have_value(NAME)
+    await page.goto("/admin/broadcast/")
+    await page.fill("[name=text]", ALL[:1500])
+    await page.click("button[value=look]")
+    await expect(page.locator("dl")).to_contain_text(SHOWN)
+    await trap.is_empty(page)
+    await trap.snaps(page)
+    await page.context.close()
+    for room in rooms:
+        await room.close()
+
+
+async def test_nothing_that_was_stored_runs_on_the_pages_of_everybody(site: Site, browser: Browser) -> None:
+    profile = await browser.new_context(base_url=site.gateway.url, locale="en-US")
+    trap = await site.trap().set(profile)
+    page = await profile.new_page()
+    await page.goto("/")
+    for words in PAYLOADS:
+        assert await shows(page, words), words
+    await trap.is_empty(page, f"{site.gateway.url}/")
+    await page.goto("/playground/")
+    panel = page.locator("#panel-langbot")
+    await panel.locator("[data-go]").click()
+    await expect(panel.locator("[data-connection]")).to_have_text("Connected")
+    await acall(site.gateway, "POST", below("broadcast"), {"message": ALL})
+    await expect(panel.locator(".row-received .row-text").last).to_contain_text(SHOWN)
+    await trap.is_empty(page)
+    await trap.snaps(page)
+    await profile.close()
+
+
+async def shows(page: Page, words: str) -> bool:
+    """Tell whether some words stand in an open page as they are."""
+    return bool(await page.evaluate("(words) => document.body.textContent.includes(words)", words))

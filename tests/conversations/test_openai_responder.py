@@ -14,12 +14,13 @@ import pytest_asyncio
 import uvloop
 
 from conversations.responders.base import Ask, Busy, PastMessage, PipelineConfig, Responder, ResponderError, RouteConfig
-from conversations.responders.calls import Calls, Failure
+from conversations.responders.calls import Calls, Failure, ModelError
 from conversations.responders.openai import MAX_BODY_BYTES, RETRY_DELAY, Limits, OpenAIResponder
 from conversations.responders.openai_events import MAX_EVENT_BYTES
+from conversations.responders.openai_files import Files
 from conversations.responders.openai_messages import estimate_tokens
 from conversations.responders.upstream import open_client
-from conversations.types import Citation, Language, Reply, Role, Usage
+from conversations.types import Citation, Language, Reply, Role, Upload, Usage
 from tests.faults.model import WORDS, FakeModel, Mode, closed_port, model_in_thread
 
 ANSWER = "".join(WORDS)
@@ -43,6 +44,24 @@ class Hit:
     url: str = "https://example.com/hours"
     score: float = 3.5
     heading: str = "Weekdays"
+
+
+PICTURE = Upload("k" * 43, "image", "a.png", "image/png", 9)
+
+
+class SlowFiles:
+    """Never comes to an end with a picture."""
+
+    def __init__(self) -> None:
+        self.asked = asyncio.Event()
+
+    async def picture(self, upload: Upload, /) -> bytes:
+        self.asked.set()
+        await asyncio.Event().wait()
+        return b""
+
+    async def text(self, upload: Upload, characters: int, /) -> str:
+        return ""
 
 
 class Library:
@@ -79,10 +98,18 @@ def make(
     limits: Limits = PATIENT,
     library: Library | None = None,
     calls: Calls | None = None,
+    files: Files | None = None,
 ) -> OpenAIResponder:
     recall = (library or Library()).search
     return OpenAIResponder(
-        client=client, base_url=base_url, api_key=KEY, model="m1", recall=recall, limits=limits, calls=calls
+        client=client,
+        base_url=base_url,
+        api_key=KEY,
+        model="m1",
+        recall=recall,
+        limits=limits,
+        calls=calls,
+        files=files,
     )
 
 
@@ -613,6 +640,37 @@ async def test_one_call_too_many_is_busy_at_once(model: FakeModel, client: httpx
     assert calls.in_flight == 0
     texts, _ = await collect(make(client, model.base_url(Mode.OK), calls=calls), ask())
     assert "".join(texts) == ANSWER
+
+
+# --- Files ---------------------------------------------------------------------------------------
+
+
+async def test_pictures_that_cannot_be_read_in_time_are_not_held_against_the_model(
+    model: FakeModel, client: httpx2.AsyncClient
+) -> None:
+    model.delay = 0.05
+    files = SlowFiles()
+    failures: list[Failure] = []
+    calls = Calls(failures=1, on_failure=failures.append)
+    limits = Limits(files=0.4, first_token=0.4)
+    responder = make(client, model.base_url(Mode.SLOW), limits, calls=calls, files=files)
+    answering = asyncio.create_task(collect(responder, ask(files=[PICTURE], route={"vision": True})))
+    await files.asked.wait()
+    assert calls.in_flight == 0
+    texts, _ = await answering
+    assert ("".join(texts), failures, calls.resting) == (ANSWER, [], 0)
+
+
+@pytest.mark.parametrize("why", ["busy", "resting"])
+async def test_nothing_is_read_for_a_call_that_is_not_made(why: str, client: httpx2.AsyncClient) -> None:
+    files, calls = SlowFiles(), Calls(at_once=0 if why == "busy" else 1, failures=1)
+    if why == "resting":
+        with pytest.raises(ModelError), calls.call("m1"):
+            raise ModelError("silent", Failure.SILENT)
+    responder = make(client, f"http://127.0.0.1:{closed_port()}", calls=calls, files=files)
+    async with asyncio.timeout(1):
+        await fail(responder, ask(files=[PICTURE], route={"vision": True}))
+    assert not files.asked.is_set()
 
 
 # --- Cancelling ----------------------------------------------------------------------------------

@@ -1,5 +1,6 @@
 """A visitor at the web chat or at the widget, in a browser."""
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Self
@@ -87,6 +88,13 @@ class Visitor:
     async def words(self) -> list[str]:
         """Return what stands in the bubbles, in order."""
         return [text.strip() for text in await self.chat.locator(".bubble").all_inner_texts()]
+
+    async def session(self) -> str:
+        """Return the UUID of his conversation, as his browser keeps it."""
+        kept = await self.page.evaluate(
+            "localStorage.getItem(Object.keys(localStorage).find((name) => name.endsWith(':session')))"
+        )
+        return str(json.loads(kept)["id"])
 
     async def leave(self) -> None:
         """Close the page; fail where the browser complained of it."""

@@ -3,9 +3,11 @@
 import asyncio
 import os
 import stat
+import threading
 import time
 from collections.abc import AsyncIterator, Callable
 from datetime import timedelta
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -14,6 +16,7 @@ import pytest
 from django.core.files.storage import storages
 from django.test import override_settings
 from django.utils import timezone
+from PIL import Image
 
 from conversations.jobs import Accept, Finish, Reset, UploadsFull, UploadTaken
 from conversations.jobs import uploads as jobs
@@ -21,12 +24,12 @@ from conversations.models import ChatSession, Pipeline
 from conversations.models import Turn as TurnRow
 from conversations.models import Upload as UploadRow
 from conversations.selectors import files_of, past_messages, running_turns
-from conversations.store import Refused, StoreFull, StoreUnavailable
+from conversations.store import OutcomeUnknown, Refused, StoreFull, StoreUnavailable
 from conversations.types import Accepted, Outcome, Question, SessionKey, Upload
-from conversations.uploads import shelf
+from conversations.uploads import images, shelf
 from conversations.uploads.kinds import UploadRefused
 from conversations.uploads.shelf import Sent, Uploads, derived_key, is_key
-from conversations.uploads.storage import UploadStorage, place_of, thumbnail_of
+from conversations.uploads.storage import UploadStorage, for_model_of, key_of, place_of, thumbnail_of
 from tests.conversations.conftest import Database
 from tests.conversations.doubles import WatchedStore, new_session, question
 from tests.support.files import PDF, picture
@@ -60,7 +63,7 @@ class Desk:
         self.pipeline = pipeline
 
     async def keep(self, content: bytes = PDF, name: str = "a.pdf", **fields: Any) -> Upload:
-        fields = {"pipeline_id": self.pipeline.pk, "address": ADDRESS, **fields}
+        fields = {"size": len(content), "pipeline_id": self.pipeline.pk, "address": ADDRESS, **fields}
         return await self.uploads.keep(lambda: Sent(name, content), None, **fields)
 
     def session(self) -> SessionKey:
@@ -155,6 +158,22 @@ async def test_a_disk_that_takes_nothing_is_said_so_and_nothing_is_told(desk: De
     assert not await desk.store.read(UploadRow.objects.filter(pipeline=desk.pipeline).exists)
 
 
+async def test_a_disk_that_takes_half_of_it_has_none_of_it(
+    desk: Desk, storage: UploadStorage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save = storage.save
+
+    def full(place: str, content: Any) -> str:
+        if place.endswith(".webp"):
+            return save(place, content)
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(storage, "save", full)
+    with pytest.raises(StoreUnavailable):
+        await desk.keep(picture(), "a.png")
+    assert lying(storage) == set()
+
+
 async def test_a_write_that_breaks_off_leaves_no_half_file(storage: UploadStorage) -> None:
     class Breaks:
         def chunks(self) -> Any:
@@ -201,6 +220,76 @@ async def test_what_waits_of_all_is_bounded(desk: Desk, monkeypatch: pytest.Monk
     monkeypatch.setattr(jobs, "WAITING_BYTES", 0)
     with pytest.raises(UploadsFull):
         await desk.keep()
+
+
+async def test_where_there_is_no_room_nothing_is_looked_at(
+    desk: Desk, storage: UploadStorage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked_at: list[str] = []
+
+    def read() -> Sent:
+        looked_at.append("it")
+        return Sent("a.pdf", PDF)
+
+    monkeypatch.setattr(jobs, "WAITING_BYTES_OF_ADDRESS", jobs.OVERHEAD + len(PDF) - 1)
+    for key in ("", derived_key("a")):
+        with pytest.raises(UploadsFull):
+            await desk.uploads.keep(
+                read, None, size=len(PDF), pipeline_id=desk.pipeline.pk, address=uuid4().hex, key=key
+            )
+    assert looked_at == []
+    assert lying(storage) == set()
+
+
+async def test_of_many_at_once_those_that_there_is_no_room_for_leave_nothing(
+    desk: Desk, storage: UploadStorage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    content = picture("PNG", (60, 60))
+    monkeypatch.setattr(jobs, "WAITING_BYTES_OF_ADDRESS", 2 * (jobs.OVERHEAD + len(content)))
+    address = uuid4().hex
+    sent = (desk.keep(content, "a.png", address=address) for _ in range(8))
+    results = await asyncio.gather(*sent, return_exceptions=True)
+    kept = [result for result in results if isinstance(result, Upload)]
+    assert (len(kept), {type(result) for result in results}) == (2, {Upload, UploadsFull})
+    assert lying(storage) == {place(upload.key) for upload in kept for place in (place_of, thumbnail_of)}
+
+
+async def test_what_the_database_does_not_take_leaves_nothing_unless_it_may_have(
+    desk: Desk, storage: UploadStorage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refusals = [StoreUnavailable("No."), StoreFull("No."), OutcomeUnknown("Perhaps.")]
+
+    async def refuse(job: object) -> None:
+        assert lying(storage) != set()
+        raise refusals[0]
+
+    monkeypatch.setattr(desk.store, "write", refuse)
+    while refusals:
+        with pytest.raises(type(refusals[0])):
+            await desk.keep()
+        assert (lying(storage) == set()) is not isinstance(refusals.pop(0), OutcomeUnknown)
+
+
+async def test_whoever_leaves_in_the_middle_has_sent_it_and_it_counts(desk: Desk, storage: UploadStorage) -> None:
+    begun, goes_on = asyncio.Event(), threading.Event()
+    loop = asyncio.get_running_loop()
+
+    def read() -> Sent:
+        loop.call_soon_threadsafe(begun.set)
+        assert goes_on.wait(10)
+        return Sent("a.pdf", PDF)
+
+    asking = asyncio.create_task(
+        desk.uploads.keep(read, None, size=len(PDF), pipeline_id=desk.pipeline.pk, address=ADDRESS)
+    )
+    await begun.wait()
+    asking.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await asking
+    goes_on.set()
+    await asyncio.gather(*desk.uploads._keeping)
+    (place,) = lying(storage)
+    assert await desk.uploads.find(key_of(place)) is not None
 
 
 # --- Attaching -----------------------------------------------------------------------------------
@@ -285,6 +374,7 @@ async def test_a_purge_passes_by_what_a_message_comes_for_at_this_moment(desk: D
         coming.execute("SELECT id FROM conversations_upload WHERE key = %s FOR UPDATE", (file.key,))
         await desk.uploads.purge()
         assert await desk.uploads.find(file.key) == file
+        coming.execute("ROLLBACK")
     finally:
         coming.close()
     await desk.uploads.purge()
@@ -337,6 +427,37 @@ def _as_ours(storage: UploadStorage) -> Any:
 async def test_the_beginning_of_a_text_is_read(desk: Desk, encoding: str) -> None:
     upload = await desk.keep(("你好，世界。" * 100).encode(encoding), "a.txt")
     assert await desk.uploads.text(upload, 7) == "你好，世界。你"
+
+
+async def test_a_picture_is_made_for_models_once_and_goes_with_it(
+    desk: Desk, storage: UploadStorage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with _as_ours(storage):
+        upload = await desk.keep(picture("PNG", (2000, 30)), "a.png")
+        shown = await desk.uploads.picture(upload)
+        with Image.open(BytesIO(shown)) as image:
+            assert (image.format, image.size) == ("JPEG", (1024, 15))
+        monkeypatch.setattr(images, "for_model", None)
+        assert await desk.uploads.picture(upload) == shown
+        assert for_model_of(upload.key) in lying(storage)
+        for place in lying(storage):
+            os.utime(Path(storage.location) / place, (1, 1))
+        await desk.uploads.purge()
+        assert len(lying(storage)) == 3
+        await desk.store.read(UploadRow.objects.filter(key=upload.key).delete)
+        assert lying(storage) == set()
+
+
+async def test_a_picture_is_shown_though_the_disk_is_full(
+    desk: Desk, storage: UploadStorage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    upload = await desk.keep(picture(), "a.png")
+
+    def full(*_: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(storage, "save", full)
+    assert await desk.uploads.picture(upload)
 
 
 async def test_of_what_is_no_text_there_is_none(desk: Desk) -> None:

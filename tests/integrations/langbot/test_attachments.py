@@ -107,6 +107,18 @@ async def test_a_path_that_is_no_upload_stays_as_it_came(gateway: GatewayProcess
     assert echoed["data"]["message_chain"] == components
 
 
+async def test_to_a_page_a_key_that_is_no_upload_is_refused_by_its_field(gateway: GatewayProcess) -> None:
+    kept = {"type": "Image", "path": (await asend(gateway, "images", picture()))["file_key"]}
+    async with await PipelineClient.connect(gateway, rich=1) as client:
+        for kind in ("Image", "File", "Voice"):
+            refused = await say(client, {"type": "Plain", "text": "See."}, kept, {"type": kind, "path": "x" * 43})
+            assert refused["message"] == "message[2].path is no file that is here, please send it again"
+        elsewhere = {"type": "Image", "path": "/photos/a"}
+        echoed = await say(client, kept, elsewhere)
+    assert echoed["data"]["message_chain"][1] == elsewhere
+    assert echoed["data"]["message_chain"][0]["path"] == kept["path"]
+
+
 async def test_a_file_of_another_pipeline_looks_like_none(gateway: GatewayProcess) -> None:
     other = uuid4()
     change(
