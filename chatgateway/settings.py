@@ -171,7 +171,7 @@ CONTENT_SECURITY_POLICIES: dict[str, dict[str, list[str]]] = {
 CORS_ALLOWED_ORIGINS = sorted({canonical_origin(_origin) for _origin in ALLOWED_ORIGINS})
 CORS_ALLOWED_ORIGIN_REGEXES = [LOOPBACK_ORIGIN] if ACCESS_MODE == "open" else []
 CORS_URLS_REGEX = r"/(api/v1/|chat(/a?sync(/|$)|$)|health$|wechat/|wecom/|static/chatgateway/chat/)"
-CORS_ALLOW_HEADERS = [*default_headers, "x-request-id"]
+CORS_ALLOW_HEADERS = [*default_headers, "x-request-id", "x-resume-token"]
 CORS_EXPOSE_HEADERS = ["Retry-After", "X-Request-ID"]
 AUTH_PASSWORD_VALIDATORS = [
     {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator", "OPTIONS": {"min_length": 12}},

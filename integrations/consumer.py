@@ -250,7 +250,7 @@ class GatewayConsumer(AsyncWebsocketConsumer):
         with self.parts.places.held(self.peer.network) as is_held:
             refusal = await self._refusal() if is_held else admission.CROWDED
             if refusal is None:
-                await send({"type": "websocket.accept", "subprotocol": self.peer.bearer_subprotocol})
+                await send({"type": "websocket.accept", "subprotocol": self.peer.subprotocol})
                 self.parts.metrics.count(OPENED, self.wire)
                 try:
                     await self._serve()

@@ -11,6 +11,8 @@ from django.http.request import split_domain_port
 _PROXY_HEADERS = (b"forwarded", b"x-forwarded-")
 BEARER = "bearer "
 SUBPROTOCOL = "bearer."
+RESUME_SUBPROTOCOL = "resume."  # a browser's socket can keep its resume token out of logs in no other way
+RESUME_HEADER = "x-resume-token"
 
 
 class Peer:
@@ -67,9 +69,9 @@ class Peer:
         return self.headers.get("user-agent", "")[:300]
 
     @property
-    def bearer_subprotocol(self) -> str | None:
+    def subprotocol(self) -> str | None:
         """The offered subprotocol that carries a token, to be echoed."""
-        return next((offer for offer in self.subprotocols if offer.startswith(SUBPROTOCOL)), None)
+        return self._offered(SUBPROTOCOL) or self._offered(RESUME_SUBPROTOCOL)
 
     @property
     def token(self) -> str | None:
@@ -79,8 +81,16 @@ class Peer:
             return header[len(BEARER) :].strip()
         if token := self.query.get("token"):
             return token
-        offer = self.bearer_subprotocol
+        offer = self._offered(SUBPROTOCOL)
         return offer[len(SUBPROTOCOL) :] if offer else None
+
+    @property
+    def resume_token(self) -> str:
+        """The resume token that no log sees: the header's, else a subprotocol's; empty where there is none."""
+        return self.headers.get(RESUME_HEADER) or (self._offered(RESUME_SUBPROTOCOL) or "")[len(RESUME_SUBPROTOCOL) :]
+
+    def _offered(self, prefix: str) -> str | None:
+        return next((offer for offer in self.subprotocols if offer.startswith(prefix)), None)
 
 
 def client_address(address: str, forwarded_for: str, trusted: tuple[str, ...]) -> str:

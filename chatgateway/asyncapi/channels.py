@@ -126,7 +126,10 @@ def _pipeline() -> Channel:
         query={
             "session_type": {"enum": ["person", "group"], "default": "person"},
             "session_id": {**TEXT, "description": "A group's room, or with `resume_token` the session to re-enter."},
-            "resume_token": {**TEXT, "description": "From the greeting."},
+            "resume_token": {
+                **TEXT,
+                "description": "From the greeting. The subprotocol `resume.<token>`, which is echoed, no log sees.",
+            },
             "last_seq": PLACE,
             "rich": {"enum": ["1"], "description": "With `html`, `outcome` and what else the web chat shows."},
             "lang": {**TEXT, "description": "With `rich`: the page's language, `zh-hans` or `en`; else the browser's."},

@@ -42,6 +42,7 @@ class WidgetConfig(serializers.Serializer[Any]):
     name = serializers.CharField()
     description = serializers.CharField(allow_blank=True)
     language = serializers.ChoiceField(("zh-hans", "en"))
+    max_upload_bytes = serializers.IntegerField(help_text="How large a file may be.")
     strings = serializers.DictField(child=serializers.CharField())
     panel = serializers.CharField(help_text="The conversation's markup, without anything said.")
 

@@ -51,6 +51,7 @@ def chat_strings() -> dict[str, str]:
         "too_large": _("{name} is too large: at most {size}."),
         "wrong_kind": _("{name} is of a kind that cannot be sent."),
         "not_uploaded": _("{name} could not be uploaded."),
+        "too_many_files": _("At most {count} files go with one message."),
         "image": _("Picture"),
         "file": _("File"),
         "human": _("Talk to a human"),

@@ -18,7 +18,7 @@ def may_be_visited(pipeline: PipelineConfig | None) -> bool:
     return pipeline is not None and (settings.ACCESS_MODE == "open" or pipeline.public)
 
 
-def chat_config(pipeline: PipelineConfig, *, base: str = "") -> dict[str, str]:
+def chat_config(pipeline: PipelineConfig, *, base: str = "") -> dict[str, str | int]:
     """Return what the chat's modules are told; `base` is where this server is, empty for the page's own."""
     return {
         "base": base,
@@ -26,6 +26,7 @@ def chat_config(pipeline: PipelineConfig, *, base: str = "") -> dict[str, str]:
         "name": pipeline.name,
         "description": pipeline.description,
         "language": get_language() or "en",
+        "max_upload_bytes": settings.MAX_UPLOAD_BYTES,
     }
 
 

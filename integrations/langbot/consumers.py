@@ -184,7 +184,7 @@ class PipelineConsumer(SessionConsumer):
             key = SessionKey(UUID(asked), self.pipeline.uuid, "person")
         except ValueError:
             raise WireError(NO_SUCH_SESSION, close_code=NOT_ALLOWED) from None
-        token = self.peer.query.get("resume_token", "")
+        token = self.peer.resume_token or self.peer.query.get("resume_token", "")
         if not resume.is_valid(token, key) and not await self.is_own(key, self.principal):
             raise WireError(NO_SUCH_SESSION, close_code=NOT_ALLOWED)
         return key, True

@@ -28,11 +28,17 @@ from integrations.langbot.consumers import BAD_SESSION_TYPE, NO_SUCH_SESSION
 from integrations.langbot.protocol import stamp
 from integrations.langbot.translate import WIRE, history_row
 from integrations.limiting import TURNS_OF_VISITOR, admit, admit_call
-from integrations.peers import Peer
+from integrations.peers import RESUME_HEADER, Peer
 from integrations.rest import PIPELINE_UUID, WireView, operation, success
 
 SESSION_TYPE = OpenApiParameter(
     "session_type", OpenApiTypes.STR, OpenApiParameter.PATH, enum=list(serializers.SESSION_TYPES)
+)
+RESUME_TOKEN = OpenApiParameter(
+    "X-Resume-Token",
+    OpenApiTypes.STR,
+    OpenApiParameter.HEADER,
+    description="The session's `resume_token`, in the place of the query's: logs keep addresses.",
 )
 OPEN_ACCESS = "anybody, by open access"  # whom the audit trail names where there is no application
 VISITOR = "the visitor"
@@ -71,7 +77,12 @@ class PipelineView(WireView):
         return (visitor_of(pipeline.uuid), pipeline) if pipeline is not None and pipeline.public else None
 
     async def session_for(
-        self, principal: Principal, pipeline: PipelineConfig, session_type: SessionType, query: dict[str, Any]
+        self,
+        principal: Principal,
+        pipeline: PipelineConfig,
+        session_type: SessionType,
+        request: Request,
+        query: dict[str, Any],
     ) -> SessionKey | None:
         """Return the session that the query names, or None for all; raise WireError where the caller may not."""
         name = query.get("session_id")
@@ -80,7 +91,7 @@ class PipelineView(WireView):
             if not everything:
                 raise WireError("Forbidden", status=403)
             return None
-        token = query.get("resume_token", "")
+        token = request.headers.get(RESUME_HEADER) or query.get("resume_token", "")
         if session_type == "group":
             room = room_key(pipeline.uuid, name)
             if principal.kind == "visitor" and not resume.is_valid(token, room):
@@ -107,7 +118,7 @@ class MessagesView(PipelineView):
         "list_messages",
         "Messages of a session, or of all",
         serializers.Messages,
-        parameters=[PIPELINE_UUID, SESSION_TYPE, serializers.HistoryQuery],
+        parameters=[PIPELINE_UUID, SESSION_TYPE, RESUME_TOKEN, serializers.HistoryQuery],
         tags=["chat"],
     )
     async def get(self, request: Request, pipeline_uuid: str, session_type: str) -> Response:
@@ -116,7 +127,7 @@ class MessagesView(PipelineView):
         principal, pipeline = visitor or await self.pipeline_for(request, pipeline_uuid, Scope.READ)
         kind = _session_type(session_type)
         query = _checked(serializers.HistoryQuery, request.query_params)
-        session = await self.session_for(principal, pipeline, kind, query)
+        session = await self.session_for(principal, pipeline, kind, request, query)
         read = self.parts.store.read
         after_seq, limit = query.get("after_seq"), query["limit"]
         if session is not None and "rich" in query:
@@ -138,7 +149,7 @@ class ResetView(PipelineView):
         "Reset a session, or all",
         serializers.Done,
         request=serializers.ResetQuery,
-        parameters=[PIPELINE_UUID, SESSION_TYPE, serializers.ResetQuery],
+        parameters=[PIPELINE_UUID, SESSION_TYPE, RESUME_TOKEN, serializers.ResetQuery],
         tags=["chat"],
     )
     async def post(self, request: Request, pipeline_uuid: str, session_type: str) -> Response:
@@ -151,7 +162,7 @@ class ResetView(PipelineView):
         # Who names a session in the body means that one, not all of them.
         body = request.data if isinstance(request.data, dict) else {}
         query = _checked(serializers.ResetQuery, {**body, **request.query_params.dict()})
-        session = await self.session_for(principal, pipeline, kind, query)
+        session = await self.session_for(principal, pipeline, kind, request, query)
         actor = principal.application or OPEN_ACCESS
         if visitor and session:
             await admit(self.parts.limiter, RESETS_OF_VISITOR, f"{WIRE}.reset", str(session.uuid))
@@ -168,7 +179,7 @@ class FeedbackView(PipelineView):
         "Say what one thinks of an answer",
         serializers.Done,
         request=serializers.Feedback,
-        parameters=[PIPELINE_UUID, SESSION_TYPE, serializers.SessionQuery],
+        parameters=[PIPELINE_UUID, SESSION_TYPE, RESUME_TOKEN, serializers.SessionQuery],
         tags=["chat"],
     )
     async def post(self, request: Request, pipeline_uuid: str, session_type: str) -> Response:
@@ -177,7 +188,7 @@ class FeedbackView(PipelineView):
         principal, pipeline = visitor or await self.pipeline_for(request, pipeline_uuid, Scope.WRITE)
         kind = _session_type(session_type)
         session = await self.session_for(
-            principal, pipeline, kind, _checked(serializers.SessionQuery, request.query_params)
+            principal, pipeline, kind, request, _checked(serializers.SessionQuery, request.query_params)
         )
         assert session is not None  # the query names it
         given = _checked(serializers.Feedback, request.data)

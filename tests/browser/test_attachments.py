@@ -15,6 +15,7 @@ from tests.support.server import GatewayProcess
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")  # the browser's
 
+LARGEST = 2 * 1024 * 1024  # bytes; not what it is by default
 NOTES = FilePayload(name="notes.txt", mimeType="text/plain", buffer="端口是 9000。".encode())
 GIVE = """(chat, {how, bytes}) => {
     const transfer = new DataTransfer();
@@ -43,7 +44,7 @@ def picture(name: str = "shop.png") -> FilePayload:
 
 @pytest.fixture(scope="module")
 def gateway(serve: Serve) -> Iterator[GatewayProcess]:
-    with answering(serve) as (gateway, _):
+    with answering(serve, MAX_UPLOAD_BYTES=str(LARGEST)) as (gateway, _):
         make_staff(gateway, ann="Operator")
         yield gateway
 
@@ -113,12 +114,12 @@ async def test_what_cannot_be_sent_says_why_and_holds_the_message_back(
     await visitor.chat.locator("input[type=file]").set_input_files(
         [
             FilePayload(name="page.svg", mimeType="image/svg+xml", buffer=b"<svg/>"),
-            FilePayload(name="large.txt", mimeType="text/plain", buffer=b"x" * (10 * 1024 * 1024 + 1)),
+            FilePayload(name="large.txt", mimeType="text/plain", buffer=b"x" * (LARGEST + 1)),
             FilePayload(name="no-picture.png", mimeType="image/png", buffer=b"<html>"),
         ]
     )
     await expect(chosen.nth(0)).to_contain_text("page.svg is of a kind that cannot be sent.")
-    await expect(chosen.nth(1)).to_contain_text("large.txt is too large: at most 10.0 MB.")
+    await expect(chosen.nth(1)).to_contain_text("large.txt is too large: at most 2.0 MB.")
     await expect(chosen.nth(2).locator("small")).not_to_have_text("1 KB")  # the gateway's words
     await visitor.text.fill("Look at these")
     await visitor.text.press("Enter")
@@ -140,4 +141,36 @@ async def test_a_failed_answer_about_a_picture_is_tried_again(gateway: GatewayPr
     await visitor.answered(2)
     await expect(visitor.asked.nth(1).locator(".status")).to_have_text("")
     await expect(visitor.asked.locator(".files img")).to_have_count(2)
+    await visitor.leave()
+
+
+async def test_more_files_than_a_message_holds_are_spoken_of(gateway: GatewayProcess, browser: Browser) -> None:
+    visitor = await Visitor.at_chat(browser, gateway)
+    many = [FilePayload(**{**NOTES, "name": f"{number}.txt"}) for number in range(11)]
+    told, chosen = visitor.chat.locator(".told"), visitor.chat.locator(".chosen li")
+    await visitor.chat.locator("input[type=file]").set_input_files(many[:10])
+    await expect(chosen).to_have_count(10)
+    await expect(told).to_be_hidden()
+    await visitor.chat.get_by_role("button", name="Remove: 0.txt").click()
+    await visitor.chat.locator("input[type=file]").set_input_files(many[:2])
+    await expect(told).to_have_text("At most 10 files go with one message.")
+    await expect(chosen).to_have_count(10)
+    await visitor.leave()
+
+
+async def test_an_upload_that_failed_is_tried_again(gateway: GatewayProcess, browser: Browser) -> None:
+    visitor = await Visitor.at_chat(browser, gateway, reduced_motion="reduce")
+    chosen = visitor.chat.locator(".chosen li")
+    await visitor.page.route("**/api/v1/files/documents*", lambda route: route.abort(), times=1)
+    await visitor.chat.locator("input[type=file]").set_input_files([NOTES])
+    await expect(chosen).to_contain_text("notes.txt could not be uploaded.")
+    assert await violations(visitor.page) == []
+    await visitor.chat.get_by_role("button", name="Try again: notes.txt").click()
+    await expect(chosen.locator("progress")).to_have_count(0)
+    await expect(chosen.get_by_role("button", name="Try again")).to_be_hidden()
+    await expect(visitor.text).to_be_focused()
+    await expect(visitor.button).to_be_enabled()
+    await visitor.button.click()
+    await visitor.answered(1)
+    await expect(visitor.asked.locator(".document")).to_contain_text("notes.txt")
     await visitor.leave()

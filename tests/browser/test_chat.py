@@ -5,7 +5,7 @@ import json
 from collections.abc import Iterator
 
 import pytest
-from playwright.async_api import Browser, WebSocket, expect
+from playwright.async_api import Browser, Route, WebSocket, WebSocketRoute, expect
 
 from conversations import phrases
 from tests.conftest import GatewayFactory, Serve
@@ -352,6 +352,54 @@ async def test_a_session_that_is_not_there_any_more_is_begun_anew(gateway: Gatew
     await visitor.ask("And now?")
     assert (await visitor.words())[0] == "And now?"
     assert (await visitor.page.evaluate(SESSION))["id"] != session["id"]
+    await visitor.leave()
+
+
+async def test_what_was_erased_goes_from_an_open_page_too(gateway: GatewayProcess, browser: Browser) -> None:
+    visitor = await Visitor.at_chat(browser, gateway)
+    await visitor.ask("Before?")
+    await visitor.ask("And then?")
+    session = await visitor.page.evaluate(SESSION)
+    await visitor.page.context.set_offline(True)
+    await expect(visitor.chat).to_have_attribute("data-state", "offline")
+    code = f"from conversations.models import ChatSession; ChatSession.objects.filter(uuid={session['id']!r}).delete()"
+    database = {"DATABASE_URL": gateway.database_url}
+    await asyncio.to_thread(manage, "shell", "-v", "0", "-c", code, data_dir=gateway.data_dir, **database)
+    await visitor.page.context.set_offline(False)
+    await visitor.is_live()
+    await expect(visitor.asked).to_have_count(0)
+    await visitor.ask("And now?")
+    assert (await visitor.words())[0] == "And now?"
+    await visitor.leave()
+
+
+async def test_the_late_history_of_a_lost_session_is_not_shown_in_the_new_one(
+    gateway: GatewayProcess, browser: Browser
+) -> None:
+    visitor = await Visitor.at_chat(browser, gateway)
+    await visitor.ask("Before?")
+    page = visitor.page
+    sockets, histories = asyncio.Queue[WebSocketRoute](), asyncio.Queue[Route]()
+
+    async def through(socket: WebSocketRoute) -> None:
+        socket.connect_to_server()
+        await sockets.put(socket)
+
+    async def hold(route: Route) -> None:
+        await histories.put(route)
+
+    await page.route_web_socket("**/ws/connect?*", through)
+    await page.route("**/ws/messages/**", hold, times=1)
+    await page.reload()
+    history = await asyncio.wait_for(histories.get(), 15)
+    await (await sockets.get()).close(code=4003, reason="Session not found")
+    await asyncio.wait_for(sockets.get(), 15)
+    await visitor.is_live()
+    await visitor.say("And now?")
+    async with page.expect_event("requestfinished", lambda request: "/messages/" in request.url):
+        await history.continue_()
+    await visitor.answered(1)
+    await expect(visitor.asked.locator(".bubble")).to_have_text(["And now?"])
     await visitor.leave()
 
 

@@ -136,3 +136,37 @@ async def test_an_answer_is_awaited_until_it_comes_or_a_person_is_there(page: Pa
         ["answering", 2000],
     )
     assert (awaited, late, growing, over, held) == ("awaited", "", "growing", "", "")
+
+
+async def test_the_gateway_knows_less_than_was_heard(page: Page) -> None:
+    steps = (
+        ["hear", said(7, "erased", seq=7)],
+        ["reset"],
+        ["hear", said(8, "lost", seq=8)],
+        ["hear", said(9, "grows", by="bot", final=False)],
+        ["add", typed("a", "mine")],
+    )
+    (*_, seq), lines = await after(
+        page, *steps, ["rewind", 2], ["load", [said(2, "kept", seq=2)], 2], ["hear", said(3, "new", seq=3)], ["lastSeq"]
+    )
+    assert lines == ["kept", "new", "grows", "mine (waiting)"]
+    assert seq == 3
+    (*_, seq), lines = await after(page, *steps, ["rewind", 8], ["lastSeq"])
+    assert lines == ["lost", "grows", "mine (waiting)"]
+    assert seq == 8
+
+
+async def test_what_is_gone_is_not_invented_by_a_change(page: Page) -> None:
+    _, lines = await after(
+        page,
+        ["hear", said(1, "answer", by="bot", seq=1)],
+        ["change", 1, {"feedback": "up"}],
+        ["reset"],
+        ["change", 1, {"feedback": None}],
+    )
+    assert lines == []
+
+
+async def test_words_to_everybody_are_not_kept_for_ever(page: Page) -> None:
+    _, lines = await after(page, *(["announce", f"m{number}", 0] for number in range(1, 511)))
+    assert (len(lines), lines[0], lines[-1]) == (500, "m11", "m510")

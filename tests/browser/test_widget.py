@@ -67,6 +67,8 @@ def _write(pages: dict[str, str], gateway: GatewayProcess) -> None:
         ("/hostile", "", 'data-title="&lt;img src=x onerror=fired()&gt;" data-color="red;}*{display:none"'),
     ):
         pages[path] = SHOP.format(head=head, script=SCRIPT.format(base=gateway.url, pipeline=PIPELINE, data=data))
+    script = SCRIPT.format(base=gateway.url, pipeline=PIPELINE, data="")
+    pages["/twice"] = SHOP.format(head="", script=script * 2)
 
 
 async def arrive(browser: Browser, site: Site, path: str = "/", **context: object) -> Visitor:
@@ -120,6 +122,14 @@ async def test_a_page_that_is_not_allowed_gets_no_bubble_and_one_warning(site: S
     assert len(said) == 1
     assert f"Is {site.refused} one of the gateway's ALLOWED_ORIGINS?" in said[0].text
     await profile.close()
+
+
+async def test_a_page_that_loads_it_twice_has_one_bubble(site: Site, browser: Browser) -> None:
+    visitor = await arrive(browser, site, "/twice")
+    await open_it(visitor)
+    await visitor.ask("How do I change the port?")
+    assert await visitor.page.evaluate(OURS) == ["main", "script", "script", "chat-gateway-widget"]
+    await visitor.leave()
 
 
 async def test_the_strictest_page_that_allows_our_origin_is_enough(site: Site, browser: Browser) -> None:

@@ -29,6 +29,7 @@ from tests.support.waiting import free_port, is_listening, wait_until
 
 DEPLOY = ROOT / "docs" / "deploy"
 NAME = "chat.example.com"
+LOG = "/var/log/nginx/chatgateway.log"
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,7 @@ class Site:
     plain: int
     port: int
     trust: ssl.SSLContext
+    log: Path
 
     @property
     def host(self) -> str:
@@ -73,7 +75,8 @@ def configuration(folder: Path, backend: int, plain: int, port: int) -> str:
     }.items():
         assert text.count(old) == 1, old
         text = text.replace(old, new)
-    return text
+    assert text.count(LOG) == 2  # one a server
+    return text.replace(LOG, str(folder / "access.log"))
 
 
 @pytest.fixture(scope="module")
@@ -92,7 +95,7 @@ def site(serve: Serve, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sit
             command, "-p", folder, "-c", folder / "nginx.conf", "-e", "stderr", folder=folder, name="nginx"
         ) as nginx:
             wait_until(lambda: is_listening(port), timeout=10, what="nginx", detail=lambda: nginx.output)
-            yield Site(gateway, plain, port, trust)
+            yield Site(gateway, plain, port, trust, folder / "access.log")
 
 
 async def test_a_socket_goes_through_with_the_origin_of_our_own_pages_and_the_client_s_own_address(site: Site) -> None:
@@ -112,6 +115,12 @@ async def test_a_socket_goes_through_with_the_origin_of_our_own_pages_and_the_cl
         assert len(await client.until(is_final)) > 1
         rows = change(site.gateway, "SELECT address FROM connections_connection WHERE uuid = ?", connection)
         assert rows == [("127.0.0.1",)], "what a client says of himself is not believed"
+
+
+def test_no_argument_of_an_address_is_logged(site: Site) -> None:
+    site.get("/health?token=a-secret")
+    wait_until(lambda: '"GET /health HTTP/1.1" 200' in site.log.read_text(), timeout=10, what="a line of the log")
+    assert "a-secret" not in site.log.read_text()
 
 
 def test_an_answer_streams_and_a_body_that_is_too_large_is_refused_in_the_wire_s_own_words(site: Site) -> None:

@@ -75,11 +75,11 @@ def test_the_query_carries_a_credential() -> None:
 def test_a_subprotocol_carries_a_credential_and_is_echoed() -> None:
     somebody = peer(subprotocols=["chat", "bearer.abc"])
     assert somebody.token == "abc"
-    assert somebody.bearer_subprotocol == "bearer.abc"
+    assert somebody.subprotocol == "bearer.abc"
 
 
 def test_a_subprotocol_without_a_credential_is_not_echoed() -> None:
-    assert peer(subprotocols=["chat"]).bearer_subprotocol is None
+    assert peer(subprotocols=["chat"]).subprotocol is None
 
 
 def test_the_header_wins_over_the_query_and_the_query_over_the_subprotocol() -> None:
@@ -87,6 +87,18 @@ def test_the_header_wins_over_the_query_and_the_query_over_the_subprotocol() -> 
     assert peer(("Authorization", "Bearer head"), query_string=query, subprotocols=subprotocols).token == "head"
     assert peer(query_string=query, subprotocols=subprotocols).token == "query"
     assert peer(query_string=b"token=", subprotocols=subprotocols).token == "sub"
+
+
+def test_a_resume_token_is_the_header_s_else_a_subprotocol_s_which_is_echoed() -> None:
+    header, offers = ("X-Resume-Token", "head"), ["chat", "resume.sub"]
+    assert peer(header, subprotocols=offers).resume_token == "head"
+    assert peer(subprotocols=offers).resume_token == "sub"
+    assert peer(subprotocols=offers).subprotocol == "resume.sub"
+    assert peer(subprotocols=["bearer.abc"]).resume_token == ""
+
+
+def test_of_two_credentials_the_bearer_s_is_echoed() -> None:
+    assert peer(subprotocols=["resume.sub", "bearer.abc"]).subprotocol == "bearer.abc"
 
 
 # --- Query -------------------------------------------------------------------------------------

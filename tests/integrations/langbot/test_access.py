@@ -83,6 +83,22 @@ async def test_an_application_reenters_its_own_sessions_and_no_others(
         assert (await acall(guarded, "GET", below(query + more), headers=headers))[0] == status
 
 
+@pytest.mark.parametrize("way", ["query", "header", "subprotocol"])
+async def test_a_visitor_s_socket_reenters_his_session(public: GatewayProcess, way: str) -> None:
+    async with await PipelineClient.connect(public, headers=SHOP) as client:
+        await client.ask("What can you do?")
+        session, token = client.session_id, client.resume_token
+    for given, greeting in ((token, {"type": "connected", "session_id": session}), ("x", {"type": "error"})):
+        ways: dict[str, dict[str, Any]] = {
+            "query": {"resume_token": given, "headers": SHOP},
+            "header": {"headers": {**SHOP, "X-Resume-Token": given}},
+            "subprotocol": {"headers": SHOP, "subprotocol": f"resume.{given}"},
+        }
+        async with await PipelineClient.connect(public, session_id=session, **ways[way]) as client:
+            assert client.connected.items() >= greeting.items()
+            assert (client.socket.subprotocol is not None) == (way == "subprotocol")
+
+
 async def test_an_application_of_one_pipeline_sees_no_other(guarded: GatewayProcess, make_token: TokenMaker) -> None:
     token = make_token(pipeline="00000000-0000-4000-8000-000000000001")
     async with await PipelineClient.connect(guarded, token=token) as client:
@@ -150,6 +166,10 @@ async def test_a_visitor_reads_his_own_session_and_no_other(public: GatewayProce
     # A browser names no origin where a page only reads from where it came.
     for headers in (page, {"Sec-Fetch-Site": "same-origin"}):
         status, answer = await acall(public, "GET", below(call), headers=headers)
+        assert (status, answer["data"]["messages"]) == (200, [said[0]["data"], said[-1]["data"]])
+        status, answer = await acall(
+            public, "GET", below(f"messages/person?session_id={session}"), headers={**headers, "X-Resume-Token": token}
+        )
         assert (status, answer["data"]["messages"]) == (200, [said[0]["data"], said[-1]["data"]])
     missing = "00000000-0000-4000-8000-0000000000ff"
     for query in (f"{session}", f"{foreign}", f"{foreign}&resume_token={token}", missing, f"{missing}&resume_token=x"):

@@ -37,10 +37,10 @@ export class Api {
 
   async #call(what, query, body) {
     const { id, token } = this.session();
-    const search = new URLSearchParams({ ...query, session_id: id, resume_token: token });
+    const search = new URLSearchParams({ ...query, session_id: id });
     const answer = await fetch(`${this.base}/api/v1/pipelines/${this.pipeline}/ws/${what}/person?${search}`, {
       method: body ? "POST" : "GET",
-      headers: body && { "Content-Type": "application/json" },
+      headers: { "X-Resume-Token": token, ...(body && { "Content-Type": "application/json" }) },
       body: body && JSON.stringify(body),
       credentials: "omit",
       signal: AbortSignal.timeout(PATIENCE),

@@ -7,14 +7,13 @@ const IMAGES = ["image/jpeg", "image/png", "image/gif", "image/webp"];
 const DOCUMENTS = /\.(pdf|txt|md|csv|docx|xlsx|pptx)$/i;
 const [WRONG_KIND, TOO_LARGE] = [400, 413]; // as the gateway says it
 const MOST = 10; // of a message
-const LARGEST = 10 * 1024 * 1024; // bytes
 
 export class Attachments {
   #items = new Set(); // { file, component, failed, aborting, node }
 
-  /* `changed` hears that something is to be looked at again. */
-  constructor(root, { strings, upload, changed }) {
-    Object.assign(this, { root, strings, upload, changed });
+  /* `largest` is what the gateway takes, in bytes; `changed` hears that something is to be looked at again. */
+  constructor(root, { strings, largest, upload, tell, changed }) {
+    Object.assign(this, { root, strings, largest, upload, tell, changed });
     this.list = root.querySelector(".chosen");
     const input = root.querySelector("input[type=file]");
     root.querySelector(".attach").addEventListener("click", () => input.click());
@@ -48,8 +47,12 @@ export class Attachments {
   }
 
   add(files) {
-    for (const file of [...files].slice(0, MOST - this.#items.size)) {
+    const room = MOST - this.#items.size;
+    for (const file of [...files].slice(0, room)) {
       this.#add(file);
+    }
+    if (files.length > room) {
+      this.tell(this.strings.too_many_files.replace("{count}", MOST));
     }
     this.changed();
   }
@@ -70,9 +73,15 @@ export class Attachments {
   #add(file) {
     const { strings } = this;
     const item = { file, component: null, aborting: new AbortController() };
-    item.status = make("small", { textContent: sizeOf(file.size), role: "status" });
-    item.progress = make("progress", { max: 1, value: 0, attributes: { "aria-label": strings.uploading } });
-    item.node = make("li", {}, this.#picture(file), make("span", { className: "name", textContent: file.name }), item.status, item.progress,
+    item.status = make("small", { role: "status" });
+    item.progress = make("progress", { max: 1, attributes: { "aria-label": strings.uploading } });
+    item.again = button({
+      className: "again",
+      textContent: strings.again,
+      attributes: { "aria-label": `${strings.again}: ${file.name}` },
+      onclick: () => this.#again(item),
+    });
+    item.node = make("li", {}, this.#picture(file), make("span", { className: "name", textContent: file.name }), item.status, item.again,
       button({
         className: "remove",
         title: strings.remove,
@@ -93,10 +102,20 @@ export class Attachments {
     return picture;
   }
 
+  #again(item) {
+    this.#upload(item);
+    this.root.querySelector("textarea").focus();
+  }
+
   async #upload(item) {
     const isImage = IMAGES.includes(item.file.type);
+    item.node.classList.remove("failed");
+    item.status.textContent = sizeOf(item.file.size);
+    item.progress.value = 0;
+    item.node.append(item.progress);
+    item.again.hidden = true;
     try {
-      const fault = faultOf(item.file, isImage);
+      const fault = faultOf(item.file, isImage, this.largest);
       if (fault) {
         throw Object.assign(new Error(), { status: fault });
       }
@@ -109,7 +128,8 @@ export class Attachments {
       const { wrong_kind, too_large, not_uploaded } = this.strings;
       const words = { [WRONG_KIND]: wrong_kind, [TOO_LARGE]: too_large }[status] ?? not_uploaded;
       item.node.classList.add("failed");
-      item.status.textContent = words.replace("{name}", item.file.name).replace("{size}", sizeOf(LARGEST));
+      item.status.textContent = words.replace("{name}", item.file.name).replace("{size}", sizeOf(this.largest));
+      item.again.hidden = status === WRONG_KIND || status === TOO_LARGE; // those stay so
     }
     item.progress.remove();
     this.changed();
@@ -125,9 +145,9 @@ export class Attachments {
 }
 
 /* Return the status with which the gateway would refuse a file, 0 where it may take it. */
-function faultOf({ name, size }, isImage) {
+function faultOf({ name, size }, isImage, largest) {
   if (!isImage && !DOCUMENTS.test(name)) {
     return WRONG_KIND;
   }
-  return size > LARGEST ? TOO_LARGE : 0;
+  return size > largest ? TOO_LARGE : 0;
 }

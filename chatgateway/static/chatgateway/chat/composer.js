@@ -7,13 +7,13 @@ const TALLEST = 160; // pixels
 export class Composer {
   #answering = false;
 
-  /* `say(chain)` takes a message and tells whether it did, `stop()` ends the answer. */
-  constructor(root, { strings, upload, say, stop }) {
+  /* `say(chain)` takes a message and tells whether it did, `stop()` ends the answer, `tell(words)` shows what is wrong. */
+  constructor(root, { strings, largest, upload, say, stop, tell }) {
     Object.assign(this, { strings, say, stop });
     this.form = root.querySelector(".composer");
     this.text = root.querySelector("textarea");
     this.button = root.querySelector(".send");
-    this.attachments = new Attachments(root, { strings, upload, changed: () => this.#show() });
+    this.attachments = new Attachments(root, { strings, largest, upload, tell, changed: () => this.#show() });
     this.form.addEventListener("submit", (event) => {
       event.preventDefault();
       this.#act();

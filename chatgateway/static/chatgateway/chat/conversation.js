@@ -9,6 +9,23 @@ export class Conversation {
   lastSeq = 0;
   #floor = 0; // ids up to here were before the reset
 
+  constructor(unsent = []) {
+    unsent.forEach(([id, item]) => this.unsent.set(id, item));
+  }
+
+  /* Go back to where the gateway is: what it does not have any more was erased, or is lost to a restored back-up. */
+  rewind(seq) {
+    if (seq < this.lastSeq) {
+      for (const [id, { final }] of this.messages) {
+        if (final) {
+          this.messages.delete(id);
+        }
+      }
+      this.lastSeq = seq;
+      this.#floor = 0; // ids may be given anew
+    }
+  }
+
   /* Take the history in the place of everything up to `seq`; what came after it, and answers that grow, stay. */
   load(rows, seq) {
     for (const [id, message] of this.messages) {
@@ -29,10 +46,7 @@ export class Conversation {
       return null;
     }
     const message = { ...messageOf(data), heardAt };
-    this.messages.set(data.id, message);
-    if (this.messages.size > KEPT) {
-      this.messages.delete(Math.min(...this.messages.keys()));
-    }
+    this.#keep(message);
     return message;
   }
 
@@ -40,7 +54,7 @@ export class Conversation {
   announce(words, at) {
     if (typeof words === "string") {
       const id = Math.max(0, ...this.messages.keys()) + 0.001; // where it is heard
-      this.messages.set(id, { key: `to all ${id}`, id, who: "everybody", text: words, at, seq: 0, final: true });
+      this.#keep({ key: `to all ${id}`, id, who: "everybody", text: words, at, seq: 0, final: true });
     }
   }
 
@@ -50,8 +64,19 @@ export class Conversation {
     this.unsent.clear();
   }
 
+  /* Change a message; one that is gone meanwhile stays so. */
   change(id, changes) {
-    this.messages.set(id, { ...this.messages.get(id), ...changes });
+    const message = this.messages.get(id);
+    if (message) {
+      this.messages.set(id, { ...message, ...changes });
+    }
+  }
+
+  #keep(message) {
+    this.messages.set(message.id, message);
+    if (this.messages.size > KEPT) {
+      this.messages.delete(Math.min(...this.messages.keys()));
+    }
   }
 
   // --- What is on its way ---

@@ -18,10 +18,14 @@
     await widget.show();
   }
 
-  if (document.querySelector("chat-gateway-widget")) {
+  const coming = Symbol.for("chat-gateway-widget");
+  if (window[coming] || document.querySelector("chat-gateway-widget")) {
     return; // the page loads it twice
   }
-  start().catch((error) => {
-    console.warn(`Chat gateway: no chat here. Is ${location.origin} one of the gateway's ALLOWED_ORIGINS? (${error.message})`);
-  });
+  window[coming] = true; // the element is there only once everything was fetched
+  start()
+    .catch((error) => {
+      console.warn(`Chat gateway: no chat here. Is ${location.origin} one of the gateway's ALLOWED_ORIGINS? (${error.message})`);
+    })
+    .finally(() => delete window[coming]);
 })();

@@ -20,9 +20,10 @@ export class Socket {
   #lookedAt = 0;
   #timers = {}; // look, patience, retry
 
-  /* `urls` are tried in turn; `query` gives a connection's arguments; `hear` gets frames, `told` (state, close code). */
-  constructor({ urls, query, hear, told }) {
-    Object.assign(this, { urls, query, hear, told });
+  /* `urls` are tried in turn; `query` gives a connection's arguments, `secret` its resume token, which no log is to see;
+     `hear` gets frames, `told` (state, close code). */
+  constructor({ urls, query, secret, hear, told }) {
+    Object.assign(this, { urls, query, secret, hear, told });
   }
 
   open() {
@@ -56,14 +57,15 @@ export class Socket {
     const url = new URL(this.urls[this.#path % this.urls.length]);
     url.protocol = url.protocol.replace("http", "ws");
     url.search = new URLSearchParams(this.query());
-    const socket = (this.#socket = new WebSocket(url));
+    const secret = this.secret();
+    const socket = (this.#socket = new WebSocket(url, secret ? [`resume.${secret}`] : []));
     this.#expect(PATIENCE);
     socket.onmessage = ({ data }) => this.#heard(JSON.parse(data));
     socket.onclose = ({ code }) => this.#lost(code);
   }
 
   #heard(frame) {
-    clearTimeout(this.#timers.patience);
+    this.#expectNothing();
     this.#heardAt = Date.now();
     if (frame.type === "connected") {
       this.#greeted = true;
@@ -91,7 +93,7 @@ export class Socket {
 
   /* Forget the connection at once: where the network is gone, its end may never be heard of. */
   #hangUp() {
-    clearTimeout(this.#timers.patience);
+    this.#expectNothing();
     if (this.#socket) {
       this.#socket.onmessage = this.#socket.onclose = null;
       this.#socket.close();
@@ -105,8 +107,13 @@ export class Socket {
   }
 
   #expect(patience) {
-    clearTimeout(this.#timers.patience);
+    this.#expectNothing();
     this.#timers.patience = setTimeout(() => this.#lost(), patience);
+  }
+
+  #expectNothing() {
+    clearTimeout(this.#timers.patience);
+    this.#timers.patience = null;
   }
 
   #ping(patience) {
@@ -117,10 +124,10 @@ export class Socket {
   #look() {
     const slept = Date.now() - this.#lookedAt > 3 * LOOK_EVERY;
     this.#lookedAt = Date.now();
-    if (slept) {
+    // A hidden page looks as rarely as one that slept, and has nobody who waits: it pings in its turn.
+    if (slept && !document.hidden) {
       this.#doubt();
-    } else if (this.state === "live" && Date.now() - this.#heardAt > PING_EVERY) {
-      this.#heardAt = Date.now();
+    } else if (this.state === "live" && !this.#timers.patience && Date.now() - this.#heardAt > PING_EVERY) {
       this.#ping(PATIENCE);
     }
   }

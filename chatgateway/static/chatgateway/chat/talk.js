@@ -15,6 +15,7 @@ const NOT_ALLOWED = 4003;
 
 export class Talk {
   #isWhole = false; // the history up to `lastSeq` is here
+  #loading = null; // the reading of the history that counts
   #timers = {};
   #drawing = 0;
 
@@ -31,6 +32,7 @@ export class Talk {
     this.socket = new Socket({
       urls: [config.base + path, `${config.base}/websocket${path}`],
       query: () => this.#query(),
+      secret: () => this.session?.token,
       hear: (frame) => this.#hear(frame),
       told: (state, code) => this.#told(state, code),
     });
@@ -46,7 +48,9 @@ export class Talk {
     });
     this.composer = new Composer(root, {
       strings,
+      largest: config.max_upload_bytes,
       upload: (file, options) => this.api.upload(file, options),
+      tell: (words) => this.#tell(words),
       say: (chain) => this.say(chain),
       stop: () => this.socket.send({ type: "stop" }),
     });
@@ -82,7 +86,7 @@ export class Talk {
       session_type: "person",
       rich: 1,
       lang: this.config.language,
-      ...(session && { session_id: session.id, resume_token: session.token }),
+      ...(session && { session_id: session.id }),
       ...(this.#isWhole && { last_seq: this.conversation.lastSeq }),
     };
   }
@@ -91,6 +95,7 @@ export class Talk {
     switch (frame.type) {
       case "connected":
         this.session = this.storage.session = { id: frame.session_id, token: frame.resume_token };
+        this.conversation.rewind(frame.last_seq);
         if (!this.#isWhole) {
           this.#load(frame.last_seq);
         }
@@ -128,17 +133,19 @@ export class Talk {
 
   /* Read the history; what comes meanwhile is kept, and asked for again where the connection breaks before it is here. */
   async #load(seq) {
+    const loading = (this.#loading = {});
     this.#isWhole = false;
-    clearTimeout(this.#timers.load);
-    try {
-      const rows = seq ? await this.api.history() : [];
+    const rows = seq ? await this.api.history().catch(() => null) : [];
+    if (this.#loading !== loading) {
+      return; // it is of a session that is lost, or was asked for again
+    }
+    this.#isWhole = rows !== null;
+    this.#tell(rows ? "" : this.strings.not_loaded);
+    if (rows) {
       this.conversation.load(rows, seq);
       rows.forEach((row) => this.storage.drop(row.client_msg_id));
-      this.#isWhole = true;
-      this.#tell("");
-    } catch {
-      this.#tell(this.strings.not_loaded);
-      this.#timers.load = setTimeout(() => this.#load(seq), 3000);
+    } else {
+      setTimeout(() => this.#loading === loading && this.#load(seq), 3000);
     }
     this.#flush();
   }
@@ -151,7 +158,8 @@ export class Talk {
       // That session is not there any more: what was not sent goes into a new one.
       this.session = this.storage.session = null;
       this.#isWhole = false;
-      this.conversation.messages.clear();
+      this.#loading = null;
+      this.conversation = new Conversation(this.conversation.unsent);
       this.socket.open();
       return;
     }
