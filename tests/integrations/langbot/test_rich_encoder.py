@@ -94,14 +94,19 @@ def test_deltas_make_up_for_what_the_ends_cost() -> None:
 
 @pytest.mark.parametrize("piece", ["://" * 200, "http://a" * 75, "> " * 30 + "a\n" * 500])
 def test_a_hostile_answer_holds_nobody_up(piece: str) -> None:
+    # Beside one another, so that it is the text and not the machine.
+    assert seconds_of(piece) < 20 * seconds_of("Some **bold** words in a sentence. " * 17)
+
+
+def seconds_of(piece: str) -> float:
+    """Return what an answer of 50 such pieces costs of a processor while it grows and as it ends."""
     encoder = RichEncoder()
     began = time.process_time()
     for pieces in range(1, 51):
         data(encoder, ReplyDelta(7, "person", piece * pieces, NOW))
     end = StoredMessage(7, SESSION, "person", 2, Role.ASSISTANT, piece * 50, NOW)
     assert data(encoder, MessageStored(end)) is not None
-    seconds = time.process_time() - began
-    assert seconds < 0.5, f"{seconds:.2f} s"
+    return time.process_time() - began
 
 
 def test_an_answer_that_was_not_seen_to_grow_is_rendered_at_its_end() -> None:
