@@ -38,7 +38,8 @@ def examine(content: bytes) -> Found:
     except UploadRefused:
         raise
     except Exception as error:  # what is no picture fails in many ways
-        raise UploadRefused(_NONE) from error
+        refused = UploadRefused("is damaged", "damaged") if looks_like_one(content) else UploadRefused(_NONE)
+        raise refused from error
     return Found("image", media_type, width, height, thumbnail)
 
 
@@ -57,7 +58,7 @@ def _decoded(content: bytes) -> Image.Image:
     """Return the first picture of a file, all of it read; Pillow raises many kinds where that fails."""
     with Image.open(BytesIO(content), formats=_ASKED_FOR) as image:
         if image.width * image.height > (most := MAX_WEBP_PIXELS if image.format == "WEBP" else MAX_PIXELS):
-            raise UploadRefused(f"has more than {most} pixels")
+            raise UploadRefused(f"has more than {most} pixels", "pixels")
         image.verify()
     image = Image.open(BytesIO(content), formats=_ASKED_FOR)
     image.load()
