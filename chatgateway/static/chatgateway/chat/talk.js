@@ -1,6 +1,6 @@
 /* A conversation on the screen: puts together what the page and the widget share. */
 
-import { Api } from "./api.js";
+import { Api, PAGE } from "./api.js";
 import { Composer } from "./composer.js";
 import { Conversation } from "./conversation.js";
 import { Socket } from "./socket.js";
@@ -56,6 +56,8 @@ export class Talk {
       say: (chain) => this.say(chain),
       stop: () => this.socket.send({ type: "stop" }),
     });
+    this.earlier = root.querySelector(".earlier");
+    this.earlier.addEventListener("click", () => this.#loadEarlier());
     root.querySelector(".human").addEventListener("click", () => this.#callSomebody());
     root.querySelector(".reset").addEventListener("click", () => this.#reset());
   }
@@ -144,12 +146,25 @@ export class Talk {
     this.#isWhole = rows !== null;
     this.#tell(rows ? "" : this.strings.not_loaded);
     if (rows) {
-      this.conversation.load(rows, seq);
+      this.conversation.load(rows, seq, rows.length === PAGE);
       rows.forEach((row) => this.storage.drop(row.client_msg_id));
     } else {
       setTimeout(() => this.#loading === loading && this.#load(seq), 3000);
     }
     this.#flush();
+  }
+
+  async #loadEarlier() {
+    const { conversation, earlier } = this;
+    if (earlier.ariaBusy !== "true") {
+      earlier.ariaBusy = "true";
+      await this.#attempt(async () => {
+        const rows = await this.api.history(conversation.firstSeq);
+        conversation.loadEarlier(rows, rows.length === PAGE);
+        this.view.keepPlace(() => this.#drawNow());
+      });
+      earlier.ariaBusy = "false";
+    }
   }
 
   #told(state, code) {
@@ -295,6 +310,7 @@ export class Talk {
     const answering = this.conversation.answering();
     const lines = this.conversation.lines();
     this.root.querySelector(".welcome").hidden = lines.length > 0;
+    this.earlier.hidden = !this.conversation.hasEarlier;
     this.composer.answering = answering !== "";
     this.view.draw(lines, answering);
     clearTimeout(this.#timers.draw);
