@@ -11,10 +11,6 @@ export class Conversation {
   #kept = KEPT;
   #floor = 0; // ids up to here were before the reset
 
-  constructor(unsent = []) {
-    unsent.forEach(([id, item]) => this.unsent.set(id, item));
-  }
-
   /* Go back to where the gateway is: what it does not have any more was erased, or is lost to a restored back-up. */
   rewind(seq) {
     if (seq < this.lastSeq) {
@@ -70,6 +66,14 @@ export class Conversation {
       const id = Math.max(0, ...this.messages.keys()) + 0.001; // where it is heard
       this.#keep({ key: `to all ${id}`, id, who: "everybody", text: words, at, seq: 0, final: true });
     }
+  }
+
+  /* Its session is not there any more; what was not sent goes into the next one. */
+  leave() {
+    this.messages.clear();
+    this.lastSeq = 0;
+    this.hasEarlier = false;
+    this.#floor = 0;
   }
 
   reset() {
