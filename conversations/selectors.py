@@ -230,15 +230,19 @@ def is_pending(answer: int) -> bool:
 
 
 def past_messages(session_id: int, epoch: int, before_seq: int) -> list[PastMessage]:
-    """Return what was said in an epoch before `before_seq`, oldest first: the newest MEMORY_MESSAGES of it."""
+    """Return what was said in an epoch before the question `before_seq`, the newest MEMORY_MESSAGES of it.
+
+    Each answer follows its question, also where others were asked before it was there.
+    """
+    said = Message.objects.filter(session_id=session_id, epoch=epoch).exclude(role=Message.Role.NOTICE)
     found = (
-        Message.objects.filter(session_id=session_id, epoch=epoch, seq__lt=before_seq)
-        .exclude(role=Message.Role.NOTICE)
+        said.filter(Q(seq__lt=before_seq) | Q(question__seq__lt=before_seq))
         .order_by("-seq")
-        .values_list("pk", "role", "text")[:MEMORY_MESSAGES]
+        .values_list("pk", "role", "text", Coalesce("question__seq", "seq"), "seq")[:MEMORY_MESSAGES]
     )
-    files = uploads_of([pk for pk, role, _ in found if role == Message.Role.USER])
-    return [PastMessage(Role(role), text, files.get(pk, ())) for pk, role, text in reversed(found)]
+    files = uploads_of([pk for pk, role, *_ in found if role == Message.Role.USER])
+    in_turn = sorted(found, key=lambda row: row[3:])
+    return [PastMessage(Role(role), text, files.get(pk, ())) for pk, role, text, *_ in in_turn]
 
 
 def files_of(message: int) -> tuple[Upload, ...]:

@@ -253,6 +253,16 @@ class Broadcast(msgspec.Struct, frozen=True, tag=True):
         return None
 
 
+class SessionReset(msgspec.Struct, frozen=True, tag=True):
+    """A session begins anew: whatever has an id below `first_id` is over, also an answer that still grows."""
+
+    first_id: int
+
+    @property
+    def seq(self) -> int | None:
+        return None
+
+
 class StopRequested(msgspec.Struct, frozen=True, tag=True):
     """Somebody asked that an answer of a session stops; whoever runs it ends it. Without `turn`: the running one."""
 
@@ -265,7 +275,7 @@ class StopRequested(msgspec.Struct, frozen=True, tag=True):
         return None
 
 
-Event = MessageStored | ReplyDelta | Broadcast | StopRequested
+Event = MessageStored | ReplyDelta | Broadcast | SessionReset | StopRequested
 
 
 # --- Topics ------------------------------------------------------------------------------------

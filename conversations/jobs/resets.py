@@ -7,13 +7,25 @@ from uuid import UUID
 import msgspec
 from django.db.models import F, QuerySet
 
-from conversations import rows, signals
-from conversations.jobs.sessions import ConversationJob, Locked
+from conversations import phrases, rows, signals
+from conversations.jobs.sessions import ConversationJob, Locked, LockedSession
+from conversations.jobs.unasked import say
 from conversations.models import ChatSession, Pipeline
+from conversations.types import Role, StoredMessage
+
+
+class Begun(msgspec.Struct, frozen=True):
+    """What a reset has begun: in `count` sessions, messages from `first_id` on, the first of which are `notices`."""
+
+    count: int
+    first_id: int
+    notices: tuple[StoredMessage, ...] = ()
 
 
 class Reset(ConversationJob, msgspec.Struct, frozen=True):
-    """Begin a new epoch in a session, or in all of a pipeline with one session type; returns how many.
+    """Begin a new epoch in a session, or in all of a pipeline with one session type; the result is a Begun.
+
+    Where a person has a session he keeps it, and the new epoch begins with the notice that tells so.
 
     `actor` is who asked for it, as `signals.recorded` tells him.
     """
@@ -30,18 +42,22 @@ class Reset(ConversationJob, msgspec.Struct, frozen=True):
         return [id_ for job in jobs for id_ in job.matching().values_list("id", flat=True)]
 
     @classmethod
-    def write(cls, jobs: Sequence["Reset"], locked: Locked) -> Sequence[int]:
+    def write(cls, jobs: Sequence["Reset"], locked: Locked) -> Sequence[Begun]:
         """Count the epochs up; a session made since the locks were taken has nothing to forget."""
-        ids = [session.id for session in locked.values()]
-        counts = [sum(job.reset(some) for some in rows.slices(ids)) for job in jobs]
-        for job, count in zip(jobs, counts, strict=True):
-            if count:
-                job.record(count)
-        return counts
+        return [job.reset(list(locked.values())) for job in jobs]
 
-    def reset(self, ids: Sequence[int]) -> int:
-        """Count the epochs of those of `ids` that match up; return how many."""
-        return self.matching().filter(pk__in=ids).update(epoch=F("epoch") + 1)
+    def reset(self, sessions: Sequence[LockedSession]) -> Begun:
+        """Count the epochs of those of `sessions` that match up."""
+        (first_id,) = rows.reserve_message_ids(1)
+        ids = [session.id for session in sessions]
+        count = sum(self.matching().filter(pk__in=some).update(epoch=F("epoch") + 1) for some in rows.slices(ids))
+        if count:
+            self.record(count)
+        held = {session.id: session for session in sessions if session.is_held}
+        notices = [
+            _held(held[row.id], row) for some in rows.slices(list(held)) for row in self.matching().filter(pk__in=some)
+        ]
+        return Begun(count, first_id, tuple(notices))
 
     def record(self, count: int) -> None:
         """Have the audit trail tell who began how many sessions anew."""
@@ -56,3 +72,10 @@ class Reset(ConversationJob, msgspec.Struct, frozen=True):
         """Return the sessions to reset."""
         found = ChatSession.objects.filter(pipeline_id=self.pipeline_id, session_type=self.session_type)
         return found if self.session is None else found.filter(uuid=self.session)
+
+
+def _held(session: LockedSession, row: ChatSession) -> StoredMessage:
+    """Tell in a new epoch who has the session, and return the notice."""
+    session.epoch = row.epoch
+    text = phrases.JOINED[session.language].format(name=row.held_by)
+    return say(session, row, Role.NOTICE, text, row.held_by)

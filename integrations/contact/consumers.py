@@ -16,6 +16,7 @@ from conversations.types import (
     ReplyDelta,
     Role,
     SessionKey,
+    SessionReset,
     StopRequested,
     StoredMessage,
 )
@@ -202,7 +203,7 @@ class ContactConsumer(VisitorConsumer):
                 return _frame(increment) if increment else None
             case Broadcast():
                 return _frame(Announcement(event.message, stamp(event.timestamp))) if event.is_for(self.wire) else None
-            case StopRequested():
+            case SessionReset() | StopRequested():
                 return None
             case _:
                 assert_never(event)

@@ -203,6 +203,12 @@ class Announcement(msgspec.Struct, frozen=True, tag_field="type", tag="broadcast
     timestamp: str
 
 
+class Reset(msgspec.Struct, frozen=True, tag_field="type", tag="reset"):
+    """The session begins anew: what has an id below `first_id` is over. For those who asked for more."""
+
+    first_id: int
+
+
 class Error(msgspec.Struct, frozen=True, tag_field="type", tag="error", omit_defaults=True):
     """What is wrong with the connection or its last frame; `retry_after` in seconds."""
 
@@ -210,7 +216,7 @@ class Error(msgspec.Struct, frozen=True, tag_field="type", tag="error", omit_def
     retry_after: int | None = None
 
 
-ServerFrame = Connected | Pong | Resumed | UserMessage | Response | Announcement | Error
+ServerFrame = Connected | Pong | Resumed | UserMessage | Response | Announcement | Reset | Error
 
 _encode = msgspec.json.Encoder().encode
 

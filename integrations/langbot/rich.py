@@ -12,8 +12,17 @@ from django.utils.translation.trans_real import parse_accept_lang_header
 from conversations import markdown, selectors
 from conversations.markdown import Growing
 from conversations.store import unhurried
-from conversations.types import Event, Language, MessageStored, ReplyDelta, Role, SessionKey, StoredMessage
-from integrations.langbot.protocol import MessageData, Response, UserMessage, serialise
+from conversations.types import (
+    Event,
+    Language,
+    MessageStored,
+    ReplyDelta,
+    Role,
+    SessionKey,
+    SessionReset,
+    StoredMessage,
+)
+from integrations.langbot.protocol import MessageData, Reset, Response, UserMessage, serialise
 from integrations.langbot.translate import encode, message_data, plain_values, reply_data
 from integrations.outbound import Frame
 from integrations.peers import Peer
@@ -64,6 +73,8 @@ class RichEncoder:
                     return None
                 data = msgspec.structs.replace(data, html=html)
                 return Frame(serialise(Response(event.session_type, data)), key=event.id)
+            case SessionReset():
+                return Frame(serialise(Reset(event.first_id)))
             case _:
                 return encode(event)
 

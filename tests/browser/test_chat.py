@@ -346,6 +346,55 @@ MOVED = """(log) => {
 }"""
 
 
+async def test_a_reset_in_one_tab_empties_the_other_and_what_grows_there(
+    served: Served, gateway: GatewayProcess, browser: Browser
+) -> None:
+    first = await Visitor.at_chat(browser, gateway)
+    second = Visitor(await first.page.context.new_page())
+    await first.ask("Before?")
+    await second.page.goto(f"{gateway.url}{PATH}")
+    await second.answered(1)
+    served[1].words, usual = WORDS * 30, served[1].words
+    await second.say("Something long?")
+    await expect(second.growing).to_have_count(1)
+    await expect(first.growing).to_have_count(1)
+    served[1].words = usual
+    await first.chat.locator(".reset").click()
+    await first.chat.get_by_role("button", name="Yes").click()
+    for tab in (first, second):
+        await expect(tab.chat.locator(".line")).to_have_count(0)
+        await expect(tab.chat.locator(".welcome")).to_be_visible()
+    await second.say("And now?")  # it does not wait until the long one is through
+    await first.answered(1)
+    await second.answered(1)
+    assert await first.words() == await second.words()
+    assert len(await first.words()) == 2
+    await second.page.close()
+    await first.leave()
+
+
+async def test_a_person_who_has_the_conversation_has_the_new_one_too(gateway: GatewayProcess, browser: Browser) -> None:
+    visitor = await Visitor.at_chat(browser, gateway)
+    await visitor.ask("Before?")
+    operator = await log_in(browser, gateway, "ann")
+    await operator.goto(f"/admin/desk/{await visitor.session()}/")
+    await operator.click("text=Take over")
+    joined = visitor.chat.locator(".line.notice")
+    await expect(joined).to_have_text(phrases.JOINED["en"].format(name="ann"))
+    await visitor.chat.locator(".reset").click()
+    await visitor.chat.get_by_role("button", name="Yes").click()
+    await expect(visitor.asked).to_have_count(0)
+    await expect(joined).to_have_count(1)
+    await visitor.say("After it")
+    await expect(visitor.asked.locator(".status")).to_have_text("")
+    await expect(visitor.chat.locator(".line.typing")).to_have_count(0)
+    await visitor.page.reload()
+    await expect(visitor.asked).to_have_count(1)
+    await expect(joined).to_have_count(1)
+    await operator.context.close()
+    await visitor.leave()
+
+
 async def test_what_was_said_long_ago_is_read_when_it_is_asked_for(gateway: GatewayProcess, browser: Browser) -> None:
     visitor = await Visitor.at_chat(browser, gateway, reduced_motion="reduce")
     await visitor.ask("Before?")

@@ -538,8 +538,11 @@ def test_a_second_taker_passes_by_what_the_first_is_taking(pipeline: Pipeline, d
 
 def test_a_reset_begins_an_epoch_and_keeps_the_transcript(writer: Writer, session: SessionKey) -> None:
     writer.finish(writer.ask(session, "old"))
-    assert only(Reset(writer.pipeline.pk, "person", session.uuid)) == 1
+    begun = only(Reset(writer.pipeline.pk, "person", session.uuid))
     turn = writer.ask(session, "new")
+    assert (begun.count, begun.notices) == (1, ())
+    old, new = (Message.objects.filter(session__uuid=session.uuid, epoch=epoch) for epoch in (0, 1))
+    assert max(row.pk for row in old) < begun.first_id < min(row.pk for row in new)
     assert (turn.epoch, turn.question_seq) == (1, 3)
     writer.finish(turn)
     rows = Message.objects.filter(session__uuid=session.uuid).order_by("seq").values_list("seq", "epoch")
@@ -560,9 +563,9 @@ def test_a_reset_reaches_the_sessions_of_its_pipeline_and_type(writer: Writer, p
     for key in (*people, room):
         writer.ask(key)
     Writer(other).ask(foreign)
-    assert only(Reset(pipeline.pk, "person")) == 2
-    assert only(Reset(pipeline.pk, "group", people[0].uuid)) == 0
-    assert only(Reset(pipeline.pk, "person", foreign.uuid)) == 0
+    assert only(Reset(pipeline.pk, "person")).count == 2
+    assert only(Reset(pipeline.pk, "group", people[0].uuid)).count == 0
+    assert only(Reset(pipeline.pk, "person", foreign.uuid)).count == 0
     epochs = [ChatSession.objects.get(uuid=key.uuid).epoch for key in (*people, room, foreign)]
     assert epochs == [1, 1, 0, 0]
 

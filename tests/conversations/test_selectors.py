@@ -13,7 +13,7 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from conversations import selectors, services
-from conversations.jobs import Accept, Finish, Reset
+from conversations.jobs import Accept, Finish, OperatorSays, Reset
 from conversations.models import ChatSession, Message, Pipeline, Route
 from conversations.responders.base import PastMessage
 from conversations.selectors import MEMORY_MESSAGES, PAGE_CHARACTERS, PAGE_MESSAGES, REPLAY_LIMIT, Replay, SessionState
@@ -317,6 +317,21 @@ def test_a_model_is_reminded_of_its_epoch_before_the_question(speaker: Speaker, 
     row = ChatSession.objects.get(uuid=session.uuid)
     past = selectors.past_messages(row.pk, row.epoch, before_seq=5)
     assert past == [PastMessage(Role.USER, "who?"), PastMessage(Role.ASSISTANT, "me")]
+
+
+def test_a_model_is_reminded_of_answers_that_came_after_the_next_question(
+    speaker: Speaker, session: SessionKey
+) -> None:
+    asked = [question(session, text) for text in ("one", "two", "three")]
+    (first, second, third) = commit([Accept(one, speaker.pipeline.pk, WORKER) for one in asked])
+    commit([OperatorSays(session.uuid, "I am here too", "Ann")])
+    (finished,) = commit([Finish(first.turn, WORKER, "One.", Outcome.ANSWERED)])
+    row = ChatSession.objects.get(uuid=session.uuid)
+    one, after_one = PastMessage(Role.USER, "one"), PastMessage(Role.ASSISTANT, "One.")
+    assert selectors.past_messages(row.pk, row.epoch, second.message.seq) == [one, after_one]
+    commit([Finish(finished.next_turn, WORKER, "Two.", Outcome.ANSWERED)])
+    past = selectors.past_messages(row.pk, row.epoch, third.message.seq)
+    assert past == [one, after_one, PastMessage(Role.USER, "two"), PastMessage(Role.ASSISTANT, "Two.")]
 
 
 def test_a_model_is_reminded_of_the_newest_only(speaker: Speaker, session: SessionKey) -> None:

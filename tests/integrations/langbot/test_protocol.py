@@ -22,6 +22,7 @@ from integrations.langbot.protocol import (
     MessageData,
     Ping,
     Pong,
+    Reset,
     Response,
     Resume,
     Resumed,
@@ -126,6 +127,7 @@ FROM_SERVER: dict[str, ServerFrame] = {
             seq=3,
         ),
     ),
+    "server_reset": Reset(first_id=103),
     "server_resumed": Resumed(resumed=True, last_seq=42),
     "server_resume_refused": Resumed(resumed=False, last_seq=42),
     "server_user_message": UserMessage(

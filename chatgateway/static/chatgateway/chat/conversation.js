@@ -63,7 +63,7 @@ export class Conversation {
   /* Take words to everybody, which nobody stores. */
   announce(words, at) {
     if (typeof words === "string") {
-      const id = Math.max(0, ...this.messages.keys()) + 0.001; // where it is heard
+      const id = this.lastId + 0.001; // where it is heard
       this.#keep({ key: `to all ${id}`, id, who: "everybody", text: words, at, seq: 0, final: true });
     }
   }
@@ -76,11 +76,19 @@ export class Conversation {
     this.#floor = 0;
   }
 
-  reset() {
-    this.#floor = Math.max(0, ...this.messages.keys());
-    this.messages.clear();
-    this.unsent.clear();
+  /* The conversation begins anew: what has an id below `first` is over, also an answer that still grows. */
+  reset(first) {
+    this.#floor = Math.max(this.#floor, first - 1);
+    for (const id of this.messages.keys()) {
+      if (id < first) {
+        this.messages.delete(id);
+      }
+    }
     this.hasEarlier = false;
+  }
+
+  get lastId() {
+    return Math.max(0, ...this.messages.keys());
   }
 
   /* Change a message; one that is gone meanwhile stays so. */

@@ -67,6 +67,7 @@ export class Outbox {
 
   clear() {
     this.conversation.unsent.forEach(({ id }) => this.storage.drop(id));
+    this.conversation.unsent.clear();
   }
 
   #again() {

@@ -114,6 +114,9 @@ export class Talk {
       case "broadcast":
         this.conversation.announce(frame.message?.text ?? frame.message, Date.parse(frame.timestamp));
         break;
+      case "reset":
+        this.conversation.reset(frame.first_id);
+        break;
       case "error":
         this.outbox.refused(frame);
         break;
@@ -196,9 +199,10 @@ export class Talk {
   async #reset() {
     if (await this.#confirm(this.strings.reset_question)) {
       await this.#attempt(async () => {
+        const last = this.conversation.lastId; // the gateway's word for it may have come before the answer, or be lost
         await this.api.reset();
         this.outbox.clear();
-        this.conversation.reset();
+        this.conversation.reset(last + 1);
         this.#draw();
       });
       this.composer.text.focus();
