@@ -41,6 +41,7 @@ def chat_strings() -> dict[str, str]:
         "not_sent": _("Not sent"),
         "retry": _("Send again"),
         "remove": _("Remove"),
+        "too_long": _("A message has {most} characters at most; this one has {count}."),
         "queue_full": _("Too many messages wait to be sent."),
         "message": _("Message"),
         "attached": _("Files of this message"),
@@ -61,7 +62,7 @@ def chat_strings() -> dict[str, str]:
         "image": _("Picture"),
         "file": _("File"),
         "human": _("Talk to a human"),
-        "human_question": _("Leave a message for a person? The reply will appear here."),
+        "human_question": _("Ask for a person? The reply will appear here."),
         "human_words": _("I would like to talk to a human."),
         # --- What went wrong ---
         "not_loaded": _("Earlier messages could not be loaded yet."),

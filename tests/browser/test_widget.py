@@ -1,5 +1,6 @@
 """The chat bubble on pages of other origins: allowed and refused ones, strict ones, and ones with rude styles."""
 
+import asyncio
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -29,6 +30,12 @@ text-transform: uppercase !important; text-indent: 20px !important }
 body > * { transform: scale(0.5) !important; opacity: 0.5 !important }
 .chat, .line { opacity: 0 }</style>"""
 OPEN_IT = "from conversations.models import Pipeline; Pipeline.objects.update(public=True)"
+SAY_IT = """
+from uuid import UUID
+from conversations.jobs import OperatorSays
+from conversations.store import commit
+commit([OperatorSays(UUID({session!r}), "Tomorrow.", "Ann")])
+"""
 OURS = "[...document.querySelectorAll('body > *')].map((element) => element.localName)"
 
 
@@ -98,6 +105,7 @@ async def test_a_visitor_of_an_allowed_page_talks(site: Site, browser: Browser) 
     # He goes on to another page of the shop, and what comes meanwhile is counted.
     await visitor.say("And the host?")
     await expect(visitor.asked.nth(1).locator(".status")).to_have_text("")
+    await visitor.chat.get_by_role("button", name="Close the chat").click()
     await page.goto(f"{site.allowed}/rude")
     await expect(page.locator(".badge")).to_have_text("1", timeout=30_000)
     await expect(launcher(page)).to_have_accessible_name("Open the chat, 1 unread")
@@ -106,8 +114,49 @@ async def test_a_visitor_of_an_allowed_page_talks(site: Site, browser: Browser) 
     await expect(page.locator(".badge")).to_be_hidden()
     thumb = visitor.answers.first.get_by_role("button", name="Helpful", exact=True)
     await expect(thumb).to_have_attribute("aria-pressed", "true")
-    keys = await page.evaluate("Object.keys(localStorage)")
-    assert keys == [f"chatgateway:{site.gateway.url}:{PIPELINE}:session"]
+    keys = await page.evaluate("Object.keys(localStorage).sort()")
+    assert keys == [f"chatgateway:{site.gateway.url}:{PIPELINE}:{name}" for name in ("read", "session")]
+    await visitor.leave()
+
+
+async def test_the_panel_and_what_is_written_in_it_go_along_to_the_next_page(site: Site, browser: Browser) -> None:
+    visitor = await arrive(browser, site)
+    await open_it(visitor)
+    height = await visitor.text.evaluate("(text) => text.offsetHeight")
+    await visitor.text.fill("Half a quest")
+    await visitor.page.goto(f"{site.allowed}/rude")
+    await visitor.is_live()
+    await expect(visitor.text).to_be_visible()
+    await expect(visitor.text).to_have_value("Half a quest")
+    await expect(visitor.text).not_to_be_focused()  # the page is what he came for
+    await visitor.text.fill("")
+    assert await visitor.text.evaluate("(text) => text.offsetHeight") == height > 20
+    await visitor.chat.get_by_role("button", name="Close the chat").click()
+    await visitor.page.goto(f"{site.allowed}/")
+    await expect(launcher(visitor.page)).to_be_visible()
+    await expect(visitor.chat).to_be_hidden()
+    await visitor.leave()
+
+
+async def test_what_came_while_nobody_looked_is_unread_until_it_is_seen(site: Site, browser: Browser) -> None:
+    visitor = await arrive(browser, site)
+    await open_it(visitor)
+    await visitor.ask("How do I change the port?")
+    session = await visitor.session()
+    await visitor.chat.get_by_role("button", name="Close the chat").click()
+    await visitor.page.goto("about:blank")
+    said = SAY_IT.format(session=session)
+    database = {"DATABASE_URL": site.gateway.database_url}
+    await asyncio.to_thread(manage, "shell", "-v", "0", "-c", said, data_dir=site.gateway.data_dir, **database)
+    for _ in range(2):
+        await visitor.page.goto(f"{site.allowed}/")
+        await expect(visitor.page.locator(".badge")).to_have_text("1", timeout=30_000)
+    await open_it(visitor)
+    await expect(visitor.chat.locator(".line.operator .bubble")).to_have_text("Tomorrow.")
+    await visitor.chat.get_by_role("button", name="Close the chat").click()
+    await visitor.page.reload()
+    await expect(launcher(visitor.page)).to_have_accessible_name("Open the chat")
+    await expect(visitor.page.locator(".badge")).to_be_hidden()
     await visitor.leave()
 
 
@@ -129,6 +178,8 @@ async def test_a_page_that_loads_it_twice_has_one_bubble(site: Site, browser: Br
     await open_it(visitor)
     await visitor.ask("How do I change the port?")
     assert await visitor.page.evaluate(OURS) == ["main", "script", "script", "chat-gateway-widget"]
+    assert visitor.faults == ["Chat gateway: a page has one chat; this one is left out."]
+    visitor.faults.clear()
     await visitor.leave()
 
 

@@ -9,7 +9,7 @@ const TOO_LARGE = 413; // as the gateway says it, or a proxy before it
 const MOST = 10; // of a message
 
 export class Attachments {
-  #items = new Set(); // { name, size, file, component, aborting, node }
+  #items = new Set(); // { name, size, file, component, aborting } and its elements
 
   /* `largest` is what the gateway takes, in bytes; `thumbnail(key)` gives an address; `changed` hears that something is to
      be looked at again. */
@@ -53,8 +53,10 @@ export class Attachments {
   }
 
   restore(kept) {
-    for (const item of kept) {
+    for (const { name, size, component } of kept) {
+      const item = { name, size };
       this.#show(item);
+      this.#arrived(item, component);
       item.status.textContent = sizeOf(item.size);
       item.again.hidden = true;
     }
@@ -99,7 +101,8 @@ export class Attachments {
       attributes: { "aria-label": `${strings.again}: ${name}` },
       onclick: () => this.#again(item),
     });
-    item.node = make("li", {}, this.#picture(item), make("span", { className: "name", textContent: name }), item.status, item.again,
+    item.picture = make("span", {}, icon(this.root, "file"));
+    item.node = make("li", {}, item.picture, make("span", { className: "name", textContent: name }), item.status, item.again,
       button({
         className: "remove",
         title: strings.remove,
@@ -110,17 +113,13 @@ export class Attachments {
     this.list.append(item.node);
   }
 
-  #picture({ file, component }) {
-    if (!(file ? isImage(file) : component.type === "Image")) {
-      return icon(this.root, "file");
+  /* It is there: a picture is shown as the gateway has it, so nothing else is read than what a site's policy names for it. */
+  #arrived(item, component) {
+    item.component = component;
+    if (component.type === "Image") {
+      const picture = make("img", { alt: "", src: this.thumbnail(component.path) });
+      picture.onload = () => item.picture.replaceChildren(picture);
     }
-    const picture = make("img", { alt: "", src: file ? URL.createObjectURL(file) : this.thumbnail(component.path) });
-    picture.onload = () => URL.revokeObjectURL(picture.src);
-    picture.onerror = () => {
-      picture.onload();
-      picture.replaceWith(icon(this.root, "file"));
-    };
-    return picture;
   }
 
   #again(item) {
@@ -140,11 +139,12 @@ export class Attachments {
       if (reason) {
         throw Object.assign(new Error(), { reason });
       }
-      item.component = await this.upload(file, {
+      const component = await this.upload(file, {
         isImage: isImage(file),
         onProgress: (share) => (item.progress.value = share),
         signal: item.aborting.signal,
       });
+      this.#arrived(item, component);
     } catch ({ status, reason }) {
       this.#failed(item, reason ?? (status === TOO_LARGE ? "large" : ""));
     }

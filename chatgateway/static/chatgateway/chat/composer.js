@@ -3,6 +3,7 @@
 import { Attachments } from "./attachments.js";
 
 const TALLEST = 160; // pixels
+const LONGEST = 20000; // characters of one message
 
 export class Composer {
   #answering = false;
@@ -52,7 +53,9 @@ export class Composer {
       this.tell(this.strings.files_pending);
     } else if (!this.#isEmpty()) {
       const words = this.text.value.trim();
-      if (this.say([...(words ? [{ type: "Plain", text: words }] : []), ...this.attachments.components])) {
+      if (words.length > LONGEST) {
+        this.tell(this.strings.too_long.replace("{most}", LONGEST).replace("{count}", words.length));
+      } else if (this.say([...(words ? [{ type: "Plain", text: words }] : []), ...this.attachments.components])) {
         this.text.value = "";
         this.attachments.clear();
       }
@@ -81,6 +84,11 @@ export class Composer {
     this.button.setAttribute("aria-label", label);
     this.button.disabled = !stops && this.#isEmpty();
     this.button.setAttribute("aria-disabled", !this.attachments.ready); // it says why
+    this.fit();
+  }
+
+  /* Be as high as what is written; where nothing is shown there is nothing to measure. */
+  fit() {
     this.text.style.height = "auto";
     this.text.style.height = `${Math.min(TALLEST, this.text.scrollHeight)}px`;
   }

@@ -47,6 +47,11 @@ export class Conversation {
     return Math.min(...[...this.messages.values()].map(({ seq }) => seq || Infinity));
   }
 
+  /* Count what others said after `seq`. */
+  countSince(seq) {
+    return [...this.messages.values()].filter((message) => message.who !== "user" && message.final && message.seq > seq).length;
+  }
+
   /* Take the `data` of a frame; return the message where it is new. The same may come twice, and late states of an answer too. */
   hear(data, heardAt = Date.now()) {
     const known = this.messages.get(data.id);

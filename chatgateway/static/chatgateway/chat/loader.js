@@ -11,7 +11,7 @@
     const answer = await fetch(`${base}/api/v1/embed/${pipeline}/config?lang=${encodeURIComponent(lang)}`, { credentials: "omit" });
     const { data, msg } = await answer.json();
     if (!data) {
-      throw new Error(msg);
+      throw Object.assign(new Error(msg), { status: answer.status });
     }
     const { Widget } = await import(`${base}/static/chatgateway/chat/widget.js`);
     const widget = new Widget({ ...data, base, pipeline }, dataset);
@@ -20,12 +20,16 @@
 
   const coming = Symbol.for("chat-gateway-widget");
   if (window[coming] || document.querySelector("chat-gateway-widget")) {
-    return; // the page loads it twice
+    console.warn("Chat gateway: a page has one chat; this one is left out.");
+    return;
   }
   window[coming] = true; // the element is there only once everything was fetched
   start()
     .catch((error) => {
-      console.warn(`Chat gateway: no chat here. Is ${location.origin} one of the gateway's ALLOWED_ORIGINS? (${error.message})`);
+      const hint = error.status === 404
+        ? "Is the pipeline's UUID right, and the pipeline Public?"
+        : `Is ${location.origin} one of the gateway's ALLOWED_ORIGINS?`;
+      console.warn(`Chat gateway: no chat here. ${hint} (${error.message})`);
     })
     .finally(() => delete window[coming]);
 })();

@@ -133,6 +133,10 @@ export class Socket {
   }
 
   #doubt = () => {
+    if (this.state === "live" && !navigator.onLine) {
+      this.#lost(); // where the gateway is reached without a network, it is reached again at once
+      return;
+    }
     if (document.hidden) {
       return;
     }

@@ -1,4 +1,4 @@
-/* What outlives a reload: the session, what was not sent yet, and in its tab what is being written. Where the browser
+/* What outlives a reload: the session, what of it was read and what was not sent yet; in a tab also what is being written. Where the browser
    refuses, memory does until then. */
 
 export class Storage {
@@ -15,6 +15,24 @@ export class Storage {
 
   set session(value) {
     this.#set("session", value);
+  }
+
+  /* The `seq` up to which everything was seen. */
+  get read() {
+    return this.#get("read") ?? 0;
+  }
+
+  set read(seq) {
+    this.#set("read", seq);
+  }
+
+  /* Whether the widget's panel is open on this tab's pages. */
+  get isOpen() {
+    return this.#get("open", "sessionStorage") === true;
+  }
+
+  set isOpen(value) {
+    this.#set("open", value || null, "sessionStorage");
   }
 
   /* Each has a key of its own, so that two tabs do not overwrite one another's. */

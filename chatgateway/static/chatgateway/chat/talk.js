@@ -16,7 +16,7 @@ export class Talk {
   #timers = {};
   #drawing = 0;
 
-  /* `root` holds the panel; `news` hears each message of somebody else as it is there. */
+  /* `root` holds the panel; `news` hears that there may be something that was not seen yet. */
   constructor(root, config, news) {
     const { strings } = config;
     Object.assign(this, { root, config, strings, news });
@@ -70,6 +70,16 @@ export class Talk {
     this.#showState("connecting");
     this.#draw();
     this.socket.open();
+  }
+
+  /* How much of what others said nobody has seen here. */
+  get unread() {
+    return this.conversation.countSince(this.storage.read);
+  }
+
+  /* Everything is seen. */
+  see() {
+    this.storage.read = this.conversation.lastSeq;
   }
 
   #say(chain, more) {
@@ -132,7 +142,7 @@ export class Talk {
     }
     if (message?.final && message.who !== "user") {
       this.#announce(message);
-      this.news(message);
+      this.news();
     }
   }
 
@@ -149,6 +159,7 @@ export class Talk {
     if (rows) {
       this.conversation.load(rows, seq, rows.length === PAGE);
       rows.forEach((row) => this.outbox.taken(row.client_msg_id));
+      this.news();
     } else {
       setTimeout(() => this.#loading === loading && this.#load(seq), 3000);
     }
@@ -233,6 +244,9 @@ export class Talk {
 
   #confirm(question) {
     const dialog = this.root.querySelector("dialog");
+    const { left, top, width, height } = this.root.getBoundingClientRect();
+    Object.entries({ middle: left + width / 2, center: top + height / 2, width }).forEach(([name, pixels]) =>
+      dialog.style.setProperty(`--${name}`, `${pixels}px`));
     dialog.querySelector("p").textContent = question;
     dialog.returnValue = "";
     dialog.showModal();

@@ -9,18 +9,18 @@ const FOCUSABLE = "button:not(:disabled), a[href], textarea, [tabindex='0']";
 
 export class Widget {
   #talk = null;
-  #unread = 0;
 
   constructor(config, { title, position, color }) {
     Object.assign(this, { config, color });
-    this.host = make("chat-gateway-widget", { lang: config.language });
+    this.storage = new Storage(`${config.base}:${config.pipeline}`);
+    this.host = make("chat-gateway-widget", { lang: config.language, dir: "ltr" }); // as both languages are read
     this.root = this.host.attachShadow({ mode: "open" });
     this.badge = make("span", { className: "badge", hidden: true });
     this.launcher = button({ className: "launcher", attributes: { "aria-expanded": "false" } });
     // The panel's markup is the gateway's own template.
     this.panel = make("div", { className: "chat panel", hidden: true, innerHTML: config.panel, attributes: { role: "dialog" } });
     this.launcher.append(this.panel.querySelector('template[data-icon="chat"]').content.cloneNode(true), this.badge);
-    this.frame = make("div", { className: `frame ${position === "left" ? "left" : "right"}` }, this.panel, this.launcher);
+    this.frame = make("div", { className: `frame ${position?.toLowerCase() === "left" ? "left" : "right"}` }, this.panel, this.launcher);
     if (title) {
       this.panel.querySelector(".name").textContent = title;
     }
@@ -41,8 +41,9 @@ export class Widget {
     (document.body ?? document.documentElement).append(this.host);
     this.#paint();
     this.#label();
-    const storage = new Storage(`${this.config.base}:${this.config.pipeline}`);
-    if (storage.session || storage.unsent().length) {
+    if (this.storage.isOpen && !PHONE.matches) {
+      this.#open(true); // as it was on the page before
+    } else if (this.storage.session || this.storage.unsent().length) {
       this.#connect();
     }
   }
@@ -54,26 +55,26 @@ export class Widget {
 
   #connect() {
     if (!this.#talk) {
-      this.#talk = new Talk(this.panel, this.config, () => {
-        this.#unread += this.panel.hidden ? 1 : 0;
-        this.#label();
-      });
+      this.#talk = new Talk(this.panel, this.config, () => this.#label());
       this.#talk.open();
     }
   }
 
   #toggle(opens) {
+    this.#open(opens);
+    (opens ? this.panel.querySelector("textarea") : this.launcher).focus();
+  }
+
+  #open(opens) {
     this.panel.hidden = !opens;
-    this.#unread = 0;
-    this.#label();
+    this.storage.isOpen = opens;
     this.#fit();
     if (opens) {
       this.#connect();
+      this.#talk.composer.fit();
       this.#talk.view.toTheEnd();
-      this.panel.querySelector("textarea").focus();
-    } else {
-      this.launcher.focus();
     }
+    this.#label();
   }
 
   /* On a phone the panel covers the page, and focus stays in it while it is open. */
@@ -103,9 +104,13 @@ export class Widget {
   #label() {
     const { strings } = this.config;
     const isOpen = !this.panel.hidden;
-    const unread = this.#unread ? `, ${strings.unread.replace("{count}", this.#unread)}` : "";
-    this.badge.textContent = Math.min(99, this.#unread);
-    this.badge.hidden = !this.#unread;
+    if (isOpen) {
+      this.#talk.see();
+    }
+    const count = this.#talk?.unread ?? 0;
+    const unread = count ? `, ${strings.unread.replace("{count}", count)}` : "";
+    this.badge.textContent = Math.min(99, count);
+    this.badge.hidden = !count;
     this.launcher.setAttribute("aria-expanded", isOpen);
     this.launcher.setAttribute("aria-label", isOpen ? strings.close_chat : strings.open_chat + unread);
   }
