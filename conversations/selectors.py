@@ -281,6 +281,8 @@ def workers_with_claims() -> set[UUID]:
 
 def stored_message(row: Message) -> StoredMessage:
     """Return a message row, with its session and question joined, as a value."""
+    # What an operator sends has no wire's components: there his files stand.
+    has_files = row.components is not None and row.role == Message.Role.OPERATOR
     return StoredMessage(
         id=row.pk,
         session=row.session.uuid,
@@ -289,7 +291,7 @@ def stored_message(row: Message) -> StoredMessage:
         role=Role(row.role),
         text=row.text,
         timestamp=row.created_at.astimezone(UTC),
-        components="" if row.components is None else msgspec.json.encode(row.components).decode(),
+        components="" if row.components is None or has_files else msgspec.json.encode(row.components).decode(),
         connection_id=row.connection_id,
         reply_to=row.reply_to,
         citations=msgspec.convert(row.citations or (), tuple[Citation, ...]),
@@ -297,6 +299,7 @@ def stored_message(row: Message) -> StoredMessage:
         question_id=row.question_id,
         request_id=(row.question.client_msg_id if row.question else row.client_msg_id) or "",
         outcome=Outcome(row.outcome) if row.outcome else None,
+        files=msgspec.convert(row.components, tuple[Upload, ...]) if has_files else (),
     )
 
 

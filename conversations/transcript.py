@@ -16,6 +16,7 @@ from conversations.models import ChatSession, Message, Note, Turn
 from conversations.selectors import opinions
 from conversations.types import Citation, Outcome, Upload
 from conversations.uploads.selectors import uploads_of
+from conversations.uploads.words import words_in
 
 PAGE = 500  # messages
 NOTE = "note"  # the role of a line that operators read only
@@ -59,6 +60,7 @@ class Transcript:
     reset_at_end: bool
 
 
+_SENDING = (Message.Role.USER, Message.Role.OPERATOR)  # files
 NOTES = {
     Outcome.UNKNOWN.value: "Found no answer",
     Outcome.STOPPED.value: "Stopped by the visitor",
@@ -90,7 +92,7 @@ def read_transcript(
     is_newest = before is None
     answers = [row.pk for row in rows if row.role == Message.Role.ASSISTANT]
     turns, thought = _turns(session, answers), opinions(answers)
-    files = uploads_of([row.pk for row in rows if row.role == Message.Role.USER])
+    files = uploads_of([row.pk for row in rows if row.role in _SENDING])
     lines = [(_line(row, turns.get(row.pk), thought.get(row.pk, ""), files.get(row.pk, ())), row.epoch) for row in rows]
     if is_newest:
         unfinished = [turn for turn in turns.values() if turn.state != Turn.State.ENDED]
@@ -139,7 +141,8 @@ def _turns(session: ChatSession, answers: list[int]) -> dict[int, Turn]:
 
 
 def _line(row: Any, turn: Turn | None, opinion: str, files: tuple[Upload, ...]) -> Line:
-    text: str = row.shown
+    # An operator's files stand in his text too, for whoever reads text only.
+    text: str = words_in(row.shown, files) if row.role == Message.Role.OPERATOR else row.shown
     return Line(
         role=row.role,
         text=text[:SHOWN_CHARACTERS],

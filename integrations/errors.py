@@ -36,12 +36,14 @@ class WireError(Exception):
         close_code: int | None = None,
         status: int = 400,
         retry_after: int | None = None,
+        reason: str = "",
     ) -> None:
         super().__init__(message)
         self.zh = zh or message
         self.close_code = close_code
         self.status = status
         self.retry_after = retry_after
+        self.reason = reason
 
 
 class Limited(WireError):  # noqa: N818  names a state
@@ -65,7 +67,7 @@ class Fault(msgspec.Struct, frozen=True):
     status: int = 500
     retry_after: int | None = None
     expected: bool = True
-    reason: str = ""  # a word for the metrics, of one before the upgrade
+    reason: str = ""  # a word of it for programs: the metrics, of one before the upgrade; pages, of a file
 
 
 _TABLE: tuple[tuple[type[Exception], str, int | None, int, int | None], ...] = (
@@ -87,7 +89,7 @@ def fault_of(error: Exception) -> Fault:
     """Return what a client is told of `error`; `expected` false marks one that is our own mistake."""
     text = str(error)
     if isinstance(error, WireError):
-        return Fault(text, error.zh, error.close_code, error.status, error.retry_after)
+        return Fault(text, error.zh, error.close_code, error.status, error.retry_after, reason=error.reason)
     if isinstance(error, PipelineMissing):
         return Fault("Pipeline not found", "流水线不存在", NO_SUCH_PIPELINE, 404)
     for kind, chinese, close_code, status, retry_after in _TABLE:

@@ -27,7 +27,7 @@ def examine(content: bytes, name: str) -> Found:
     """Return what a document is; raise UploadRefused where it is none of those that are taken."""
     if content.startswith(b"%PDF-"):
         if b"%%EOF" not in content[-_ENDS_WITHIN:]:
-            raise UploadRefused("is not a whole PDF")
+            raise UploadRefused("is not a whole PDF", "damaged")
         return Found("document", "application/pdf")
     if content.startswith(b"PK\x03\x04"):
         return Found("document", _office(content))
@@ -64,7 +64,7 @@ def _office(content: bytes) -> str:
     except Exception as error:  # a damaged archive fails in many ways
         raise UploadRefused(_NONE) from error
     if len(parts) > PARTS or sum(part.file_size for part in parts) > UNPACKED:
-        raise UploadRefused("unpacks to too much")
+        raise UploadRefused("unpacks to too much", "unpacks")
     found = next((kind for main, kind in _MAIN_PARTS.items() if main in types), None)
     if found is None:
         raise UploadRefused(_NONE)
@@ -80,4 +80,4 @@ def _check_list(content: bytes) -> None:
     if len(end) < 22 or not end.startswith(_ARCHIVE_END) or content[-42:-38] == _ARCHIVE_END_64:
         raise UploadRefused(_NONE)
     if struct.unpack_from("<I", end, 12)[0] > _LIST_BYTES:
-        raise UploadRefused("unpacks to too much")
+        raise UploadRefused("unpacks to too much", "unpacks")

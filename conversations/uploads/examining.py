@@ -23,9 +23,9 @@ class Examined(msgspec.Struct, frozen=True):
 def examine(content: bytes, name: str, kind: Kind | None, *, largest: int) -> Examined:
     """Return what a file is; raise UploadRefused where it is none of `kind`, of either kind without one."""
     if not content:
-        raise UploadRefused("is empty")
+        raise UploadRefused("is empty", "empty")
     if len(content) > largest:
-        raise UploadRefused(f"is larger than {largest} bytes")
+        raise UploadRefused(f"is larger than {largest} bytes", "large")
     name = names.clean(name)
     if kind == "image" or (kind is None and images.looks_like_one(content)):
         found = images.examine(content)

@@ -57,7 +57,7 @@ def _decoded(content: bytes) -> Image.Image:
     """Return the first picture of a file, all of it read; Pillow raises many kinds where that fails."""
     with Image.open(BytesIO(content), formats=_ASKED_FOR) as image:
         if image.width * image.height > (most := MAX_WEBP_PIXELS if image.format == "WEBP" else MAX_PIXELS):
-            raise UploadRefused(f"has more than {most} pixels")
+            raise UploadRefused(f"has more than {most} pixels", "pixels")
         image.verify()
     image = Image.open(BytesIO(content), formats=_ASKED_FOR)
     image.load()

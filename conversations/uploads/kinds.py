@@ -5,6 +5,7 @@ from typing import Literal
 import msgspec
 
 Kind = Literal["image", "document"]
+Reason = Literal["kind", "empty", "large", "damaged", "pixels", "unpacks"]
 
 _OFFICE = "application/vnd.openxmlformats-officedocument"
 DOCX = f"{_OFFICE}.wordprocessingml.document"
@@ -27,7 +28,14 @@ SUFFIXES: dict[str, tuple[str, ...]] = {
 
 
 class UploadRefused(Exception):  # noqa: N818  an answer, not a fault
-    """A file is not taken; the text says why, and goes on from the name of the field that it came in."""
+    """A file is not taken; the text says why, and goes on from the name of the field that it came in.
+
+    `reason` is a word of it for programs: pages say it in the visitor's language.
+    """
+
+    def __init__(self, text: str, reason: Reason = "kind") -> None:
+        super().__init__(text)
+        self.reason = reason
 
 
 class Found(msgspec.Struct, frozen=True):

@@ -1,0 +1,44 @@
+/* Files that go with an operator's reply: chosen as in the chat, and uploaded as staff. */
+
+import { Attachments } from "../chat/attachments.js";
+
+const REFUSED = "The file could not be uploaded.";
+
+/* Return the chat's attachments for an open conversation: what is pasted into the pane or dropped on it is taken too. */
+export function openFiles(pane, { changed, tell }) {
+  const { strings, largest } = JSON.parse(pane.querySelector("#desk-files").textContent);
+  const token = pane.querySelector("[name=csrfmiddlewaretoken]").value;
+  const files = new Attachments(pane, {
+    strings,
+    largest,
+    upload: (file, options) => upload(`${pane.dataset.deeds}files/`, token, file, options),
+    thumbnail: (key) => `/api/v1/files/${encodeURIComponent(key)}/thumbnail`,
+    tell,
+    changed,
+  });
+  return { files, strings };
+}
+
+/* Only XMLHttpRequest tells how far an upload has got. */
+function upload(url, token, file, { onProgress, signal }) {
+  return new Promise((resolve, reject) => {
+    const request = new XMLHttpRequest();
+    request.open("POST", url);
+    request.setRequestHeader("X-CSRFToken", token);
+    request.setRequestHeader("X-File-Name", encodeURIComponent(file.name.toWellFormed?.() ?? file.name));
+    request.setRequestHeader("Content-Type", "application/octet-stream");
+    request.responseType = "json";
+    request.upload.onprogress = ({ loaded, total }) => onProgress(loaded / total);
+    request.onerror = () => reject(new Error(REFUSED));
+    request.onload = () => {
+      const { key, kind, name, size, error, reason } = request.response ?? {};
+      if (key) {
+        resolve({ type: kind === "image" ? "Image" : "File", path: key, name, size });
+      } else {
+        reject(Object.assign(new Error(error ?? REFUSED), { status: request.status, reason: reason || undefined }));
+      }
+    };
+    signal.addEventListener("abort", () => request.abort());
+    request.send(file);
+  });
+}
