@@ -66,6 +66,7 @@ class Failure(serializers.Serializer[Any]):
 
     code = serializers.IntegerField(help_text="-1")
     msg = serializers.CharField()
+    reason = serializers.CharField(required=False, help_text="A word for why a file is not taken.")
 
 
 class Words(serializers.RegexField):
@@ -110,7 +111,8 @@ def exception_handler(error: Exception, context: Mapping[str, Any]) -> Response:
     if not fault.expected:
         log.error("request.error", view=type(context.get("view")).__name__, exc_info=error)
     headers = {"Retry-After": str(fault.retry_after)} if fault.retry_after else None
-    return Response({"code": -1, "msg": fault.message}, status=fault.status, headers=headers)
+    reason = {"reason": fault.reason} if fault.reason else {}
+    return Response({"code": -1, "msg": fault.message, **reason}, status=fault.status, headers=headers)
 
 
 def _words(detail: Any) -> str:

@@ -38,7 +38,8 @@ def examine(content: bytes) -> Found:
     except UploadRefused:
         raise
     except Exception as error:  # what is no picture fails in many ways
-        raise UploadRefused(_NONE) from error
+        refused = UploadRefused("is damaged", "damaged") if looks_like_one(content) else UploadRefused(_NONE)
+        raise refused from error
     return Found("image", media_type, width, height, thumbnail)
 
 

@@ -70,7 +70,7 @@ class UploadView(PipelineView):
                 address=peer.network,
             )
         except UploadRefused as error:
-            raise WireError(f"{FIELD} {error}") from error
+            raise WireError(f"{FIELD} {error}", reason=error.reason) from error
 
 
 class ImagesView(UploadView):

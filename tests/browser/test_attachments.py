@@ -35,6 +35,13 @@ WORDS_TOO = """(chat) => {
 }"""
 
 
+def huge_picture() -> bytes:
+    """Return a picture of few bytes and of more pixels than are looked at."""
+    buffer = io.BytesIO()
+    Image.new("1", (9_000, 9_000)).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
 def picture(name: str = "shop.png") -> FilePayload:
     """Return a picture as one is picked."""
     buffer = io.BytesIO()
@@ -106,29 +113,59 @@ async def test_cells_of_a_table_are_pasted_as_words(gateway: GatewayProcess, bro
     await visitor.leave()
 
 
-async def test_what_cannot_be_sent_says_why_and_holds_the_message_back(
+async def test_what_cannot_be_sent_says_why_and_is_no_part_of_the_message(
     gateway: GatewayProcess, browser: Browser
 ) -> None:
     visitor = await Visitor.at_chat(browser, gateway)
-    chosen = visitor.chat.locator(".chosen li")
-    await visitor.chat.locator("input[type=file]").set_input_files(
+    chosen, files = visitor.chat.locator(".chosen li"), visitor.chat.locator("input[type=file]")
+    refused = {
+        "page.svg": (b"<svg/>", "page.svg is of a kind that cannot be sent."),
+        "large.txt": (b"x" * (LARGEST + 1), "large.txt is too large: at most 2.0 MB."),
+        "nothing.txt": (b"", "nothing.txt is empty."),
+        "no-picture.png": (b"<html>", "no-picture.png is of a kind that cannot be sent."),
+        "half.pdf": (b"%PDF-1.7", "half.pdf is damaged."),
+        "huge.png": (huge_picture(), "huge.png has too many pixels."),
+    }
+    kinds = {".svg": "image/svg+xml", ".png": "image/png"}
+    await files.set_input_files(
         [
-            FilePayload(name="page.svg", mimeType="image/svg+xml", buffer=b"<svg/>"),
-            FilePayload(name="large.txt", mimeType="text/plain", buffer=b"x" * (LARGEST + 1)),
-            FilePayload(name="no-picture.png", mimeType="image/png", buffer=b"<html>"),
+            FilePayload(name=name, mimeType=kinds.get(name[-4:], "text/plain"), buffer=content)
+            for name, (content, _) in refused.items()
         ]
     )
-    await expect(chosen.nth(0)).to_contain_text("page.svg is of a kind that cannot be sent.")
-    await expect(chosen.nth(1)).to_contain_text("large.txt is too large: at most 2.0 MB.")
-    await expect(chosen.nth(2).locator("small")).not_to_have_text("1 KB")  # the gateway's words
-    await visitor.text.fill("Look at these")
-    await visitor.text.press("Enter")
-    await expect(visitor.text).to_have_value("Look at these")
-    for name in ("page.svg", "large.txt", "no-picture.png"):
-        await visitor.chat.get_by_role("button", name=f"Remove: {name}").click()
-    await expect(visitor.text).to_be_focused()
-    await visitor.text.press("Enter")
+    await expect(chosen.locator("small")).to_have_text([words for _, words in refused.values()])
+    await expect(visitor.button).to_be_disabled()  # there is nothing to be sent
+    await visitor.chat.get_by_role("button", name="Remove: page.svg").click()
+    await expect(chosen).to_have_count(len(refused) - 1)
+    await files.set_input_files([FilePayload(**{**NOTES, "name": f"{number}.txt"}) for number in range(10)])
+    await expect(chosen).to_have_count(10)  # what was refused takes no room
+    await expect(visitor.chat.locator("progress")).to_have_count(0)
+    await visitor.say("Look at these")
     await visitor.answered(1)
+    await expect(chosen).to_have_count(0)
+    await expect(visitor.asked.locator(".document")).to_have_count(10)
+    await visitor.leave()
+
+
+async def test_what_is_being_written_outlives_a_reload(gateway: GatewayProcess, browser: Browser) -> None:
+    visitor = await Visitor.at_chat(browser, gateway)
+    chosen = visitor.chat.locator(".chosen li")
+    await visitor.chat.locator("input[type=file]").set_input_files([picture(), NOTES])
+    await expect(visitor.chat.locator("progress")).to_have_count(0)
+    await visitor.text.fill("Look at")
+    await visitor.page.reload()
+    await visitor.is_live()
+    await expect(visitor.text).to_have_value("Look at")
+    await expect(chosen.locator(".name")).to_have_text(["shop.png", "notes.txt"])
+    await visitor.page.wait_for_function("document.querySelector('.chosen img').naturalWidth === 480")
+    await visitor.chat.get_by_role("button", name="Remove: notes.txt").click()
+    await visitor.say("Look at this")
+    await visitor.answered(1)
+    await expect(visitor.asked.locator(".files img")).to_be_visible()
+    await visitor.page.reload()
+    await visitor.answered(1)
+    await expect(visitor.text).to_have_value("")
+    await expect(chosen).to_have_count(0)
     await visitor.leave()
 
 
@@ -164,6 +201,10 @@ async def test_an_upload_that_failed_is_tried_again(gateway: GatewayProcess, bro
     await visitor.page.route("**/api/v1/files/documents*", lambda route: route.abort(), times=1)
     await visitor.chat.locator("input[type=file]").set_input_files([NOTES])
     await expect(chosen).to_contain_text("notes.txt could not be uploaded.")
+    await visitor.text.press("Enter")
+    await expect(visitor.chat.locator(".told")).to_have_text(
+        "Some files are not there yet: wait, try them again or remove them."
+    )
     assert await violations(visitor.page) == []
     await visitor.chat.get_by_role("button", name="Try again: notes.txt").click()
     await expect(chosen.locator("progress")).to_have_count(0)

@@ -412,6 +412,7 @@ async def test_what_was_left_unsent_long_ago_waits_for_the_visitor(gateway: Gate
     await visitor.page.reload()
     left = visitor.chat.locator(".line.not_sent")
     await expect(left.locator(".bubble")).to_have_text("Is it Monday?")
+    await visitor.answered(1)
     await visitor.ask("And now?")
     await expect(left).to_have_count(1)
     await left.get_by_role("button", name="Send again").click()

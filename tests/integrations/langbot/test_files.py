@@ -136,27 +136,31 @@ def test_what_is_no_key_leads_nowhere(gateway: GatewayProcess, key: str) -> None
 
 
 @pytest.mark.parametrize(
-    ("kind", "content", "name", "message"),
+    ("kind", "content", "name", "reason", "message"),
     [
         (
             "images",
             b"<svg xmlns='http://www.w3.org/2000/svg'/>",
             "a.png",
-            "file must be a JPEG, PNG, GIF or WebP picture",
+            "kind",
+            "file must be a JPEG, PNG, GIF or WebP",
         ),
-        ("images", HTML, "a.png", "file must be a JPEG"),
-        ("images", PDF, "a.pdf", "file must be a JPEG"),
-        ("images", picture()[:-20], "a.png", "file must be a JPEG"),
-        ("images", b"", "a.png", "file is empty"),
-        ("documents", HTML, "a.html", "file must be a PDF"),
-        ("documents", b"<svg/>", "a.svg", "file must be a PDF"),
-        ("documents", picture(), "a.pdf", "file must be a PDF"),
-        ("documents", b"MZ\x00", "a.txt", "file must be a PDF"),
+        ("images", HTML, "a.png", "kind", "file must be a JPEG"),
+        ("images", PDF, "a.pdf", "kind", "file must be a JPEG"),
+        ("images", picture()[:-20], "a.png", "damaged", "file is damaged"),
+        ("images", b"", "a.png", "empty", "file is empty"),
+        ("documents", HTML, "a.html", "kind", "file must be a PDF"),
+        ("documents", b"<svg/>", "a.svg", "kind", "file must be a PDF"),
+        ("documents", picture(), "a.pdf", "kind", "file must be a PDF"),
+        ("documents", b"MZ\x00", "a.txt", "kind", "file must be a PDF"),
+        ("documents", PDF[:8], "a.pdf", "damaged", "file is not a whole PDF"),
     ],
 )
-def test_what_it_is_not_is_told(gateway: GatewayProcess, kind: str, content: bytes, name: str, message: str) -> None:
+def test_what_it_is_not_is_told(
+    gateway: GatewayProcess, kind: str, content: bytes, name: str, reason: str, message: str
+) -> None:
     status, answer = send(gateway, kind, content, name)
-    assert (status, answer["code"]) == (400, -1)
+    assert (status, answer["code"], answer["reason"]) == (400, -1, reason)
     assert answer["msg"].startswith(message)
 
 

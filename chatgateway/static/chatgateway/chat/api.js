@@ -49,9 +49,9 @@ export class Api {
   }
 }
 
-function opened(status, { code, msg, data }) {
+function opened(status, { code, msg, reason, data }) {
   if (code !== 0) {
-    throw Object.assign(new Error(msg), { status });
+    throw Object.assign(new Error(msg), { status, reason });
   }
   return data;
 }

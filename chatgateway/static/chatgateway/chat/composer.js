@@ -7,20 +7,23 @@ const TALLEST = 160; // pixels
 export class Composer {
   #answering = false;
 
-  /* `say(chain)` takes a message and tells whether it did, `stop()` ends the answer, `tell(words)` shows what is wrong. */
-  constructor(root, { strings, largest, upload, say, stop, tell }) {
-    Object.assign(this, { strings, say, stop });
+  /* `say(chain)` takes a message and tells whether it did, `stop()` ends the answer, `tell(words)` shows what is wrong,
+     `storage` keeps what is not sent yet. */
+  constructor(root, { strings, storage, say, stop, tell, ...files }) {
+    Object.assign(this, { strings, storage, say, stop, tell });
     this.form = root.querySelector(".composer");
     this.text = root.querySelector("textarea");
     this.button = root.querySelector(".send");
-    this.attachments = new Attachments(root, { strings, largest, upload, tell, changed: () => this.#show() });
+    this.attachments = new Attachments(root, { ...files, strings, tell, changed: () => this.#changed() });
     this.form.addEventListener("submit", (event) => {
       event.preventDefault();
       this.#act();
     });
-    this.text.addEventListener("input", () => this.#show());
+    this.text.addEventListener("input", () => this.#changed());
     this.text.addEventListener("keydown", (event) => this.#pressed(event));
-    this.#show();
+    const { text, files: kept } = storage.draft;
+    this.text.value = text;
+    this.attachments.restore(kept);
   }
 
   set answering(value) {
@@ -45,7 +48,9 @@ export class Composer {
   #act() {
     if (this.#stops()) {
       this.stop();
-    } else if (!this.#isEmpty() && this.attachments.ready) {
+    } else if (!this.attachments.ready) {
+      this.tell(this.strings.files_pending);
+    } else if (!this.#isEmpty()) {
       const words = this.text.value.trim();
       if (this.say([...(words ? [{ type: "Plain", text: words }] : []), ...this.attachments.components])) {
         this.text.value = "";
@@ -63,13 +68,19 @@ export class Composer {
     return this.#answering && this.#isEmpty();
   }
 
+  #changed() {
+    this.storage.draft = { text: this.text.value, files: this.attachments.kept };
+    this.#show();
+  }
+
   #show() {
     const stops = this.#stops();
     const label = this.strings[stops ? "stop" : "send"];
     this.button.classList.toggle("stops", stops);
     this.button.title = label;
     this.button.setAttribute("aria-label", label);
-    this.button.disabled = !stops && (this.#isEmpty() || !this.attachments.ready);
+    this.button.disabled = !stops && this.#isEmpty();
+    this.button.setAttribute("aria-disabled", !this.attachments.ready); // it says why
     this.text.style.height = "auto";
     this.text.style.height = `${Math.min(TALLEST, this.text.scrollHeight)}px`;
   }

@@ -1,4 +1,5 @@
-/* What outlives a reload: the session, and what was not sent yet. Where the browser refuses, memory does until then. */
+/* What outlives a reload: the session, what was not sent yet, and in its tab what is being written. Where the browser
+   refuses, memory does until then. */
 
 export class Storage {
   #memory = new Map();
@@ -25,6 +26,16 @@ export class Storage {
     this.#set(`unsent:${id}`, null);
   }
 
+  /* { text, files: [{ name, size, component }] }: what is being written. */
+  get draft() {
+    const { text, files } = this.#get("draft", "sessionStorage") ?? {};
+    return { text: text ?? "", files: files ?? [] };
+  }
+
+  set draft({ text, files }) {
+    this.#set("draft", text || files.length ? { text, files } : null, "sessionStorage");
+  }
+
   unsent() {
     const prefix = `${this.name}unsent:`;
     const names = new Set(this.#memory.keys());
@@ -40,22 +51,22 @@ export class Storage {
       .sort((a, b) => a.at - b.at);
   }
 
-  #get(key) {
+  #get(key, place = "localStorage") {
     try {
-      return JSON.parse(this.#memory.get(this.name + key) ?? localStorage.getItem(this.name + key));
+      return JSON.parse(this.#memory.get(this.name + key) ?? globalThis[place].getItem(this.name + key));
     } catch {
       return null;
     }
   }
 
-  #set(key, value) {
+  #set(key, value, place = "localStorage") {
     const name = this.name + key;
     this.#memory.delete(name);
     try {
       if (value === null) {
-        localStorage.removeItem(name);
+        globalThis[place].removeItem(name);
       } else {
-        localStorage.setItem(name, JSON.stringify(value));
+        globalThis[place].setItem(name, JSON.stringify(value));
       }
     } catch {
       if (value !== null) {

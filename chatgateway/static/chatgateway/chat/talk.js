@@ -48,8 +48,10 @@ export class Talk {
     });
     this.composer = new Composer(root, {
       strings,
+      storage: this.storage,
       largest: config.max_upload_bytes,
       upload: (file, options) => this.api.upload(file, options),
+      thumbnail: (key) => this.api.file(key, "/thumbnail"),
       tell: (words) => this.#tell(words),
       say: (chain) => this.say(chain),
       stop: () => this.socket.send({ type: "stop" }),
