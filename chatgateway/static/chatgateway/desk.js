@@ -218,7 +218,7 @@ function open(pane) {
   const place = `desk.draft.${operator}.${session}`;
 
   function keep() {
-    const { kept = [] } = files;
+    const { kept } = files;
     if (text.value || kept.length) {
       sessionStorage.setItem(place, JSON.stringify({ words: text.value, mode: mode(), tried, kept }));
     } else {
@@ -231,9 +231,7 @@ function open(pane) {
     if (draft) {
       text.value = draft.words;
       composer.elements.mode.value = draft.mode;
-      if (draft.kept?.length) {
-        files.restore(draft.kept);
-      }
+      files.restore(draft.kept ?? []);
       tried = draft.tried;
       keep();
     }

@@ -85,7 +85,7 @@ def at_the_desk(gateway: GatewayProcess) -> Iterator[Desk]:
 
 @pytest.fixture
 async def visitor(gateway: GatewayProcess) -> AsyncIterator[PipelineClient]:
-    """A visitor at the pipeline wire who has asked for a person, so that no bot answers."""
+    """A visitor at the pipeline wire, whom the bot has answered."""
     async with await PipelineClient.connect(gateway, rich=1) as visitor:
         await visitor.say("Hello")
         await visitor.until(lambda frame: frame["type"] == "response" and frame["data"]["is_final"])
@@ -136,15 +136,15 @@ async def test_wires_that_know_only_text_tell_of_files_with_their_addresses(
         assert owner[-1]["message"].startswith("看这里\n[Image] ")
         ((_, address),) = links(owner[-1]["message"])
         assert address == f"{PUBLIC_URL}/api/v1/files/{key}"
-    visitor = await WeChatClient.open(gateway, login="files")
-    await visitor.send({"type": "chat", "query": "你好", "id": "q1"})
-    await visitor.until(is_type("chat_response"))
-    ann = at_the_desk("ann", visitor.session_id)
+    away = await WeChatClient.open(gateway, login="files")
+    await away.send({"type": "chat", "query": "你好", "id": "q1"})
+    await away.until(is_type("chat_response"))
+    ann = at_the_desk("ann", away.session_id)
     key = await ann.sent(PDF, "指南.pdf")
     await ann.says("", key)
-    await visitor.close()
+    await away.close()
     async with await WeChatClient.open(gateway) as back:
-        await back.resume(visitor.resume_token)
+        await back.resume(away.resume_token)
         replayed = await back.until(lambda frame: "[File]" in str(frame))
         assert replayed[-1]["data"]["msg"] == f"[File] 指南.pdf {PUBLIC_URL}/api/v1/files/{key}"
 

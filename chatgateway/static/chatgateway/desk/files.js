@@ -2,7 +2,7 @@
 
 import { Attachments } from "../chat/attachments.js";
 
-const REFUSED = "The file could not be uploaded.";
+const NOT_DONE = "The file was not uploaded: please load the page again. What you wrote is kept.";
 
 /* Return the chat's attachments for an open conversation: what is pasted into the pane or dropped on it is taken too. */
 export function openFiles(pane, { changed, tell }) {
@@ -11,7 +11,12 @@ export function openFiles(pane, { changed, tell }) {
   const files = new Attachments(pane, {
     strings,
     largest,
-    upload: (file, options) => upload(`${pane.dataset.deeds}files/`, token, file, options),
+    upload: (file, options) => upload(`${pane.dataset.deeds}files/`, token, file, options).catch((refusal) => {
+      if (!refusal.reason) {
+        tell(refusal.message); // the chip knows no words for it
+      }
+      throw refusal;
+    }),
     thumbnail: (key) => `/api/v1/files/${encodeURIComponent(key)}/thumbnail`,
     tell,
     changed,
@@ -29,13 +34,13 @@ function upload(url, token, file, { onProgress, signal }) {
     request.setRequestHeader("Content-Type", "application/octet-stream");
     request.responseType = "json";
     request.upload.onprogress = ({ loaded, total }) => onProgress(loaded / total);
-    request.onerror = () => reject(new Error(REFUSED));
+    request.onerror = () => reject(new Error(""));
     request.onload = () => {
       const { key, kind, name, size, error, reason } = request.response ?? {};
       if (key) {
         resolve({ type: kind === "image" ? "Image" : "File", path: key, name, size });
       } else {
-        reject(Object.assign(new Error(error ?? REFUSED), { status: request.status, reason: reason || undefined }));
+        reject(Object.assign(new Error(error ?? NOT_DONE), { status: request.status, reason: reason || undefined }));
       }
     };
     signal.addEventListener("abort", () => request.abort());
