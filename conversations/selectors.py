@@ -3,6 +3,7 @@
 import heapq
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from typing import Any
 from uuid import UUID
 
 import msgspec
@@ -299,8 +300,14 @@ def stored_message(row: Message) -> StoredMessage:
         question_id=row.question_id,
         request_id=(row.question.client_msg_id if row.question else row.client_msg_id) or "",
         outcome=Outcome(row.outcome) if row.outcome else None,
-        files=msgspec.convert(row.components, tuple[Upload, ...]) if has_files else (),
+        files=files_in(row.components) if has_files else (),
     )
+
+
+def files_in(components: Any) -> tuple[Upload, ...]:
+    """Return the files that an operator's message has, out of its components."""
+    files: tuple[Upload, ...] = msgspec.convert(components, tuple[Upload, ...])
+    return files
 
 
 def turn_value(row: TurnRow) -> Turn:

@@ -90,6 +90,7 @@ async def test_the_visitor_sees_what_an_operator_sends_and_a_reload_keeps_it(
     await ann.send()
     await expect(ann.chosen).to_have_count(0)
     line = visitor.chat.locator(".line.operator")
+    await expect(ann.said.locator(".files li").last).to_be_in_viewport(ratio=1)
     for _ in range(2):
         assert await size_of(line.locator(".files img")) == [480, 240]
         await expect(line.locator(".bubble")).to_have_text("Here it is")

@@ -103,6 +103,9 @@ function open(pane) {
     true,
   );
 
+  // The transcript gives way to the files that are chosen.
+  new ResizeObserver(follows).observe(view);
+
   // --- Writing ---
 
   function hint() {
@@ -238,6 +241,9 @@ function open(pane) {
   }
 
   function onChosen() {
+    if (error.textContent === strings.files_pending) {
+      tell("");
+    }
     if (!sending) {
       changed();
       adjust();
