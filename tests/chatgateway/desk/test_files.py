@@ -166,7 +166,7 @@ async def test_what_is_no_such_file_is_refused_with_a_reason(at_the_desk: Desk, 
     for content, name, status, reason in (
         (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "a.svg", 400, "kind"),
         (b"<html><script>fired()</script>", "a.html", 400, "kind"),
-        (b"\x89PNG\r\n\x1a\n", "a.png", 400, "kind"),
+        (b"\x89PNG\r\n\x1a\n", "a.png", 400, "damaged"),
         (b"%PDF-1.7", "half.pdf", 400, "damaged"),
         (b"", "nothing.txt", 400, "empty"),
         (b"x" * (LARGEST + 1), "large.txt", 413, "large"),
