@@ -145,7 +145,9 @@ def messages_after(session: UUID, after_seq: int, limit: int) -> list[StoredMess
 
 
 @unhurried
-def session_history(session: SessionKey, *, after_seq: int | None, limit: int) -> list[StoredMessage]:
+def session_history(
+    session: SessionKey, *, after_seq: int | None = None, before_seq: int | None = None, limit: int
+) -> list[StoredMessage]:
     """Return the newest `limit` messages of a session's present epoch, oldest first; none of another pipeline's."""
     found = _messages().filter(
         session__uuid=session.uuid,
@@ -155,6 +157,8 @@ def session_history(session: SessionKey, *, after_seq: int | None, limit: int) -
     )
     if after_seq is not None:
         found = found.filter(seq__gt=after_seq)
+    if before_seq is not None:
+        found = found.filter(seq__lt=before_seq)
     return [stored_message(row) for row in reversed(found.order_by("-seq")[:limit])]
 
 

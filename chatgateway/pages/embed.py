@@ -1,7 +1,7 @@
 """The chat in other people's pages: the script that they load, and what it is told. Served by the lean chain."""
 
 import hashlib
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -10,13 +10,14 @@ from django.contrib.staticfiles import finders
 from django.http import HttpResponse, HttpResponseNotModified
 from django.template.loader import render_to_string
 from django.utils import translation
-from django.utils.http import parse_etags, quote_etag
+from django.utils.http import parse_etags
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from chatgateway.compression import compress
 from chatgateway.pages.language import ARGUMENT, language_of
 from chatgateway.pages.strings import chat_strings
 from chatgateway.pages.views import chat_config, may_be_visited
@@ -37,7 +38,6 @@ LANGUAGE = OpenApiParameter(ARGUMENT, OpenApiTypes.STR, description="`zh-hans` o
 class WidgetConfig(serializers.Serializer[Any]):
     """What the widget is told."""
 
-    base = serializers.CharField(help_text="Where this server is.")
     pipeline = serializers.UUIDField()
     name = serializers.CharField()
     description = serializers.CharField(allow_blank=True)
@@ -63,7 +63,8 @@ class WidgetView(WireView):
         if tag in parse_etags(request.headers.get("If-None-Match", "")):
             response: HttpResponse = HttpResponseNotModified()
         else:
-            response = HttpResponse(source, content_type=f"{SCRIPT}; charset=utf-8")
+            script = HttpResponse(source, content_type=f"{SCRIPT}; charset=utf-8")
+            response = compress(request._request, script)  # noqa: SLF001  DRF's own name for Django's
         response["ETag"] = tag
         response["Cache-Control"] = KEPT
         return response
@@ -92,24 +93,21 @@ class WidgetConfigView(WireView):
             pipeline = None
         if pipeline is None or not may_be_visited(pipeline):
             raise PipelineMissing
-        with translation.override(language_of(request._request)):  # noqa: SLF001  DRF's own name for Django's
-            return success(_widget_config(pipeline, _base(peer)))
+        with translation.override(language_of(request._request)):  # noqa: SLF001  as above
+            answer = success(_widget_config(pipeline))
+        answer.add_post_render_callback(partial(compress, request._request))  # noqa: SLF001  as above
+        return answer
 
 
-def _widget_config(pipeline: PipelineConfig, base: str) -> dict[str, Any]:
+def _widget_config(pipeline: PipelineConfig) -> dict[str, Any]:
     """Return what the widget is told, in the language that is active; its markup is that of the chat's page."""
     strings = chat_strings()
     panel = render_to_string("pages/panel.html", {"pipeline": pipeline, "strings": strings, "level": 2})
-    return {**chat_config(pipeline, base=base), "strings": strings, "panel": panel}
-
-
-def _base(peer: Peer) -> str:
-    """Return where the page that asks has found this server."""
-    return f"{peer.scheme}://{peer.host}"
+    return {**chat_config(pipeline), "strings": strings, "panel": panel}
 
 
 @cache
 def _loader() -> tuple[bytes, str]:
     """Return the script and its tag."""
     source = Path(finders.find(LOADER) or "").read_bytes()
-    return source, quote_etag(hashlib.sha256(source).hexdigest()[:32])
+    return source, f'W/"{hashlib.sha256(source).hexdigest()[:32]}"'  # weak: compressed it is the same

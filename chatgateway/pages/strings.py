@@ -24,6 +24,7 @@ def chat_strings() -> dict[str, str]:
         "log": _("Conversation"),
         "you": _("You"),
         "newest": _("Newest messages"),
+        "earlier": _("Earlier messages"),
         "assistant": _("Assistant"),
         "typing": _("Writing an answer…"),
         "empty": _("What would you like to know?"),

@@ -18,10 +18,9 @@ def may_be_visited(pipeline: PipelineConfig | None) -> bool:
     return pipeline is not None and (settings.ACCESS_MODE == "open" or pipeline.public)
 
 
-def chat_config(pipeline: PipelineConfig, *, base: str = "") -> dict[str, str | int]:
-    """Return what the chat's modules are told; `base` is where this server is, empty for the page's own."""
+def chat_config(pipeline: PipelineConfig) -> dict[str, str | int]:
+    """Return what the chat's modules are told; where this server is they know themselves."""
     return {
-        "base": base,
         "pipeline": str(pipeline.uuid),
         "name": pipeline.name,
         "description": pipeline.description,

@@ -32,7 +32,14 @@ PANEL = Panel(
             "messages",
             "GET",
             "/api/v1/pipelines/{pipeline}/ws/messages/{session_type}",
-            (_PIPELINE, _SESSION_TYPE, *_SESSION, Field("after_seq", "query"), Field("limit", "query", "20")),
+            (
+                _PIPELINE,
+                _SESSION_TYPE,
+                *_SESSION,
+                Field("after_seq", "query"),
+                Field("before_seq", "query"),
+                Field("limit", "query", "20"),
+            ),
         ),
         Way("connections", "GET", "/api/v1/pipelines/{pipeline}/ws/connections", (_PIPELINE,)),
         Way(

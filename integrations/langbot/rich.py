@@ -3,6 +3,7 @@
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import msgspec
 from django.utils.translation import get_supported_language_variant
@@ -117,9 +118,9 @@ def rich_data(
 
 
 @unhurried
-def history(session: SessionKey, *, after_seq: int | None, limit: int) -> list[object]:
-    """Return the rows of a session's history. Synchronous."""
-    return _rows(selectors.session_history(session, after_seq=after_seq, limit=limit))
+def history(session: SessionKey, **which: Any) -> list[object]:
+    """Return the rows of a session's history, as `session_history` selects them. Synchronous."""
+    return _rows(selectors.session_history(session, **which))
 
 
 def _rows(messages: Sequence[StoredMessage]) -> list[object]:

@@ -19,6 +19,7 @@ class HistoryQuery(serializers.Serializer[Any]):
     session_id = Words(required=False, max_length=100)
     resume_token = Words(required=False, max_length=128)
     after_seq = serializers.IntegerField(required=False, min_value=0, max_value=2**63 - 1)
+    before_seq = serializers.IntegerField(required=False, min_value=0, max_value=2**63 - 1)
     limit = serializers.IntegerField(required=False, default=100, min_value=1, max_value=500)
     rich = serializers.ChoiceField(("1",), required=False, help_text="With `html`, `outcome` and what else pages show.")
 

@@ -129,13 +129,14 @@ class MessagesView(PipelineView):
         query = _checked(serializers.HistoryQuery, request.query_params)
         session = await self.session_for(principal, pipeline, kind, request, query)
         read = self.parts.store.read
-        after_seq, limit = query.get("after_seq"), query["limit"]
+        of_one = {name: query[name] for name in ("after_seq", "before_seq") if name in query}
+        limit = query["limit"]
         if session is not None and "rich" in query:
-            return success({"messages": await read(rich.history, session, after_seq=after_seq, limit=limit)})
+            return success({"messages": await read(rich.history, session, **of_one, limit=limit)})
         if session is not None:
-            found = await read(selectors.session_history, session, after_seq=after_seq, limit=limit)
-        elif after_seq is not None or "rich" in query:
-            raise WireError(f"{'after_seq' if after_seq is not None else 'rich'} needs session_id")
+            found = await read(selectors.session_history, session, **of_one, limit=limit)
+        elif of_one or "rich" in query:
+            raise WireError(f"{next(iter(of_one), 'rich')} needs session_id")
         else:
             found = await read(selectors.pipeline_history, pipeline.uuid, kind, limit=limit)
         return success({"messages": [history_row(message) for message in found]})

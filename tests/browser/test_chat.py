@@ -340,6 +340,35 @@ async def test_more_than_a_resume_gives_is_read_from_the_history(gateway: Gatewa
         await visitor.leave()
 
 
+MOVED = """(log) => {
+    const line = [...log.querySelectorAll('.line.operator')].find((line) => line.textContent.includes('line 101'));
+    return line.getBoundingClientRect().top;
+}"""
+
+
+async def test_what_was_said_long_ago_is_read_when_it_is_asked_for(gateway: GatewayProcess, browser: Browser) -> None:
+    visitor = await Visitor.at_chat(browser, gateway, reduced_motion="reduce")
+    await visitor.ask("Before?")
+    code = MANY.format(session=await visitor.session())
+    database = {"DATABASE_URL": gateway.database_url}
+    await asyncio.to_thread(manage, "shell", "-v", "0", "-c", code, data_dir=gateway.data_dir, **database)
+    await visitor.page.reload()
+    said, earlier = visitor.chat.locator(".line.operator .bubble"), visitor.chat.locator(".earlier")
+    await expect(said).to_have_count(200, timeout=30_000)
+    await expect(said.first).to_have_text("line 101")
+    log = visitor.chat.locator(".log")
+    await log.evaluate("(log) => (log.scrollTop = 0)")
+    before = await log.evaluate(MOVED)
+    await earlier.click()
+    await expect(said).to_have_count(301)
+    assert abs(await log.evaluate(MOVED) - before) < 2  # pixels
+    await expect(visitor.asked.locator(".bubble")).to_have_text(["Before?"])
+    await expect(earlier).to_be_hidden()
+    await visitor.ask("And now?")
+    await expect(said).to_have_count(301)
+    await visitor.leave()
+
+
 async def test_a_session_that_is_not_there_any_more_is_begun_anew(gateway: GatewayProcess, browser: Browser) -> None:
     visitor = await Visitor.at_chat(browser, gateway)
     await visitor.ask("Before?")

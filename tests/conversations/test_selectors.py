@@ -180,6 +180,8 @@ def test_a_history_is_the_newest_of_the_present_epoch_oldest_first(speaker: Spea
     assert seqs(selectors.session_history(session, after_seq=None, limit=2)) == [4, 5]
     assert seqs(selectors.session_history(session, after_seq=3, limit=10)) == [4, 5]
     assert seqs(selectors.session_history(session, after_seq=3, limit=1)) == [5]
+    assert seqs(selectors.session_history(session, before_seq=5, limit=1)) == [4]
+    assert seqs(selectors.session_history(session, after_seq=3, before_seq=5, limit=10)) == [4]
 
 
 def test_a_pipelines_history_is_over_its_sessions_of_that_type(speaker: Speaker, pipeline: Pipeline) -> None:

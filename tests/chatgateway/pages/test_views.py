@@ -76,7 +76,7 @@ def test_the_chat_s_page_knows_its_pipeline_and_its_words(gateway: httpx2.Client
     answer = gateway.get(CHAT, headers={"Accept-Language": "en"})
     assert answer.status_code == 200
     config = data_of(answer.text, "config")
-    assert (config["pipeline"], config["base"], config["language"]) == (DEFAULT_PIPELINE, "", "en")
+    assert (config["pipeline"], config["language"]) == (DEFAULT_PIPELINE, "en")
     assert config["name"]
     assert data_of(answer.text, "strings")["send"] == "Send"
     assert "style=" not in answer.text
@@ -229,6 +229,8 @@ def test_the_loader_is_kept_and_asked_for_again(gateway: httpx2.Client) -> None:
     assert first.content == LOADER.read_bytes()
     assert first.headers["Content-Type"] == "text/javascript; charset=utf-8"
     assert first.headers["X-Content-Type-Options"] == "nosniff"
+    assert first.headers["Content-Encoding"] == "gzip"
+    assert "Accept-Encoding" in first.headers["Vary"]
     assert "max-age=86400" in first.headers["Cache-Control"]
     tag = first.headers["ETag"]
     for given in (tag, f'"other", {tag}'):
@@ -242,9 +244,11 @@ async def test_the_widget_is_told_what_it_shows_where_its_page_is_allowed(public
         for lang, send in (("en", "Send"), ("zh-hans", "发送")):
             answer = client.get(f"{EMBED}/config", params={"lang": lang}, headers={"Origin": SHOP})
             assert answer.status_code == 200
+            assert answer.headers["Content-Encoding"] == "gzip"
+            assert {"origin", "Accept-Encoding"} <= set(answer.headers["Vary"].split(", "))
             assert answer.headers["Access-Control-Allow-Origin"] == SHOP
             data = answer.json()["data"]
-            assert (data["pipeline"], data["language"], data["base"]) == (DEFAULT_PIPELINE, lang, public.url)
+            assert (data["pipeline"], data["language"]) == (DEFAULT_PIPELINE, lang)
             assert data["strings"]["send"] == send
         for origin in ("https://evil.example", "null", "https://shop.example.evil", "http://localhost:3000"):
             refused = client.get(f"{EMBED}/config", headers={"Origin": origin})

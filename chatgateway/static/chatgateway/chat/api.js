@@ -1,6 +1,7 @@
 /* The calls beside the socket. Each gives the envelope's data or throws an Error with the gateway's words. */
 
 const PATIENCE = 15000; // milliseconds
+export const PAGE = 200; // messages of the history that are read at once
 
 export class Api {
   /* `session` gives { id, token } of the session as it is now. */
@@ -10,8 +11,9 @@ export class Api {
     this.session = session;
   }
 
-  async history() {
-    return (await this.#call("messages", { rich: 1, limit: 200 })).messages;
+  /* The newest messages, or the newest before one. */
+  async history(before) {
+    return (await this.#call("messages", { rich: 1, limit: PAGE, ...(before && { before_seq: before }) })).messages;
   }
 
   feedback(id, value) {

@@ -10,7 +10,7 @@ function show() {
   document.title = unread ? `(${unread}) ${title}` : title;
 }
 
-const talk = new Talk(document.querySelector(".chat"), { ...config, base: config.base || location.origin, strings }, () => {
+const talk = new Talk(document.querySelector(".chat"), { ...config, base: location.origin, strings }, () => {
   unread += document.hidden ? 1 : 0;
   show();
 });

@@ -1,17 +1,15 @@
 /* What was said, and what is on its way, as plain state: no page, no network. */
 
-const KEPT = 500; // messages; the history has those before
+const KEPT = 500; // messages, and what earlier ones are asked for; the history has those before
 const AWAITED = 90000; // milliseconds; the gateway ends every answer long before
 
 export class Conversation {
   messages = new Map(); // id → message as `messageOf` makes it
   unsent = new Map(); // client message id → { id, chain, contact, at, state: "waiting" | "sending" | "not_sent", error }
   lastSeq = 0;
+  hasEarlier = false; // in the history
+  #kept = KEPT;
   #floor = 0; // ids up to here were before the reset
-
-  constructor(unsent = []) {
-    unsent.forEach(([id, item]) => this.unsent.set(id, item));
-  }
 
   /* Go back to where the gateway is: what it does not have any more was erased, or is lost to a restored back-up. */
   rewind(seq) {
@@ -27,7 +25,8 @@ export class Conversation {
   }
 
   /* Take the history in the place of everything up to `seq`; what came after it, and answers that grow, stay. */
-  load(rows, seq) {
+  load(rows, seq, hasEarlier) {
+    this.hasEarlier = hasEarlier;
     for (const [id, message] of this.messages) {
       if (message.final && message.seq <= seq) {
         this.messages.delete(id);
@@ -35,6 +34,17 @@ export class Conversation {
     }
     rows.forEach((row) => this.hear(row, Date.parse(row.timestamp)));
     this.lastSeq = Math.max(this.lastSeq, seq);
+  }
+
+  /* Take what the history has before what is here. */
+  loadEarlier(rows, hasEarlier) {
+    this.#kept = Math.max(this.#kept, this.messages.size + rows.length + KEPT);
+    rows.forEach((row) => this.hear(row, Date.parse(row.timestamp)));
+    this.hasEarlier = hasEarlier;
+  }
+
+  get firstSeq() {
+    return Math.min(...[...this.messages.values()].map(({ seq }) => seq || Infinity));
   }
 
   /* Take the `data` of a frame; return the message where it is new. The same may come twice, and late states of an answer too. */
@@ -58,10 +68,19 @@ export class Conversation {
     }
   }
 
+  /* Its session is not there any more; what was not sent goes into the next one. */
+  leave() {
+    this.messages.clear();
+    this.lastSeq = 0;
+    this.hasEarlier = false;
+    this.#floor = 0;
+  }
+
   reset() {
     this.#floor = Math.max(0, ...this.messages.keys());
     this.messages.clear();
     this.unsent.clear();
+    this.hasEarlier = false;
   }
 
   /* Change a message; one that is gone meanwhile stays so. */
@@ -74,8 +93,9 @@ export class Conversation {
 
   #keep(message) {
     this.messages.set(message.id, message);
-    if (this.messages.size > KEPT) {
+    if (this.messages.size > this.#kept) {
       this.messages.delete(Math.min(...this.messages.keys()));
+      this.hasEarlier = true;
     }
   }
 

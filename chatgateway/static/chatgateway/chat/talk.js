@@ -1,16 +1,13 @@
 /* A conversation on the screen: puts together what the page and the widget share. */
 
-import { Api } from "./api.js";
+import { Api, PAGE } from "./api.js";
 import { Composer } from "./composer.js";
 import { Conversation } from "./conversation.js";
+import { Outbox } from "./outbox.js";
 import { Socket } from "./socket.js";
 import { Storage } from "./storage.js";
 import { View } from "./view.js";
 
-const QUEUE = 50; // messages waiting to be sent
-const ACKNOWLEDGED = 15000; // milliseconds; then it is sent again, under the same id
-const FRESH = 20 * 3600 * 1000; // milliseconds; the gateway knows an id for a day, so an older one might be said twice
-const LONGEST_WAIT = 20; // seconds until a message that was too much is sent again by itself
 const NOT_ALLOWED = 4003;
 
 export class Talk {
@@ -27,7 +24,6 @@ export class Talk {
     this.session = this.storage.session; // another tab may have another one
     this.api = new Api(config, () => this.session);
     this.conversation = new Conversation();
-    this.storage.unsent().forEach((item) => this.conversation.add(item, Date.now() - item.at < FRESH ? "waiting" : "not_sent"));
     const path = `/api/v1/pipelines/${config.pipeline}/ws/connect`;
     this.socket = new Socket({
       urls: [config.base + path, `${config.base}/websocket${path}`],
@@ -36,13 +32,21 @@ export class Talk {
       hear: (frame) => this.#hear(frame),
       told: (state, code) => this.#told(state, code),
     });
+    this.outbox = new Outbox({
+      conversation: this.conversation,
+      storage: this.storage,
+      socket: this.socket,
+      strings,
+      tell: (words) => this.#tell(words),
+      changed: () => this.#draw(),
+    });
     this.view = new View(root, {
       strings,
       language: config.language,
       file: (key, suffix) => this.api.file(key, suffix),
       deeds: {
-        retry: ({ key }) => this.#retry(key),
-        again: ({ id }) => this.say(this.conversation.questionOf(id)),
+        retry: ({ key }) => this.outbox.retry(key),
+        again: ({ id }) => this.#say(this.conversation.questionOf(id)),
         rate: (line, value) => this.#rate(line, value),
       },
     });
@@ -53,9 +57,11 @@ export class Talk {
       upload: (file, options) => this.api.upload(file, options),
       thumbnail: (key) => this.api.file(key, "/thumbnail"),
       tell: (words) => this.#tell(words),
-      say: (chain) => this.say(chain),
+      say: (chain) => this.#say(chain),
       stop: () => this.socket.send({ type: "stop" }),
     });
+    this.earlier = root.querySelector(".earlier");
+    this.earlier.addEventListener("click", () => this.#loadEarlier());
     root.querySelector(".human").addEventListener("click", () => this.#callSomebody());
     root.querySelector(".reset").addEventListener("click", () => this.#reset());
   }
@@ -66,18 +72,12 @@ export class Talk {
     this.socket.open();
   }
 
-  /* Take a message, and tell whether it was taken. */
-  say(chain, more = {}) {
-    if (this.conversation.unsent.size >= QUEUE) {
-      this.#tell(this.strings.queue_full);
-      return false;
+  #say(chain, more) {
+    const isTaken = this.outbox.take(chain, more);
+    if (isTaken) {
+      this.view.toTheEnd();
     }
-    const item = { id: crypto.randomUUID?.() ?? `${Date.now()}-${Math.random()}`, chain, at: Date.now(), ...more };
-    this.storage.keep(item);
-    this.conversation.add(item);
-    this.view.toTheEnd();
-    this.#flush();
-    return true;
+    return isTaken;
   }
 
   // --- The wire ---
@@ -115,16 +115,16 @@ export class Talk {
         this.conversation.announce(frame.message?.text ?? frame.message, Date.parse(frame.timestamp));
         break;
       case "error":
-        this.#refused(frame);
+        this.outbox.refused(frame);
         break;
     }
-    this.#flush();
+    this.outbox.flush();
   }
 
   #heard(data) {
     const message = this.conversation.hear(data);
     if (data.client_msg_id) {
-      this.storage.drop(data.client_msg_id);
+      this.outbox.taken(data.client_msg_id);
       this.#tell("");
     }
     if (message?.final && message.who !== "user") {
@@ -144,12 +144,27 @@ export class Talk {
     this.#isWhole = rows !== null;
     this.#tell(rows ? "" : this.strings.not_loaded);
     if (rows) {
-      this.conversation.load(rows, seq);
-      rows.forEach((row) => this.storage.drop(row.client_msg_id));
+      this.conversation.load(rows, seq, rows.length === PAGE);
+      rows.forEach((row) => this.outbox.taken(row.client_msg_id));
     } else {
       setTimeout(() => this.#loading === loading && this.#load(seq), 3000);
     }
-    this.#flush();
+    this.outbox.flush();
+  }
+
+  async #loadEarlier() {
+    const { conversation, earlier, session } = this;
+    if (earlier.ariaBusy !== "true") {
+      earlier.ariaBusy = "true";
+      await this.#attempt(async () => {
+        const rows = await this.api.history(conversation.firstSeq);
+        if (this.session?.id === session.id) {
+          conversation.loadEarlier(rows, rows.length === PAGE);
+          this.view.keepPlace(() => this.#drawNow());
+        }
+      });
+      earlier.ariaBusy = "false";
+    }
   }
 
   #told(state, code) {
@@ -161,7 +176,7 @@ export class Talk {
       this.session = this.storage.session = null;
       this.#isWhole = false;
       this.#loading = null;
-      this.conversation = new Conversation(this.conversation.unsent);
+      this.conversation.leave();
       this.socket.open();
       return;
     }
@@ -170,50 +185,11 @@ export class Talk {
     this.#draw();
   }
 
-  // --- Sending ---
-
-  #flush() {
-    clearTimeout(this.#timers.flush);
-    const item = this.socket.state === "live" ? this.conversation.next() : null;
-    if (item) {
-      const { id, chain, contact } = item;
-      this.socket.send({ type: "message", message: chain, client_msg_id: id, ...(contact && { contact }) });
-    }
-    if (this.conversation.sending()) {
-      this.#timers.flush = setTimeout(() => this.#again(), ACKNOWLEDGED);
-    }
-    this.#draw();
-  }
-
-  #again() {
-    this.conversation.refused("");
-    this.#flush();
-  }
-
-  #refused({ message, retry_after }) {
-    const item = this.conversation.sending();
-    if (!item) {
-      this.#tell(message);
-    } else if (!(retry_after <= LONGEST_WAIT)) {
-      this.conversation.refused(message); // it would hold up what is said after it
-    } else {
-      this.#tell(message);
-      // The message is left as it is, so that nothing overtakes it.
-      clearTimeout(this.#timers.later);
-      this.#timers.later = setTimeout(() => this.#again(), retry_after * 1000);
-    }
-  }
-
-  #retry(id) {
-    this.conversation.retry(id);
-    this.#flush();
-  }
-
   // --- Deeds ---
 
   async #callSomebody() {
     if (await this.#confirm(this.strings.human_question)) {
-      this.say([{ type: "Plain", text: this.strings.human_words }], { contact: true });
+      this.#say([{ type: "Plain", text: this.strings.human_words }], { contact: true });
     }
   }
 
@@ -221,7 +197,7 @@ export class Talk {
     if (await this.#confirm(this.strings.reset_question)) {
       await this.#attempt(async () => {
         await this.api.reset();
-        this.conversation.unsent.forEach(({ id }) => this.storage.drop(id));
+        this.outbox.clear();
         this.conversation.reset();
         this.#draw();
       });
@@ -295,6 +271,7 @@ export class Talk {
     const answering = this.conversation.answering();
     const lines = this.conversation.lines();
     this.root.querySelector(".welcome").hidden = lines.length > 0;
+    this.earlier.hidden = !this.conversation.hasEarlier;
     this.composer.answering = answering !== "";
     this.view.draw(lines, answering);
     clearTimeout(this.#timers.draw);

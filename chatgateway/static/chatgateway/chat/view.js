@@ -41,6 +41,13 @@ export class View {
     this.#follow();
   }
 
+  /* Draw what comes above what is read, which stays where it is. */
+  keepPlace(draw) {
+    const { scrollHeight, scrollTop } = this.log;
+    draw();
+    this.log.scrollTop = scrollTop + this.log.scrollHeight - scrollHeight;
+  }
+
   toTheEnd() {
     this.#atTheEnd = true;
     this.#follow();
