@@ -2,13 +2,12 @@
 
    live.js fetches the queue and the open conversation anew; nothing is fetched from here but what an operator asks for. */
 
+import { call, newName, UNREACHABLE } from "./desk/calling.js";
 import { openCanned } from "./desk/canned.js";
 import { openFiles } from "./desk/files.js";
 import { follow, refresh } from "./live.js";
 
 const NEAR_THE_END = 120; // pixels; a reader this close to the end is taken along
-const PATIENCE = 15000; // milliseconds that the gateway may take to do something
-const UNREACHABLE = "The gateway cannot be reached. Please try again in a moment: what you write is said once.";
 const TOLD_FOR = 10000; // milliseconds that this stays at least
 const REACH = {
   "when resumed": "He reads it when he resumes the conversation.",
@@ -147,21 +146,8 @@ function open(pane) {
   }
 
   async function act(deed, fields) {
-    const body = new FormData();
-    Object.entries(fields).forEach(([name, values]) => [values].flat().forEach((value) => body.append(name, value)));
-    body.append("csrfmiddlewaretoken", composer.elements.csrfmiddlewaretoken.value);
     tell("");
-    let fault = "";
-    try {
-      const answer = await fetch(`${deeds}${deed}/`, { method: "POST", body, signal: AbortSignal.timeout(PATIENCE) });
-      if (answer.status === 409) {
-        fault = (await answer.json()).error;
-      } else if (!answer.ok || answer.redirected) {
-        fault = "It was not done: please load the page again. What you wrote is kept.";
-      }
-    } catch {
-      fault = UNREACHABLE;
-    }
+    const fault = await call(`${deeds}${deed}/`, composer.elements.csrfmiddlewaretoken.value, fields);
     tell(fault);
     refresh(view.id, { now: true });
     return !fault;
@@ -208,12 +194,6 @@ function open(pane) {
     sending = text.readOnly = false;
     adjust();
     text.focus();
-  }
-
-  /* A UUID; crypto.randomUUID is there on HTTPS pages only. */
-  function newName() {
-    const bytes = crypto.getRandomValues(new Uint8Array(16));
-    return [...bytes].map((byte) => byte.toString(16).padStart(2, "0")).join("");
   }
 
   // --- Keeping what is being written: the tab may leave this page, and the operator be logged out ---
