@@ -22,6 +22,7 @@ def wire_options() -> WireOptions:
         small_frame_bytes=settings.MAX_SMALL_FRAME_BYTES,
         outbound_bytes=settings.MAX_OUTBOUND_BYTES,
         connections=settings.MAX_CONNECTIONS,
+        public_url=settings.PUBLIC_URL,
         messages=settings.MAX_MESSAGES if settings.RATE_LIMITS else 0,
         bytes=settings.MAX_BYTES,
         calls_of_address=settings.MAX_CALLS_PER_ADDRESS,

@@ -297,7 +297,7 @@ class Gateway:
             "email": notices.email,
             "webhook": notices.webhook,
             "yishiting": yishiting.deliverer(self.store, webhooks),
-            POSTOFFICE: AnswerPost(self.mailroom).deliver,
+            POSTOFFICE: AnswerPost(self.mailroom, public_url=settings.PUBLIC_URL).deliver,
         }
 
     def _make_wechat_accounts(self) -> Accounts:

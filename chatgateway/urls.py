@@ -14,6 +14,7 @@ from chatgateway.api import urls as api
 from chatgateway.asyncapi.views import asyncapi
 from chatgateway.broadcast.views import broadcast
 from chatgateway.dashboard import views as dashboard
+from chatgateway.desk import urls as desk
 from chatgateway.metrics.views import metrics
 from chatgateway.pages import urls as pages
 from chatgateway.pages.language import language_of
@@ -26,7 +27,7 @@ from integrations.yishiting import urls as yishiting
 
 urlpatterns = [
     path("admin/broadcast/", broadcast, name="broadcast"),
-    path("admin/desk/", include("chatgateway.desk.urls")),
+    path("admin/desk/", include((desk.urlpatterns(gateway.parts), desk.NAME))),
     path("admin/dashboard/", dashboard.view, name="dashboard"),
     path("admin/", admin.site.urls),
     path("healthz", health.healthz),

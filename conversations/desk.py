@@ -10,7 +10,9 @@ from django.db.models import Count, F, OuterRef, Q, QuerySet, Subquery, Value
 from django.db.models.functions import Left
 
 from conversations import contacts
+from conversations.jobs.handover import HeldByAnother
 from conversations.models import CannedReply, ChatSession, ContactRequest, Message, OutboxEntry
+from conversations.store import Refused
 from conversations.transcript import Transcript, read_transcript
 from conversations.types import Language, SessionType
 
@@ -136,6 +138,16 @@ def open_conversation(session: UUID, operator: int, before: int | None = None) -
     if row is None:
         return None
     return Opened(_conversation(row, operator), read_transcript(row, before, page=LINES, with_notes=True))
+
+
+def pipeline_to_reply_in(session: UUID, operator: int) -> int:
+    """Return the id of a session's pipeline; raise HeldByAnother or Refused where the operator cannot reply in it."""
+    row = ChatSession.objects.filter(uuid=session).first()
+    if row is None:
+        raise Refused("There is no such session.")
+    if row.held_since is not None and row.holder_id != operator:
+        raise HeldByAnother(f"{row.held_by} has this conversation.")
+    return row.pipeline_id
 
 
 def requests(session: UUID) -> list[RequestView]:

@@ -3,6 +3,7 @@
 import heapq
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from typing import Any
 from uuid import UUID
 
 import msgspec
@@ -289,6 +290,8 @@ def workers_with_claims() -> set[UUID]:
 
 def stored_message(row: Message) -> StoredMessage:
     """Return a message row, with its session and question joined, as a value."""
+    # What an operator sends has no wire's components: there his files stand.
+    has_files = row.components is not None and row.role == Message.Role.OPERATOR
     return StoredMessage(
         id=row.pk,
         session=row.session.uuid,
@@ -297,7 +300,7 @@ def stored_message(row: Message) -> StoredMessage:
         role=Role(row.role),
         text=row.text,
         timestamp=row.created_at.astimezone(UTC),
-        components="" if row.components is None else msgspec.json.encode(row.components).decode(),
+        components="" if row.components is None or has_files else msgspec.json.encode(row.components).decode(),
         connection_id=row.connection_id,
         reply_to=row.reply_to,
         citations=msgspec.convert(row.citations or (), tuple[Citation, ...]),
@@ -305,7 +308,14 @@ def stored_message(row: Message) -> StoredMessage:
         question_id=row.question_id,
         request_id=(row.question.client_msg_id if row.question else row.client_msg_id) or "",
         outcome=Outcome(row.outcome) if row.outcome else None,
+        files=files_in(row.components) if has_files else (),
     )
+
+
+def files_in(components: Any) -> tuple[Upload, ...]:
+    """Return the files that an operator's message has, out of its components."""
+    files: tuple[Upload, ...] = msgspec.convert(components, tuple[Upload, ...])
+    return files
 
 
 def turn_value(row: TurnRow) -> Turn:

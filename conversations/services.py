@@ -46,15 +46,16 @@ def reply_as_owner(
     operator: int | None = None,
     seconds: float = 0.0,
     uuid: UUID | None = None,
+    uploads: tuple[str, ...] = (),
 ) -> StoredMessage:
     """Say `text` in a session for the owner, tell its open sockets, and return what was stored.
 
-    `contacts` are the contact requests that are replied to with it. An `operator` who holds the session does for
-    another `seconds`. Said again under the same `uuid`, it is the same one.
-    Raises HeldByAnother where somebody else holds it, Refused where there is no such session, or a StoreError. Not to
-    be called inside a transaction: what is told must be committed.
+    `contacts` are the contact requests that are replied to with it, `uploads` the keys of files that go with it. An
+    `operator` who holds the session does for another `seconds`. Said again under the same `uuid`, it is the same one.
+    Raises HeldByAnother where somebody else holds it, UploadTaken where a file is not to be had, Refused where there is
+    no such session, or a StoreError. Not to be called inside a transaction: what is told must be committed.
     """
-    (result,) = commit([OperatorSays(session, text, name, contacts, operator, seconds, uuid)])
+    (result,) = commit([OperatorSays(session, text, name, contacts, operator, seconds, uuid, uploads)])
     if isinstance(result, Exception):
         raise result
     stored: StoredMessage = result

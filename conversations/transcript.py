@@ -8,14 +8,15 @@ from itertools import pairwise
 from typing import Any
 
 import msgspec
-from django.db.models import Q
+from django.db.models import Case, F, JSONField, Q, When
 from django.db.models.functions import Left
 from django.utils import timezone
 
 from conversations.models import ChatSession, Message, Note, Turn
-from conversations.selectors import opinions
+from conversations.selectors import files_in, opinions
 from conversations.types import Citation, Outcome, Upload
 from conversations.uploads.selectors import uploads_of
+from conversations.uploads.words import words_in
 
 PAGE = 500  # messages
 NOTE = "note"  # the role of a line that operators read only
@@ -67,6 +68,10 @@ NOTES = {
     Outcome.HANDED.value: "A person took over",
 }
 
+_COLUMNS = ("pk", "seq", "epoch", "role", "shown", "citations", "sender_name", "created_at", "sent")
+# What stands for an operator's files; a visitor's components may be long.
+_SENT = Case(When(role=Message.Role.OPERATOR, then=F("components")), output_field=JSONField())
+
 
 def read_transcript(
     session: ChatSession, before: int | None = None, *, page: int = PAGE, with_notes: bool = False
@@ -80,10 +85,8 @@ def read_transcript(
         found = found.filter(seq__lt=before)
     rows = list(
         found.order_by("-seq")
-        .annotate(shown=Left("text", SHOWN_CHARACTERS + 1))
-        .values_list("pk", "seq", "epoch", "role", "shown", "citations", "sender_name", "created_at", named=True)[
-            : page + 1
-        ]
+        .annotate(shown=Left("text", SHOWN_CHARACTERS + 1), sent=_SENT)
+        .values_list(*_COLUMNS, named=True)[: page + 1]
     )
     older = rows[page - 1].seq if len(rows) > page else None
     rows = rows[:page][::-1]
@@ -91,6 +94,7 @@ def read_transcript(
     answers = [row.pk for row in rows if row.role == Message.Role.ASSISTANT]
     turns, thought = _turns(session, answers), opinions(answers)
     files = uploads_of([row.pk for row in rows if row.role == Message.Role.USER])
+    files |= {row.pk: files_in(row.sent) for row in rows if row.sent}
     lines = [(_line(row, turns.get(row.pk), thought.get(row.pk, ""), files.get(row.pk, ())), row.epoch) for row in rows]
     if is_newest:
         unfinished = [turn for turn in turns.values() if turn.state != Turn.State.ENDED]
@@ -139,7 +143,8 @@ def _turns(session: ChatSession, answers: list[int]) -> dict[int, Turn]:
 
 
 def _line(row: Any, turn: Turn | None, opinion: str, files: tuple[Upload, ...]) -> Line:
-    text: str = row.shown
+    # An operator's files stand in his text too, for whoever reads text only.
+    text: str = words_in(row.shown, files) if row.role == Message.Role.OPERATOR else row.shown
     return Line(
         role=row.role,
         text=text[:SHOWN_CHARACTERS],

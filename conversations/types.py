@@ -134,7 +134,8 @@ class StoredMessage(msgspec.Struct, frozen=True):
     """A message as committed.
 
     On an answer, `reply_to` is the connection that asked, `question_id` the question's message, and `outcome` how the
-    turn ended. `request_id` is the client message id: its own, or on an answer its question's.
+    turn ended. `request_id` is the client message id: its own, or on an answer its question's. `files` are those that
+    an operator sent with it, in his order; a visitor's are in `components`.
     """
 
     id: int
@@ -152,6 +153,7 @@ class StoredMessage(msgspec.Struct, frozen=True):
     question_id: int | None = None
     request_id: str = ""
     outcome: Outcome | None = None
+    files: tuple[Upload, ...] = ()
 
 
 class Turn(msgspec.Struct, frozen=True):

@@ -8,7 +8,7 @@ class Capabilities(msgspec.Struct, frozen=True):
 
     `stream`: an answer as it grows. `resume`: what was missed, after a reconnect. `push`: words nobody asked for, such
     as an operator's. `groups`: several people in one session. `broadcast`: words to every socket of a pipeline.
-    `retract`: taking a message back.
+    `files`: pictures and documents, of which all others tell in words. `retract`: taking a message back.
     """
 
     stream: bool = False
@@ -16,11 +16,12 @@ class Capabilities(msgspec.Struct, frozen=True):
     push: bool = False
     groups: bool = False
     broadcast: bool = False
+    files: bool = False
     retract: bool = False
 
 
 CAPABILITIES: dict[str, Capabilities] = {
-    "langbot": Capabilities(stream=True, resume=True, push=True, groups=True, broadcast=True),
+    "langbot": Capabilities(stream=True, resume=True, push=True, groups=True, broadcast=True, files=True),
     "postoffice": Capabilities(push=True),
     "contact": Capabilities(stream=True, resume=True, push=True, broadcast=True),
     "yishiting": Capabilities(stream=True),

@@ -29,6 +29,7 @@ class WireOptions(msgspec.Struct, frozen=True):
     small_frame_bytes: int = 64 * 1024
     outbound_bytes: int = 1024 * 1024
     connections: int = 20_000
+    public_url: str = ""  # where people find this server, empty where nobody has said it
     # Of a connection in a second, 0 for as many as it wants; of an address, a session and an application in a minute.
     messages: int = 0
     bytes: int = 0

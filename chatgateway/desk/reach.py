@@ -10,6 +10,7 @@ CHIPS = (
     ("resume", "Resume", "What was missed is told again when he comes back"),
     ("groups", "Groups", "Several people share one conversation"),
     ("broadcast", "Broadcast", "Words to everybody on a pipeline"),
+    ("files", "Files", "Pictures and documents show in the conversation; elsewhere they are links"),
     ("retract", "Retract", "A message can be taken back"),
 )
 

@@ -8,21 +8,23 @@ from uuid import UUID
 from django import forms
 from django.conf import settings
 from django.contrib import admin
-from django.contrib.auth.models import AbstractBaseUser, User
-from django.core.exceptions import PermissionDenied
+from django.contrib.auth.models import User
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import render
 from django.views.decorators.http import require_GET, require_POST
 
+from chatgateway.desk.files import words_about_files
+from chatgateway.desk.guard import for_operators, operator_of
 from chatgateway.desk.reach import carries, chips_of, reach_of
-from chatgateway.roles import may_work_at_the_desk
 from connections.forms import WIRES
 from connections.selectors import present_in
 from conversations import desk as conversations
 from conversations import services
 from conversations.forms import WordsField
 from conversations.store import OutcomeUnknown, Refused, StoreError
+from conversations.uploads.shelf import is_key
 from integrations.capabilities import CAPABILITIES, Capabilities
+from integrations.langbot.attachments import ATTACHMENTS
 
 TEXT = 5000  # characters that an operator may say at once
 WORDS = 100  # of a search
@@ -37,17 +39,6 @@ TABS: tuple[tuple[conversations.Which, str], ...] = (
 )
 
 
-def for_operators(view: Callable[..., HttpResponse]) -> Any:
-    """Let in whoever may answer visitors."""
-
-    def guarded(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
-        if not may_work_at_the_desk(request):
-            raise PermissionDenied
-        return view(request, *args, **kwargs)
-
-    return admin.site.admin_view(guarded)
-
-
 # --- Looking -------------------------------------------------------------------------------------
 
 
@@ -58,6 +49,7 @@ def desk(request: HttpRequest, session: UUID | None = None) -> HttpResponse:
     context = {**admin.site.each_context(request), "title": "Desk", "is_fullwidth": "1", **_queue(request)}
     if session is not None:
         context |= _conversation(request, session)
+        context["about_files"] = {"strings": words_about_files(), "largest": settings.MAX_UPLOAD_BYTES}
     return render(request, "desk/desk.html", context)
 
 
@@ -84,7 +76,7 @@ def canned(request: HttpRequest) -> HttpResponse:
 
 def _queue(request: HttpRequest) -> dict[str, Any]:
     asked = _asked(request)
-    operator = _operator(request)
+    operator = operator_of(request)
     counts = conversations.counts(operator.pk)
     return {
         **asked,
@@ -108,7 +100,9 @@ def _asked(request: HttpRequest) -> dict[str, Any]:
 
 def _conversation(request: HttpRequest, session: UUID) -> dict[str, Any]:
     before = request.GET.get("before", "")
-    opened = conversations.open_conversation(session, _operator(request).pk, int(before) if _is_place(before) else None)
+    opened = conversations.open_conversation(
+        session, operator_of(request).pk, int(before) if _is_place(before) else None
+    )
     if opened is None:
         raise Http404
     found = opened.conversation
@@ -126,6 +120,7 @@ def _conversation(request: HttpRequest, session: UUID) -> dict[str, Any]:
         "wire": WIRES.get(found.wire, found.wire),
         "reach": reach_of(can),
         "carries": carries(can),
+        "files": "shown" if can.files else "links" if settings.PUBLIC_URL else "names",
         "chips": chips_of(can),
     }
 
@@ -142,7 +137,7 @@ def _is_place(text: str) -> bool:
 
 
 class Words(forms.Form):
-    """What an operator says or notes."""
+    """What an operator notes."""
 
     text = WordsField(
         max_length=TEXT,
@@ -152,6 +147,24 @@ class Words(forms.Form):
         },
     )
     uuid = forms.UUIDField(required=False)
+
+
+class Reply(Words):
+    """What an operator says: words, files by their keys, or both."""
+
+    text = WordsField(max_length=TEXT, required=False, error_messages=Words.base_fields["text"].error_messages)
+
+    def clean(self) -> dict[str, Any]:
+        found: dict[str, Any] = super().clean() or self.cleaned_data
+        data: Any = self.data
+        keys = tuple(dict.fromkeys(data.getlist("upload")))
+        if len(keys) > ATTACHMENTS:
+            raise forms.ValidationError(f"At most {ATTACHMENTS} files go with one message.")
+        if not all(map(is_key, keys)):
+            raise forms.ValidationError("An attached file is not there any more, please send it again.")
+        if not keys and "text" in found and not found["text"]:
+            raise forms.ValidationError(self.fields["text"].error_messages["required"])
+        return {**found, "uploads": keys}
 
 
 @for_operators
@@ -173,18 +186,18 @@ def act(request: HttpRequest, session: UUID, deed: str) -> HttpResponse:
 
 
 def _take(request: HttpRequest, session: UUID) -> None:
-    operator = _operator(request)
+    operator = operator_of(request)
     over = bool(request.POST.get("over")) and operator.has_perm(TAKE_FROM_OTHERS)
     services.take_over(session, operator.pk, _name(operator), seconds=settings.HOLD_IDLE, over=over)
 
 
 def _back(request: HttpRequest, session: UUID) -> None:
-    services.hand_back(session, _operator(request).pk)
+    services.hand_back(session, operator_of(request).pk)
 
 
 def _reply(request: HttpRequest, session: UUID) -> None:
-    operator = _operator(request)
-    words = _words(request)
+    operator = operator_of(request)
+    words = _words(Reply(request.POST))
     services.reply_as_owner(
         session,
         words["text"],
@@ -193,16 +206,17 @@ def _reply(request: HttpRequest, session: UUID) -> None:
         operator=operator.pk,
         seconds=settings.HOLD_IDLE,
         uuid=words["uuid"],
+        uploads=words["uploads"],
     )
 
 
 def _note(request: HttpRequest, session: UUID) -> None:
-    words = _words(request)
-    services.add_note(session, _name(_operator(request)), words["text"], uuid=words["uuid"])
+    words = _words(Words(request.POST))
+    services.add_note(session, _name(operator_of(request)), words["text"], uuid=words["uuid"])
 
 
 def _done(request: HttpRequest, session: UUID) -> None:
-    services.mark_done(session, _operator(request).pk)
+    services.mark_done(session, operator_of(request).pk)
 
 
 def _close_request(request: HttpRequest, session: UUID) -> None:
@@ -226,8 +240,7 @@ _DEEDS: dict[str, Callable[[HttpRequest, UUID], None]] = {
 }
 
 
-def _words(request: HttpRequest) -> dict[str, Any]:
-    form = Words(request.POST)
+def _words(form: Words) -> dict[str, Any]:
     if not form.is_valid():
         raise forms.ValidationError([fault for faults in form.errors.values() for fault in faults])
     return form.cleaned_data
@@ -239,12 +252,6 @@ def _request_of(session: UUID, uuid: str) -> UUID:
         if str(found.uuid) == uuid:
             return found.uuid
     raise forms.ValidationError("There is no such contact request.")
-
-
-def _operator(request: HttpRequest) -> User:
-    user: AbstractBaseUser | Any = request.user
-    assert isinstance(user, User)  # the admin lets nobody else in
-    return user
 
 
 def _name(operator: User) -> str:

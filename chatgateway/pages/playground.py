@@ -30,6 +30,7 @@ CAN = {
     "push": _("push"),
     "groups": _("groups"),
     "broadcast": _("broadcast"),
+    "files": _("files"),
     "retract": _("retract"),
 }
 

@@ -13,10 +13,13 @@ from conversations.jobs import sessions
 from conversations.jobs.handover import NAME, HeldByAnother
 from conversations.jobs.sessions import ConversationJob, Locked, LockedSession
 from conversations.jobs.unasked import say
+from conversations.jobs.uploads import Attaching
 from conversations.models import ChatSession, Message
 from conversations.selectors import stored_message
 from conversations.store import Refused
 from conversations.types import Role, StoredMessage
+from conversations.uploads.selectors import values_of
+from conversations.uploads.words import readable
 
 REMEMBERED = 10  # replies of a session that are known again by their name
 
@@ -24,8 +27,9 @@ REMEMBERED = 10  # replies of a session that are known again by their name
 class OperatorSays(ConversationJob, msgspec.Struct, frozen=True):
     """Store an operator's words in a session; the result is the StoredMessage. `contacts` are replied to with it.
 
-    `uuid` names them: said again under the name of one of the last REMEMBERED, they are the same. Where he holds the
-    session, he does for another `seconds`. Refused as HeldByAnother, or where there is no such session.
+    `uploads` are the keys of files that go with them, and may say it all. `uuid` names them: said again under the name
+    of one of the last REMEMBERED, they are the same. Where he holds the session, he does for another `seconds`.
+    Refused as HeldByAnother, UploadTaken, or where there is no such session.
     """
 
     rank: ClassVar[int] = 35
@@ -36,6 +40,7 @@ class OperatorSays(ConversationJob, msgspec.Struct, frozen=True):
     operator: int | None = None
     seconds: float = 0.0
     uuid: UUID | None = None
+    uploads: tuple[str, ...] = ()
 
     @classmethod
     def sessions(cls, jobs: Sequence["OperatorSays"]) -> Iterable[int]:
@@ -45,9 +50,12 @@ class OperatorSays(ConversationJob, msgspec.Struct, frozen=True):
     @classmethod
     def write(cls, jobs: Sequence["OperatorSays"], locked: Locked) -> Sequence[StoredMessage | Refused]:
         """Store all `jobs` under the locks of their sessions."""
-        return [job.speak(locked.get(job.session)) for job in jobs]
+        uploads = Attaching(job.uploads for job in jobs)
+        results = [job.speak(locked.get(job.session), uploads) for job in jobs]
+        uploads.write()
+        return results
 
-    def speak(self, session: LockedSession | None) -> StoredMessage | Refused:
+    def speak(self, session: LockedSession | None, uploads: Attaching) -> StoredMessage | Refused:
         """Store the words; whoever waited for them waits no more."""
         if session is None:
             return Refused("There is no such session.")
@@ -60,9 +68,13 @@ class OperatorSays(ConversationJob, msgspec.Struct, frozen=True):
             if row.holder_id != self.operator:
                 return HeldByAnother(f"{row.held_by} has this conversation.")
             row.held_until = timezone.now() + timedelta(seconds=self.seconds)
+        if refusal := uploads.refusal(self.uploads, row.pipeline_id, session.id, anew=True):
+            return refusal
+        files = values_of(self.uploads)
         session.wait_no_more()
         contacts.mark_replied(self.contacts)
-        message = say(session, row, Role.OPERATOR, self.text, self.name[:NAME])
+        message = say(session, row, Role.OPERATOR, readable(self.text, files), self.name[:NAME], files)
+        uploads.attach(self.uploads, session.id, message.id)
         if self.uuid is not None:
             row.last_replies = [*replies, (str(self.uuid), message.id)][-REMEMBERED:]
         row.save(update_fields=["held_until", "last_replies"])

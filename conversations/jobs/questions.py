@@ -108,7 +108,7 @@ class _Batch:
         self.contacts: list[rows.Row] = []
         self.outbox: list[rows.Row] = []
         self.repeats: list[tuple[int, str]] = []  # turns whose question came again, and who delivers the answer
-        self.uploads = Attaching(job.question for job in jobs)
+        self.uploads = Attaching(job.question.uploads for job in jobs)
         self._now = now
         self._time = rows.adapt_time(now)
         self._known = known
@@ -125,12 +125,12 @@ class _Batch:
                 self._note_repeat(question, again)
                 return again
             Message.objects.filter(pk=again.message.id).update(client_msg_id=None)
-        if question.uploads and (refusal := self.uploads.refusal(question, job.pipeline_id, session.id)):
+        if question.uploads and (refusal := self.uploads.refusal(question.uploads, job.pipeline_id, session.id)):
             return refusal
         if question.wants_answer and session.open_turns >= OPEN_TURNS:
             return QueueFull("Too many questions are waiting for an answer, please wait for the next one.")
         message = self._add_message(question, session)
-        self.uploads.attach(question, session.id, message.id)
+        self.uploads.attach(question.uploads, session.id, message.id)
         session.reopen()
         if job.wants_person or question.contact is not None or session.is_held:
             session.wait(self._time)

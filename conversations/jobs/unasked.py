@@ -12,11 +12,16 @@ from conversations import rows
 from conversations.jobs.questions import ANSWER_FIELDS, OUTBOX_FIELDS
 from conversations.jobs.sessions import LockedSession
 from conversations.models import ChatSession, Message, OutboxEntry
-from conversations.types import Role, Sender, StoredMessage
+from conversations.types import Role, Sender, StoredMessage, Upload
 
 
-def say(session: LockedSession, row: ChatSession, role: Role, text: str, name: str) -> StoredMessage:
-    """Store `text` in a session, said by or about the person of that name, and return it."""
+def say(
+    session: LockedSession, row: ChatSession, role: Role, text: str, name: str, files: tuple[Upload, ...] = ()
+) -> StoredMessage:
+    """Store `text` in a session, said by or about the person of that name, and return it.
+
+    `files` are known by their keys; what is said of them is kept with it, in its order.
+    """
     (id_,) = rows.reserve_message_ids(1)
     now = timezone.now()
     message = StoredMessage(
@@ -28,6 +33,7 @@ def say(session: LockedSession, row: ChatSession, role: Role, text: str, name: s
         text=text,
         timestamp=now,
         sender=Sender(role.value, name),
+        files=files,
     )
     is_posted = row.wire in settings.OUTBOX_WIRES
     if is_posted:
@@ -35,9 +41,9 @@ def say(session: LockedSession, row: ChatSession, role: Role, text: str, name: s
     time = rows.adapt_time(now)
     values = (
         id_, session.id, message.seq, session.epoch, role.value, text, None, "", "", name, message.question_id, "",
-        time,
+        time, msgspec.json.encode(files).decode() if files else None,
     )  # fmt: skip
-    rows.insert(Message, ANSWER_FIELDS, [values])
+    rows.insert(Message, (*ANSWER_FIELDS, "components"), [values])
     if is_posted:
         rows.insert(OutboxEntry, OUTBOX_FIELDS, [(row.wire, id_, OutboxEntry.State.WAITING.value, 0, time, "", time)])
     return message

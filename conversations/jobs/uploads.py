@@ -11,7 +11,7 @@ from django.utils import timezone
 from conversations import rows
 from conversations.models import Upload as UploadRow
 from conversations.store import Job, Refused
-from conversations.types import Question, Upload
+from conversations.types import Upload
 from conversations.uploads.selectors import upload_value
 
 WAITING_BYTES = 1024 * 1024 * 1024  # of uploads that no message has, of the whole deployment
@@ -29,7 +29,7 @@ class UploadsFull(Refused):
 
 
 class UploadTaken(Refused):
-    """The file was sent in another conversation, or has been forgotten meanwhile."""
+    """The file was sent in another conversation, or with another reply, or has been forgotten meanwhile."""
 
 
 class StoreUpload(Job, msgspec.Struct, frozen=True):
@@ -99,27 +99,29 @@ class _Found(NamedTuple):
 
 
 class Attaching:
-    """The uploads of a batch of questions, locked, and what becomes of them."""
+    """The uploads that a batch of messages names, locked, and what becomes of them."""
 
-    def __init__(self, questions: Iterable[Question]) -> None:
-        keys = {key for question in questions for key in question.uploads}
+    def __init__(self, named: Iterable[Sequence[str]]) -> None:
+        keys = {key for some in named for key in some}
         self._found: Mapping[str, _Found] = _lock(keys) if keys else {}
         self._of: dict[int, int] = {}  # message by upload
         self._sessions: dict[int, int] = {}
 
-    def refusal(self, question: Question, pipeline: int, session: int) -> Refused | None:
-        """Return why a question's files cannot be those of a message in a session, or None."""
-        for key in question.uploads:
+    def refusal(self, keys: Sequence[str], pipeline: int, session: int, *, anew: bool = False) -> Refused | None:
+        """Return why files cannot be those of a message in a session, or None; `anew` none that was sent before."""
+        for key in keys:
             found = self._found.get(key)
             if found is None or found.pipeline != pipeline:
                 return UploadTaken("An attached file is not there any more, please send it again.")
             if self._sessions.get(found.id, found.session) not in (None, session):
                 return UploadTaken("An attached file was sent in another conversation already.")
+            if anew and (found.session is not None or found.id in self._of):
+                return UploadTaken("An attached file was sent with another message already, please attach it again.")
         return None
 
-    def attach(self, question: Question, session: int, message: int) -> None:
+    def attach(self, keys: Sequence[str], session: int, message: int) -> None:
         """Have a message own its files; one that was sent in this session before stays with the message before."""
-        for key in question.uploads:
+        for key in keys:
             found = self._found[key]
             if self._sessions.setdefault(found.id, found.session or session) == session and found.session is None:
                 self._of.setdefault(found.id, message)

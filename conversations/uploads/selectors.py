@@ -1,6 +1,6 @@
 """Every read about uploads. Synchronous; asynchronous callers go through `Store.read`."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from uuid import UUID
 
 from conversations.models import Upload as UploadRow
@@ -17,6 +17,12 @@ def upload(key: str) -> Upload | None:
 def uploads(pipeline: UUID, keys: Collection[str]) -> dict[str, Upload]:
     """Return those of a pipeline's uploads that have one of these keys, by key."""
     return {row.key: upload_value(row) for row in UploadRow.objects.filter(pipeline__uuid=pipeline, key__in=keys)}
+
+
+def values_of(keys: Sequence[str]) -> tuple[Upload, ...]:
+    """Return those uploads that have one of these keys, in the keys' order."""
+    found = {row.key: upload_value(row) for row in UploadRow.objects.filter(key__in=keys)} if keys else {}
+    return tuple(found[key] for key in keys if key in found)
 
 
 def uploads_of(messages: Collection[int]) -> dict[int, tuple[Upload, ...]]:

@@ -75,7 +75,11 @@ class ContactConsumer(VisitorConsumer):
         key = self._key(**self._claimed()) if known else SessionKey(uuid4(), self.pipeline.uuid, "person")
         if key is None:
             raise WireError(NO_SUCH_SESSION, close_code=NOT_ALLOWED)
-        self.receiver = Receiver(key.uuid, stream=self.peer.query.get("stream", "") in {"1", "true"})
+        self.receiver = Receiver(
+            key.uuid,
+            stream=self.peer.query.get("stream", "") in {"1", "true"},
+            public_url=self.parts.options.public_url,
+        )
         membership = self.enter(key)
         everybody = self.join(PipelineTopic(self.pipeline.uuid, "person"), self.tell)
         await self.register(
@@ -182,7 +186,7 @@ class ContactConsumer(VisitorConsumer):
         if key is None:
             raise WireError(NO_SUCH_SESSION)
         if await self.go_into(key):
-            self.receiver = Receiver(key.uuid, stream=self.receiver.stream)
+            self.receiver = Receiver(key.uuid, stream=self.receiver.stream, public_url=self.receiver.public_url)
             self.rename(_visitor(key), key.uuid)
         self.receiver.resumed = True
         await self.replay(frame.last_seq)

@@ -7,6 +7,7 @@ import msgspec
 
 from conversations import phrases
 from conversations.types import Outcome, ReplyDelta, Role, StoredMessage
+from integrations.attached import as_text
 from integrations.contact.protocol import ChatDelta, ChatReceived, ContactReceived, Said, stamp
 from integrations.increments import added
 
@@ -18,10 +19,14 @@ _NO_ANSWER = {*phrases.FAILURE.values(), *phrases.CUT.values(), *phrases.BROKEN_
 
 
 class Receiver(msgspec.Struct):
-    """What one socket wants to know, and what it was told of the answer that is growing."""
+    """What one socket wants to know, and what it was told of the answer that is growing.
+
+    `public_url` is where files are read, or empty.
+    """
 
     session: UUID
     stream: bool = False
+    public_url: str = ""
     resumed: bool = False
     answer: int = 0
     told: str = ""
@@ -43,7 +48,7 @@ class Receiver(msgspec.Struct):
         sender = _SENDERS[message.role]
         marked = self.stream or self.resumed
         return Said(
-            message=_words(message),
+            message=self._words(message),
             sender=sender,
             timestamp=stamp(message.timestamp),
             message_id=message_uuid(message.session, message.question_id or message.id) if marked else msgspec.UNSET,
@@ -68,6 +73,10 @@ class Receiver(msgspec.Struct):
     def _seq(self, message: StoredMessage) -> int | msgspec.UnsetType:
         return message.seq if self.resumed else msgspec.UNSET
 
+    def _words(self, message: StoredMessage) -> str:
+        failed = message.outcome in (Outcome.FAILED, Outcome.CUT) and message.text in _NO_ANSWER
+        return FAILED if failed else as_text(message, self.public_url)
+
 
 def message_uuid(session: UUID, message: int) -> str:
     """Return the UUID by which this wire knows a message."""
@@ -85,8 +94,3 @@ _SENDERS: dict[Role, Literal["assistant", "owner", "user"]] = {
     Role.OPERATOR: "owner",
     Role.NOTICE: "assistant",
 }
-
-
-def _words(message: StoredMessage) -> str:
-    failed = message.outcome in (Outcome.FAILED, Outcome.CUT) and message.text in _NO_ANSWER
-    return FAILED if failed else message.text

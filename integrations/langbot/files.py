@@ -17,6 +17,7 @@ from conversations.responders.base import PipelineConfig
 from conversations.types import Upload
 from conversations.uploads.kinds import SUFFIXES, Kind, UploadRefused
 from integrations.access import pipeline_of
+from integrations.attached import url_of
 from integrations.errors import WireError
 from integrations.langbot import serializers
 from integrations.langbot.views import PipelineView
@@ -192,13 +193,8 @@ def missing() -> WireError:
     return WireError("File not found", status=404)
 
 
-def url_of(upload: Upload) -> str:
-    """Return where an upload is read."""
-    return f"/api/v1/files/{upload.key}"
-
-
 def _described(upload: Upload) -> dict[str, Any]:
-    return {"url": url_of(upload), "name": upload.name, "size": upload.size}
+    return {"url": url_of(upload.key), "name": upload.name, "size": upload.size}
 
 
 def _length(request: Request) -> int:

@@ -22,6 +22,7 @@ from conversations.types import (
     SessionReset,
     StoredMessage,
 )
+from conversations.uploads.words import words_of
 from integrations.langbot.protocol import MessageData, Reset, Response, UserMessage, serialise
 from integrations.langbot.translate import encode, message_data, plain_values, reply_data
 from integrations.outbound import Frame
@@ -123,7 +124,8 @@ def rich_data(
     if message.role is Role.USER:
         return msgspec.structs.replace(data, client_msg_id=message.request_id or None)
     outcome = message.outcome.value if message.outcome else None
-    return msgspec.structs.replace(data, html=render(data.content), outcome=outcome, feedback=feedback)
+    shown = words_of(message) if message.files else data.content  # files are shown beside it
+    return msgspec.structs.replace(data, html=render(shown), outcome=outcome, feedback=feedback)
 
 
 @unhurried

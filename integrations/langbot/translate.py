@@ -5,8 +5,10 @@ from typing import Any
 import msgspec
 
 from conversations.responders.base import PipelineConfig
-from conversations.types import Broadcast, Event, MessageStored, ReplyDelta, Role, StoredMessage
-from integrations.langbot.components import mentions_bot, prompt_of, text_of
+from conversations.types import Broadcast, Event, MessageStored, ReplyDelta, Role, StoredMessage, Upload
+from conversations.uploads.words import words_of
+from integrations.attached import url_of
+from integrations.langbot.components import Component, File, Image, mentions_bot, prompt_of, text_of
 from integrations.langbot.protocol import (
     Announcement,
     ChatMessage,
@@ -65,8 +67,8 @@ def message_data(message: StoredMessage) -> MessageData:
         content = message.text
         citations = None
     else:
-        answer = answer_chain(message.session_type, message.reply_to, message.text)
-        chain, content = list(answer), text_of(answer)
+        answer = _chain_of(message)
+        chain, content = [*answer, *map(_component_of, message.files)], f"{text_of(answer)}{_marks_of(message)}"
         citations = tuple(
             Source(source.doc_id, source.space_id, source.title, source.url, source.score)
             for source in message.citations
@@ -83,6 +85,23 @@ def message_data(message: StoredMessage) -> MessageData:
         citations=citations,
         sender=Speaker(message.sender.kind, message.sender.name) if message.sender else None,
     )
+
+
+def _chain_of(message: StoredMessage) -> list[Component]:
+    """Return what somebody else than the visitor says, as components; his files follow them."""
+    words = words_of(message)
+    return answer_chain(message.session_type, message.reply_to, words) if words or not message.files else []
+
+
+def _component_of(file: Upload) -> dict[str, Any]:
+    """Return the component of a file, with what clients are told of those that they send."""
+    kind = "Image" if file.kind == "image" else "File"
+    component = {"type": kind, "path": file.key, "url": url_of(file.key), "name": file.name, "size": file.size}
+    return {**component, "width": file.width, "height": file.height} if file.kind == "image" else component
+
+
+def _marks_of(message: StoredMessage) -> str:
+    return text_of([Image() if file.kind == "image" else File() for file in message.files])
 
 
 def prompt(frame: ChatMessage, pipeline: PipelineConfig, *, group: bool) -> str | None:

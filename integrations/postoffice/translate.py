@@ -12,6 +12,7 @@ from conversations.outbox import Undeliverable
 from conversations.responders.base import PipelineConfig
 from conversations.turns import TurnRunner
 from conversations.types import Accepted, Question, own_session
+from integrations.attached import as_text
 from integrations.postoffice.protocol import Answer, Letter, quoted, serialise
 
 WIRE = "postoffice"  # also the outbox's name for answers that go back as letters
@@ -53,10 +54,14 @@ def ask(
 
 
 class AnswerPost:
-    """Delivers what the bot answers, and what a person says in its place, out of the outbox, like any other letter."""
+    """Delivers what the bot answers, and what a person says in its place, out of the outbox, like any other letter.
 
-    def __init__(self, mailroom: Mailroom) -> None:
+    `public_url` is where a person's files are read, or empty.
+    """
+
+    def __init__(self, mailroom: Mailroom, *, public_url: str) -> None:
         self._mailroom = mailroom
+        self._public_url = public_url
 
     async def deliver(self, due: Due) -> None:
         """Put what was said into the mailbox of who asked."""
@@ -70,7 +75,7 @@ class AnswerPost:
             sender=envelope.bot,
             to=envelope.client,
             subject=envelope.subject,
-            content=due.message.text,
+            content=as_text(due.message, self._public_url),
             time=int(due.message.timestamp.timestamp()),  # not the clock: a repeated delivery is the same letter
             reference=quoted(envelope.reference),
             subject_id=quoted(envelope.subject_id),

@@ -193,7 +193,7 @@ class WeChatConsumer(VisitorConsumer):
                     return self._acknowledged(message)
             case MessageStored(message=message):
                 if self._is_owed(message) or self.resumes:
-                    return _answer(message)
+                    return self._answer(message)
             case ReplyDelta() if event.reply_to == self.connection_id:
                 request_id = self.owed.request_of(event.question_id)
                 return Frame(serialise(delta_frame(event, str(self.session.uuid), request_id)), key=event.id)
@@ -203,7 +203,7 @@ class WeChatConsumer(VisitorConsumer):
         """Return the frame of a stored message: replayed, an answer; asked for twice, the question's too."""
         if message.role is Role.USER:
             return None if self.replaying or not self._is_expected(message) else self._acknowledged(message)
-        return _answer(message) if self._is_owed(message) or self.replaying else None
+        return self._answer(message) if self._is_owed(message) or self.replaying else None
 
     def _is_expected(self, question: StoredMessage) -> bool:
         """Tell whether a question is to be acknowledged: one that has its answer was, each time that it was asked."""
@@ -212,6 +212,10 @@ class WeChatConsumer(VisitorConsumer):
     def _acknowledged(self, question: StoredMessage) -> Frame:
         self.owed.store(question)
         return Frame(serialise(processing(question.request_id or None)))
+
+    def _answer(self, message: StoredMessage) -> Frame:
+        frame = answer_frame(message, self.parts.options.public_url)
+        return Frame(serialise(frame), key=message.id, last=True)
 
     def _is_owed(self, answer: StoredMessage) -> bool:
         """Note an answer, acknowledging first what it answers; tell whether this socket asked for it."""
@@ -254,7 +258,3 @@ class WeChatConsumer(VisitorConsumer):
 def _shape(kind: Failing, request_id: str | None = None) -> Callable[[Fault], Frame]:
     """Return how an error looks in a response of that type."""
     return lambda fault: Frame(serialise(failure_frame(fault, kind, request_id)))
-
-
-def _answer(message: StoredMessage) -> Frame:
-    return Frame(serialise(answer_frame(message)), key=message.id, last=True)

@@ -1,6 +1,7 @@
 """Between conversations and this wire's frames: answers, growing and stored, and errors."""
 
 from conversations.types import Outcome, ReplyDelta, StoredMessage
+from integrations.attached import as_text
 from integrations.errors import Fault
 from integrations.wechat.protocol import (
     REFUSALS,
@@ -27,11 +28,15 @@ def verdict(message: StoredMessage) -> tuple[int, str]:
     return (500, words) if words else (0, SUCCESS)
 
 
-def answer_frame(message: StoredMessage) -> ChatResponse:
-    """Return the frame of a stored answer."""
+def answer_frame(message: StoredMessage, public_url: str = "") -> ChatResponse:
+    """Return the frame of a stored answer; `public_url` is where its files are read, or empty."""
     code, words = verdict(message)
     data = Answer(
-        message.text, str(message.id), str(message.session), seq=message.seq, request_id=message.request_id or None
+        as_text(message, public_url),
+        str(message.id),
+        str(message.session),
+        seq=message.seq,
+        request_id=message.request_id or None,
     )
     return ChatResponse(code, words, data)
 

@@ -55,7 +55,7 @@ def client_of(user: User) -> Client:
 
 
 def say(session: ChatSession, role: str, seq: int) -> Message:
-    components = [{"type": "Plain", "text": CANARY}]
+    components = [{"type": "Plain", "text": CANARY}] if role == "user" else None
     return Message.objects.create(
         session=session, seq=seq, role=role, text=f"{CANARY} {seq}", components=components, created_at=NOON
     )

@@ -10,4 +10,6 @@ def test_every_wire_has_a_row_and_every_row_a_wire() -> None:
 
 
 def test_the_pipeline_wire_takes_nothing_back() -> None:
-    assert CAPABILITIES["langbot"] == Capabilities(stream=True, resume=True, push=True, groups=True, broadcast=True)
+    assert CAPABILITIES["langbot"] == Capabilities(
+        stream=True, resume=True, push=True, groups=True, broadcast=True, files=True
+    )

@@ -17,6 +17,7 @@ from conversations.types import Accepted, MessageStored, Question, Role, Session
 from integrations.contact.consumers import ContactConsumer
 from integrations.contact.translate import Receiver
 from integrations.outbound import Frame
+from integrations.parts import WireOptions
 from integrations.visitors import NOT_KNOWN, VisitorConsumer
 from integrations.wechat.consumers import WeChatConsumer
 from tests.connections.doubles import Database, JsonCodec
@@ -28,7 +29,8 @@ class Visitor:
     def __init__(self, wire: str) -> None:
         stored = Database()
         hub = Hub(InMemoryChannelLayer(), JsonCodec(), shared=False, fill=stored.fill, latest=stored.latest)
-        parts: Any = SimpleNamespace(hub=hub, turns=SimpleNamespace(ask=self._take))
+        options = WireOptions(open_access=True, proxied_open_access=False)
+        parts: Any = SimpleNamespace(hub=hub, turns=SimpleNamespace(ask=self._take), options=options)
         nothing: Any = None
         self.hub = hub
         self.key = SessionKey(uuid4(), uuid4(), "person")

@@ -2,11 +2,12 @@
 
    live.js fetches the queue and the open conversation anew; nothing is fetched from here but what an operator asks for. */
 
+import { call, newName, UNREACHABLE } from "./desk/calling.js";
+import { openCanned } from "./desk/canned.js";
+import { openFiles } from "./desk/files.js";
 import { follow, refresh } from "./live.js";
 
 const NEAR_THE_END = 120; // pixels; a reader this close to the end is taken along
-const PATIENCE = 15000; // milliseconds that the gateway may take to do something
-const UNREACHABLE = "The gateway cannot be reached. Please try again in a moment: what you write is said once.";
 const TOLD_FOR = 10000; // milliseconds that this stays at least
 const REACH = {
   "when resumed": "He reads it when he resumes the conversation.",
@@ -22,16 +23,17 @@ function open(pane) {
   const { session, operator, deeds } = pane.dataset;
   const view = pane.querySelector("#desk-view");
   const composer = pane.querySelector(".desk-composer");
-  const canned = composer.querySelector(".desk-canned");
   const button = composer.querySelector("button[type=submit]");
+  const attach = composer.querySelector(".attach");
   const error = composer.querySelector(".desk-error");
   const { text } = composer.elements;
+  const { files, strings } = openFiles(pane, { tell, changed: onChosen });
   const grown = new Map(); // turn → its answer so far, newer than what the database has
   let atTheEnd = true;
   let reading = null; // the first line that is seen, and where it stands
   let sending = false;
   let toldAt = 0;
-  let tried = null; // what was sent last, and under which name: sent again, it is the same
+  let tried = null; // { words, chosen, uuid }: what was sent last, and under which name: sent again, it is the same
 
   const lines = () => view.querySelector("#desk-lines");
   const head = () => view.querySelector(".desk-head").dataset;
@@ -100,18 +102,25 @@ function open(pane) {
     true,
   );
 
+  // The transcript gives way to the files that are chosen.
+  new ResizeObserver(follows).observe(view);
+
   // --- Writing ---
 
   function hint() {
     const { held, holder, carries, openRequests } = head();
+    const hasFiles = files.components.length > 0;
     if (mode() === "note") {
-      return "Only operators read this.";
+      return hasFiles ? strings.files_not_noted : "Only operators read this.";
     }
     if (held === "other") {
       return `${holder} has this conversation.`;
     }
     if (REACH[carries]) {
       return REACH[carries];
+    }
+    if (hasFiles && strings[`files_as_${head().files}`]) {
+      return strings[`files_as_${head().files}`];
     }
     if (Number(openRequests)) {
       return openRequests === "1" ? "Answers the contact request." : "Answers the contact requests.";
@@ -123,6 +132,7 @@ function open(pane) {
     const noting = mode() === "note";
     composer.classList.toggle("desk-noting", noting);
     button.disabled = sending || (!noting && head().held === "other");
+    attach.disabled = sending || noting;
     text.placeholder = noting
       ? "For your colleagues only — the visitor never sees it"
       : "Write to the visitor — Ctrl+Enter sends";
@@ -136,41 +146,45 @@ function open(pane) {
   }
 
   async function act(deed, fields) {
-    const body = new FormData();
-    Object.entries(fields).forEach(([name, value]) => body.append(name, value));
-    body.append("csrfmiddlewaretoken", composer.elements.csrfmiddlewaretoken.value);
     tell("");
-    let fault = "";
-    try {
-      const answer = await fetch(`${deeds}${deed}/`, { method: "POST", body, signal: AbortSignal.timeout(PATIENCE) });
-      if (answer.status === 409) {
-        fault = (await answer.json()).error;
-      } else if (!answer.ok || answer.redirected) {
-        fault = "It was not done: please load the page again. What you wrote is kept.";
-      }
-    } catch {
-      fault = UNREACHABLE;
-    }
+    const fault = await call(`${deeds}${deed}/`, composer.elements.csrfmiddlewaretoken.value, fields);
     tell(fault);
     refresh(view.id, { now: true });
     return !fault;
   }
 
+  /* The keys of the files that go with what is written: a note has none. */
+  function chosen() {
+    return mode() === "note" ? [] : files.components.map(({ path }) => path);
+  }
+
+  function wasTried() {
+    return tried?.words === text.value && tried.chosen === chosen().join();
+  }
+
   async function send() {
-    const words = text.value;
-    if (button.disabled || !words.trim()) {
+    const [words, noting] = [text.value, mode() === "note"];
+    if (!noting && !files.ready) {
+      tell(strings.files_pending);
       return;
     }
-    if (tried?.words !== words) {
-      tried = { words, uuid: newName() };
+    const upload = chosen();
+    if (button.disabled || !(words.trim() || upload.length)) {
+      return;
+    }
+    if (!wasTried()) {
+      tried = { words, chosen: upload.join(), uuid: newName() };
     }
     keep();
     sending = true;
     text.readOnly = true; // what is typed meanwhile would be lost with what is sent
     adjust();
-    if (await act(mode(), { text: words, uuid: tried.uuid })) {
+    if (await act(mode(), { text: words, uuid: tried.uuid, upload })) {
       text.value = "";
       tried = null;
+      if (!noting) {
+        files.clear();
+      }
       keep();
       atTheEnd = true;
       if (head().newest) {
@@ -182,19 +196,14 @@ function open(pane) {
     text.focus();
   }
 
-  /* A UUID; crypto.randomUUID is there on HTTPS pages only. */
-  function newName() {
-    const bytes = crypto.getRandomValues(new Uint8Array(16));
-    return [...bytes].map((byte) => byte.toString(16).padStart(2, "0")).join("");
-  }
-
   // --- Keeping what is being written: the tab may leave this page, and the operator be logged out ---
 
   const place = `desk.draft.${operator}.${session}`;
 
   function keep() {
-    if (text.value) {
-      sessionStorage.setItem(place, JSON.stringify({ words: text.value, mode: mode(), tried }));
+    const { kept } = files;
+    if (text.value || kept.length) {
+      sessionStorage.setItem(place, JSON.stringify({ words: text.value, mode: mode(), tried, kept }));
     } else {
       sessionStorage.removeItem(place);
     }
@@ -205,8 +214,27 @@ function open(pane) {
     if (draft) {
       text.value = draft.words;
       composer.elements.mode.value = draft.mode;
+      files.restore(draft.kept ?? []);
       tried = draft.tried;
+      keep();
     }
+  }
+
+  function onChosen() {
+    if (error.textContent === strings.files_pending) {
+      tell("");
+    }
+    if (!sending) {
+      changed();
+      adjust();
+    }
+  }
+
+  function changed() {
+    if (!wasTried()) {
+      tried = null; // what is written now is something else
+    }
+    keep();
   }
 
   // --- What the operator does ---
@@ -215,12 +243,14 @@ function open(pane) {
     event.preventDefault();
     send();
   });
-  composer.addEventListener("input", () => {
-    if (tried?.words !== text.value) {
-      tried = null; // what is written now is something else
+  composer.addEventListener("input", changed);
+  // What is chosen while a reply is sent would be cleared with it.
+  ["paste", "drop"].forEach((name) => pane.addEventListener(name, (event) => {
+    if (sending) {
+      event.preventDefault();
+      event.stopPropagation();
     }
-    keep();
-  });
+  }, true));
   composer.addEventListener("change", () => {
     keep();
     adjust();
@@ -231,32 +261,11 @@ function open(pane) {
       send();
     }
   });
-  canned.addEventListener("toggle", async () => {
-    if (canned.open) {
-      const answer = await fetch(canned.dataset.url, { signal: AbortSignal.timeout(PATIENCE) }).catch(() => null);
-      if (answer?.ok && !answer.redirected) {
-        canned.querySelector("ul").innerHTML = await answer.text();
-      }
-    }
-  });
-  canned.addEventListener("click", ({ target }) => {
-    const reply = target.closest("[data-canned]");
-    if (reply && !sending) {
-      text.setRangeText(reply.dataset.canned, text.selectionStart, text.selectionEnd, "end");
-      canned.open = false;
+  openCanned(composer.querySelector(".desk-canned"), (words) => {
+    if (!sending) {
+      text.setRangeText(words, text.selectionStart, text.selectionEnd, "end");
       keep();
       text.focus();
-    }
-  });
-  document.addEventListener("click", ({ target }) => {
-    if (!canned.contains(target)) {
-      canned.open = false;
-    }
-  });
-  canned.addEventListener("keydown", ({ key }) => {
-    if (key === "Escape") {
-      canned.open = false;
-      canned.querySelector("summary").focus();
     }
   });
   view.addEventListener("click", ({ target }) => {

@@ -197,6 +197,18 @@ FROM_SERVER: dict[str, ServerFrame] = {
             sender=Speaker("operator", "小王"),
         ),
     ),
+    "server_response_of_an_operator_with_files": Response(
+        "person",
+        told(
+            id=105,
+            content="请看价目表。[Image][File]",
+            message_chain=json.loads(EXAMPLES["server_response_of_an_operator_with_files"])["data"]["message_chain"],
+            timestamp="2026-05-01T12:00:03.000+00:00",
+            seq=4,
+            citations=(),
+            sender=Speaker("operator", "小王"),
+        ),
+    ),
     "server_broadcast": Announcement(msgspec.Raw('{"text":"维护将于十点开始","level":1}'.encode()), NOON),
     "server_error": Error("Invalid JSON format"),
     "server_error_try_later": Error("The server is busy, please try again in a moment.", 1),

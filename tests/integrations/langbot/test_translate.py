@@ -8,6 +8,7 @@ from uuid import UUID, uuid4
 import msgspec
 import pytest
 
+from conversations.markdown import render
 from conversations.responders.base import PipelineConfig
 from conversations.types import (
     Broadcast,
@@ -19,8 +20,11 @@ from conversations.types import (
     Sender,
     StopRequested,
     StoredMessage,
+    Upload,
 )
+from conversations.uploads.words import readable
 from integrations.langbot.protocol import ChatMessage, parse
+from integrations.langbot.rich import rich_data
 from integrations.langbot.translate import encode, history_row, prompt
 
 NOON = datetime(2026, 5, 1, 12, tzinfo=UTC)
@@ -214,3 +218,31 @@ def test_a_pipeline_may_answer_everything_in_a_group() -> None:
 def test_a_broadcast_to_another_wire_is_not_told() -> None:
     assert encode(Broadcast(msgspec.Raw(b"1"), NOON, "contact")) is None
     assert encode(Broadcast(msgspec.Raw(b"1"), NOON, "langbot")) is not None
+
+
+SHOP = Upload("k" * 43, "image", "shop.png", "image/png", 5_000, 640, 320)
+NOTES = Upload("d" * 43, "document", "notes.txt", "text/plain", 20)
+
+
+@pytest.mark.parametrize("words", ["Look **here**", ""])
+def test_an_operators_files_follow_his_words(words: str) -> None:
+    message = stored(
+        Role.OPERATOR, readable(words, [SHOP, NOTES]), sender=Sender("operator", "Li"), files=(SHOP, NOTES)
+    )
+    data = frame_of(MessageStored(message))["data"]
+    plain = [{"type": "Plain", "text": words}] if words else []
+    assert data["message_chain"] == [
+        *plain,
+        {
+            "type": "Image",
+            "path": "k" * 43,
+            "url": f"/api/v1/files/{'k' * 43}",
+            "name": "shop.png",
+            "size": 5_000,
+            "width": 640,
+            "height": 320,
+        },
+        {"type": "File", "path": "d" * 43, "url": f"/api/v1/files/{'d' * 43}", "name": "notes.txt", "size": 20},
+    ]
+    assert (data["content"], data["role"]) == (f"{words}[Image][File]", "assistant")
+    assert rich_data(message).html == render(words)

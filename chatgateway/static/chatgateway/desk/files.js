@@ -1,0 +1,54 @@
+/* Files that go with an operator's reply: chosen as in the chat, and uploaded as staff. */
+
+import { Attachments } from "../chat/attachments.js";
+import { make } from "../chat/make.js";
+
+const ACCEPTED = "image/jpeg,image/png,image/gif,image/webp,.pdf,.txt,.md,.csv,.docx,.xlsx,.pptx";
+const NOT_DONE = "The file was not uploaded: please load the page again. What you wrote is kept.";
+
+/* Return the chat's attachments for an open conversation: what is pasted into the pane or dropped on it is taken too. */
+export function openFiles(pane, { changed, tell }) {
+  const { strings, largest } = JSON.parse(pane.querySelector("#desk-files").textContent);
+  // Made here: the theme would hold one of the page's own for a field of the admin's, and stumble over it.
+  const input = make("input", { type: "file", multiple: true, hidden: true, accept: ACCEPTED, hasChangeListener: true });
+  pane.querySelector(".attach").after(input);
+  const token = pane.querySelector("[name=csrfmiddlewaretoken]").value;
+  const files = new Attachments(pane, {
+    strings,
+    largest,
+    upload: (file, options) => upload(`${pane.dataset.deeds}files/`, token, file, options).catch((refusal) => {
+      if (!refusal.reason) {
+        tell(refusal.message); // the chip knows no words for it
+      }
+      throw refusal;
+    }),
+    thumbnail: (key) => `/api/v1/files/${encodeURIComponent(key)}/thumbnail`,
+    tell,
+    changed,
+  });
+  return { files, strings };
+}
+
+/* Only XMLHttpRequest tells how far an upload has got. */
+function upload(url, token, file, { onProgress, signal }) {
+  return new Promise((resolve, reject) => {
+    const request = new XMLHttpRequest();
+    request.open("POST", url);
+    request.setRequestHeader("X-CSRFToken", token);
+    request.setRequestHeader("X-File-Name", encodeURIComponent(file.name.toWellFormed?.() ?? file.name));
+    request.setRequestHeader("Content-Type", "application/octet-stream");
+    request.responseType = "json";
+    request.upload.onprogress = ({ loaded, total }) => onProgress(loaded / total);
+    request.onerror = () => reject(new Error(""));
+    request.onload = () => {
+      const { key, kind, name, size, error, reason } = request.response ?? {};
+      if (key) {
+        resolve({ type: kind === "image" ? "Image" : "File", path: key, name, size });
+      } else {
+        reject(Object.assign(new Error(error ?? NOT_DONE), { status: request.status, reason: reason || undefined }));
+      }
+    };
+    signal.addEventListener("abort", () => request.abort());
+    request.send(file);
+  });
+}
