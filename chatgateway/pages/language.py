@@ -1,4 +1,7 @@
-"""Which language a page is in: `?lang=`, which is remembered, else the cookie's, else the browser's."""
+"""Which language a page is in: `?lang=`, which is remembered, else the cookie's, else the browser's.
+
+Staff's pages are in English: half of their words are nobody's but ours, and Django's own would be the other half.
+"""
 
 from django.conf import settings
 from django.http import HttpRequest
@@ -9,6 +12,7 @@ from django.utils import translation
 ARGUMENT = "lang"
 REMEMBERED = 365 * 24 * 3600  # seconds
 LONGEST = 20  # characters of a language's code
+STAFF, OF_STAFF = "/admin", "en"
 
 
 def asked_for(request: HttpRequest) -> str | None:
@@ -33,7 +37,7 @@ class LanguageMiddleware(LocaleMiddleware):
     def process_request(self, request: HttpRequest) -> None:
         """Choose the language."""
         super().process_request(request)
-        if asked := asked_for(request):
+        if asked := OF_STAFF if request.path_info.startswith(STAFF) else asked_for(request):
             translation.activate(asked)
             request.LANGUAGE_CODE = asked
 

@@ -216,8 +216,14 @@ def test_a_mistake_of_ours_is_a_page_too_and_asks_for_nothing(
 def test_a_form_that_is_too_old_is_refused_by_a_page_of_ours(gateway: httpx2.Client) -> None:
     answer = gateway.post("/admin/login/", data={"username": "x"}, headers={"Accept-Language": "zh-CN"})
     assert answer.status_code == 403
-    assert "表单已过期" in answer.text
+    assert "This form is too old" in answer.text
     assert "style" not in answer.text.replace("stylesheet", "")
+
+
+def test_staff_s_pages_are_in_english(gateway: httpx2.Client) -> None:
+    page = gateway.get("/admin/login/?lang=zh-hans", headers={"Accept-Language": "zh-CN"}).text
+    assert '<html lang="en"' in page
+    assert "用户名" not in page
 
 
 # --- The widget ----------------------------------------------------------------------------------
