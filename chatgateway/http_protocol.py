@@ -39,6 +39,7 @@ class GatewayHTTPProtocol(HttpToolsProtocol):
         self._metrics = metrics
         self._timer: asyncio.TimerHandle | None = None
         self._surplus = self._heard = self._retired = False
+        self._begun = False  # a request has begun and not come to its end
         self._answering: RequestResponseCycle | None = None
         self._unfinished = 0  # bytes since the last head, piece of a body, or request came to its end
         self._body = 0  # bytes of bodies since the timer was set
@@ -98,6 +99,7 @@ class GatewayHTTPProtocol(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
+        self._begun = True
         self._set_timer()
 
     def on_headers_complete(self) -> None:
@@ -111,6 +113,7 @@ class GatewayHTTPProtocol(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         self._unfinished = 0
+        self._begun = False
         super().on_message_complete()
 
     def on_response_complete(self) -> None:
@@ -139,9 +142,14 @@ class GatewayHTTPProtocol(HttpToolsProtocol):
             self._timer = None
 
     def _expired(self) -> None:
-        """Drop a client that is slow, unless it waits for us, its body comes on, or it reads on."""
+        """Drop a client that is slow, unless it waits for us, its body comes on, or it reads on.
+
+        Between two requests there is nothing to be slow with: uvicorn's own limit ends a connection that rests.
+        """
         cycle = self._answering
-        if self.transport.get_write_buffer_size():
+        if self._rests():
+            patience = True
+        elif self.transport.get_write_buffer_size():
             patience = self._unread() != self._unsent
         else:
             patience = (
@@ -153,11 +161,16 @@ class GatewayHTTPProtocol(HttpToolsProtocol):
             self._set_timer()
             return
         what = "sending the request"
-        if self._answering:
+        if cycle is not None and (cycle.response_complete or not cycle.more_body):
             what = "reading the answer"
             self._metrics.count(DEAD_PEER, "http")
         log.info("connection.timed_out", address=self.client[0] if self.client else "", what=what)
         self._drop()
+
+    def _rests(self) -> bool:
+        """Tell whether the last answer was taken, and nothing of a next request has come."""
+        is_over = self._answering is not None and self._answering.response_complete
+        return is_over and not self._begun and not self._unfinished and not self._unread()
 
     def _unread(self) -> int:
         """Return the bytes of answers that the peer's machine has not taken yet: ours and the kernel's.

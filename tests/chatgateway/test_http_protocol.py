@@ -86,7 +86,7 @@ def memory(gateway: GatewayProcess) -> int:
         pytest.param([POST, b"Content-Length: 20\r\n\r\n{"], id="half a body"),
         pytest.param([POST, b"Transfer-Encoding: chunked\r\n\r\n1\r\n{\r\n"], id="half of the chunks"),
         pytest.param([POST, b"Content-Length: 999999999\r\n\r\n{"], id="a body that was refused"),
-        pytest.param([HEALTH, b"\r\n"], id="an empty line after an answer"),
+        pytest.param([HEALTH + HEALTH[:8]], id="half a line behind a request"),
         pytest.param([HEALTH, HEALTH[:8]], id="half a line after an answer"),
     ],
 )
@@ -94,6 +94,20 @@ async def test_a_request_that_does_not_end_is_dropped_in_time(gateway: GatewayPr
     async with dial(gateway, *said) as (reader, _):
         await rest_of(reader)
     assert await acall(gateway, "GET", "")
+
+
+async def test_a_connection_rests_between_two_requests(gateway: GatewayProcess) -> None:
+    timed_out = gateway.log().count("connection.timed_out")
+    async with dial(gateway, HEALTH) as (reader, writer):
+        for _ in range(2):
+            answer = await reader.readuntil(b"}")
+            assert answer.startswith(b"HTTP/1.1 200")
+            await asyncio.sleep(1.5 * LIMIT)  # as in a proxy's pool: longer than a request may take
+            writer.write(HEALTH)
+        assert gateway.log().count("connection.timed_out") == timed_out
+        await reader.readuntil(b"}")
+        writer.write(b"\r\n")
+        await rest_of(reader)
 
 
 async def test_a_large_body_may_take_longer_while_it_comes(gateway: GatewayProcess) -> None:
@@ -200,7 +214,8 @@ async def test_a_head_without_end_is_refused(gateway: GatewayProcess, head: byte
 
 async def test_requests_that_wait_for_one_another_are_few(gateway: GatewayProcess) -> None:
     request = b"GET /api/v1/pipelines HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
-    async with dial(gateway, request * 3) as (reader, _):
+    last = request.removesuffix(b"\r\n") + b"Connection: close\r\n\r\n"
+    async with dial(gateway, request * 2 + last) as (reader, _):
         assert (await rest_of(reader, 15)).count(b"HTTP/1.1 200") == 3
     async with dial(gateway, request * 100 * PIPELINED) as (reader, _):
         assert (await rest_of(reader)).count(b"HTTP/1.1 200") <= PIPELINED
