@@ -116,6 +116,11 @@ def replay_to(last_seq: int, after_seq: int) -> Replay:
     return Replay(last_seq, complete=0 <= last_seq - after_seq <= REPLAY_LIMIT, ahead=after_seq > last_seq)
 
 
+def was_reset_since(session: UUID, seq: int) -> bool:
+    """Tell whether a session began anew after its message `seq`."""
+    return Message.objects.filter(session__uuid=session, seq=seq, epoch__lt=F("session__epoch")).exists()
+
+
 def replay_page(session: UUID, after_seq: int, until_seq: int) -> list[StoredMessage]:
     """Return the next messages of a replay, in order, over resets too: one, or as many as PAGE_CHARACTERS hold."""
     missing = Message.objects.filter(session__uuid=session, seq__gt=after_seq, seq__lte=until_seq).order_by("seq")

@@ -146,7 +146,7 @@ class SessionConsumer(GatewayConsumer):
         try:
             await asyncio.sleep(self.resumed_at + RESUME_INTERVAL - time.monotonic())
             self.resumed_at = time.monotonic()
-            replay = await self._replay_of(last_seq, reached)
+            replay = await self.replay_of(last_seq, reached)
             self.parts.metrics.count(RESUME, "complete" if replay.complete else "incomplete")
             self.push(self.resumed(replay))
             seq = last_seq if told is None else min(last_seq, told)
@@ -168,7 +168,8 @@ class SessionConsumer(GatewayConsumer):
         finally:
             self.replaying = False
 
-    async def _replay_of(self, last_seq: int, reached: int | None) -> selectors.Replay:
+    async def replay_of(self, last_seq: int, reached: int | None) -> selectors.Replay:
+        """Return how far the session is, and whether what came after `last_seq` can be replayed."""
         if reached is not None:
             return selectors.replay_to(reached, last_seq)
         await self.parts.hub.ready()

@@ -6,7 +6,6 @@ from uuid import UUID
 
 from asgiref.sync import async_to_sync
 from django.http import HttpRequest, HttpResponse, JsonResponse
-from django.utils.translation import gettext as _
 from django.views.decorators.http import require_POST
 
 from chatgateway.desk.guard import for_operators, operator_of
@@ -59,9 +58,9 @@ def words_about_files() -> dict[str, str]:
     """Return the chat's words, and what is said of files at the desk only."""
     return {
         **chat_strings(),
-        "files_as_links": _("The visitor gets the files as links."),
-        "files_as_names": _("The visitor gets the names of the files only: PUBLIC_URL is not set."),
-        "files_not_noted": _("Files go with a reply, not with a note."),
+        "files_as_links": "The visitor gets the files as links.",
+        "files_as_names": "The visitor gets the names of the files only: PUBLIC_URL is not set.",
+        "files_not_noted": "Files go with a reply, not with a note.",
     }
 
 

@@ -10,6 +10,7 @@ from django.contrib.staticfiles import finders
 from django.http import HttpResponse, HttpResponseNotModified
 from django.template.loader import render_to_string
 from django.utils import translation
+from django.utils.cache import patch_vary_headers
 from django.utils.http import parse_etags
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, extend_schema
@@ -66,6 +67,7 @@ class WidgetView(WireView):
             script = HttpResponse(source, content_type=f"{SCRIPT}; charset=utf-8")
             response = compress(request._request, script)  # noqa: SLF001  DRF's own name for Django's
         response["ETag"] = tag
+        patch_vary_headers(response, ["Accept-Encoding"])  # an answer of 304 says what the 200 said
         response["Cache-Control"] = KEPT
         return response
 

@@ -11,14 +11,19 @@ from conversations import phrases, rows, signals
 from conversations.jobs.sessions import ConversationJob, Locked, LockedSession
 from conversations.jobs.unasked import say
 from conversations.models import ChatSession, Pipeline
+from conversations.models import Turn as TurnRow
 from conversations.types import Role, StoredMessage
 
 
 class Begun(msgspec.Struct, frozen=True):
-    """What a reset has begun: in `count` sessions, messages from `first_id` on, the first of which are `notices`."""
+    """What a reset has begun: in `count` sessions, messages from `first_id` on, the first of which are `notices`.
+
+    Of one session it names the `turns` that have not ended: what they answer is over.
+    """
 
     count: int
     first_id: int
+    turns: tuple[int, ...] = ()
     notices: tuple[StoredMessage, ...] = ()
 
 
@@ -53,11 +58,17 @@ class Reset(ConversationJob, msgspec.Struct, frozen=True):
         count = sum(self.matching().filter(pk__in=some).update(epoch=F("epoch") + 1) for some in rows.slices(ids))
         if count:
             self.record(count)
+        turns = self.open_turns() if count and self.session is not None else ()
         held = {session.id: session for session in sessions if session.is_held}
         notices = [
             _held(held[row.id], row) for some in rows.slices(list(held)) for row in self.matching().filter(pk__in=some)
         ]
-        return Begun(count, first_id, tuple(notices))
+        return Begun(count, first_id, turns, tuple(notices))
+
+    def open_turns(self) -> tuple[int, ...]:
+        """Return the turns of the session that have not ended, in their order."""
+        turns = TurnRow.objects.filter(session__uuid=self.session).exclude(state=TurnRow.State.ENDED)
+        return tuple(turns.order_by("id").values_list("id", flat=True))
 
     def record(self, count: int) -> None:
         """Have the audit trail tell who began how many sessions anew."""

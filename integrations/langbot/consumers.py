@@ -6,6 +6,7 @@ import time
 from typing import assert_never
 from uuid import UUID, uuid4
 
+import msgspec
 from django.utils import timezone
 from msgspec import UNSET
 
@@ -94,7 +95,7 @@ class PipelineConsumer(SessionConsumer):
         self.attachments = Attachments(self.parts, self.peer)
         session, known = await self._choose_session(session_type)
         membership = self.enter(session)
-        everybody = self.join(PipelineTopic(self.pipeline.uuid, session_type), encode)
+        everybody = self.join(PipelineTopic(self.pipeline.uuid, session_type), self.tell)
         await self.register(
             principal=self.principal,
             pipeline=self.pipeline.uuid,
@@ -290,6 +291,14 @@ class PipelineConsumer(SessionConsumer):
         else:
             await self.admit(per_minute(self.parts.options.turns_of_session), SESSION_TURN, session)
             await admit_turn(self.parts, self.principal.application)
+
+    async def replay_of(self, last_seq: int, reached: int | None) -> Replay:
+        """Return what can be replayed; a page that has not heard of a reset is to read the history again."""
+        replay = await super().replay_of(last_seq, reached)
+        if self.is_rich and replay.complete:
+            anew = await self.parts.store.read(selectors.was_reset_since, self.session.uuid, last_seq)
+            return msgspec.structs.replace(replay, complete=not anew)
+        return replay
 
     def resumed(self, replay: Replay) -> Frame:
         """Return the frame that goes before what is replayed."""

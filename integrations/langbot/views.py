@@ -19,7 +19,15 @@ from conversations import selectors
 from conversations.jobs import Reset, SaveFeedback
 from conversations.responders.base import PipelineConfig
 from conversations.turns import PipelineMissing
-from conversations.types import MessageStored, SessionKey, SessionReset, SessionTopic, SessionType, room_key
+from conversations.types import (
+    MessageStored,
+    PipelineTopic,
+    SessionKey,
+    SessionReset,
+    SessionTopic,
+    SessionType,
+    room_key,
+)
 from integrations import resume
 from integrations.broadcasting import SESSION_TYPES, Audience
 from integrations.errors import WireError
@@ -169,9 +177,10 @@ class ResetView(PipelineView):
             await admit(self.parts.limiter, RESETS_OF_VISITOR, f"{WIRE}.reset", str(session.uuid))
             actor = VISITOR
         begun = await self.parts.store.write(Reset(pipeline.id, kind, session.uuid if session else None, actor))
-        if session:
-            self.parts.hub.publish(SessionTopic(session.uuid), SessionReset(begun.first_id))
-            self.parts.turns.stop(session.uuid)  # its answer is of the old epoch, and what is asked next waits for it
+        topic = SessionTopic(session.uuid) if session else PipelineTopic(pipeline.uuid, kind)
+        self.parts.hub.publish(topic, SessionReset(begun.first_id))
+        for turn in begun.turns if session else ():  # what is asked next would wait for answers that nobody wants
+            self.parts.turns.stop(session.uuid, turn=turn)
         for notice in begun.notices:
             self.parts.hub.publish(SessionTopic(notice.session), MessageStored(notice))
         return success({"message": "Session reset successfully"})

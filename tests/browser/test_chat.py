@@ -358,17 +358,21 @@ async def test_a_reset_in_one_tab_empties_the_other_and_what_grows_there(
     await second.say("Something long?")
     await expect(second.growing).to_have_count(1)
     await expect(first.growing).to_have_count(1)
-    served[1].words = usual
+    await second.say("And one more?")
+    await expect(first.asked).to_have_count(3)
     await first.chat.locator(".reset").click()
     await first.chat.get_by_role("button", name="Yes").click()
     for tab in (first, second):
         await expect(tab.chat.locator(".line")).to_have_count(0)
         await expect(tab.chat.locator(".welcome")).to_be_visible()
-    await second.say("And now?")  # it does not wait until the long one is through
+    served[1].words = usual
+    await second.say("And now?")  # it waits for nothing that was asked before
     await first.answered(1)
     await second.answered(1)
     assert await first.words() == await second.words()
     assert len(await first.words()) == 2
+    asked = [call.body["messages"][-1]["content"] for call in served[1].calls]
+    assert asked[-2:] == ["Something long?", "And now?"]
     await second.page.close()
     await first.leave()
 

@@ -11,6 +11,7 @@ from uuid import UUID, uuid4
 
 import msgspec
 import pytest
+from django.contrib.auth.models import User
 from django.db import connections, transaction
 from django.utils import timezone
 
@@ -22,6 +23,7 @@ from conversations.jobs import (
     Finish,
     Finished,
     GiveUp,
+    Hold,
     Reset,
     SaveFeedback,
     SavePartial,
@@ -30,7 +32,7 @@ from conversations.jobs import (
 from conversations.jobs.sessions import ConversationJob
 from conversations.models import ChatSession, ContactRequest, Message, OutboxEntry, Pipeline
 from conversations.models import Turn as TurnRow
-from conversations.phrases import CALLED
+from conversations.phrases import CALLED, JOINED
 from conversations.selectors import messages_after, opinions
 from conversations.store import Job, Refused, commit
 from conversations.types import (
@@ -547,6 +549,30 @@ def test_a_reset_begins_an_epoch_and_keeps_the_transcript(writer: Writer, sessio
     writer.finish(turn)
     rows = Message.objects.filter(session__uuid=session.uuid).order_by("seq").values_list("seq", "epoch")
     assert list(rows) == [(1, 0), (2, 0), (3, 1), (4, 1)]
+
+
+def test_a_reset_names_what_is_still_to_be_answered(writer: Writer, session: SessionKey) -> None:
+    other = new_session(writer.pipeline)
+    ended, running = writer.ask(session, "ended"), writer.ask(other, "running elsewhere")
+    queued = [writer.accept(question(session, text)).message for text in ("next", "last")]
+    writer.finish(ended)
+    begun = only(Reset(writer.pipeline.pk, "person", session.uuid))
+    left = TurnRow.objects.filter(question__in=[message.id for message in queued])
+    assert begun.turns == tuple(left.order_by("id").values_list("id", flat=True))
+    assert len(begun.turns) == 2
+    assert only(Reset(writer.pipeline.pk, "person")).turns == ()
+    assert not TurnRow.objects.get(pk=running.id).outcome
+
+
+def test_who_has_a_session_has_it_after_a_reset_and_it_says_so(writer: Writer, session: SessionKey) -> None:
+    writer.finish(writer.ask(session, "old"))
+    assert only(Hold(session.uuid, User.objects.create_user(f"ann-{uuid4()}").pk, "Ann", 60)).notice
+    begun = only(Reset(writer.pipeline.pk, "person", session.uuid))
+    (notice,) = begun.notices
+    assert (notice.role, notice.text) == (Role.NOTICE, JOINED["en"].format(name="Ann"))
+    assert notice.id > begun.first_id
+    assert Message.objects.get(pk=notice.id).epoch == 1
+    assert ChatSession.objects.get(uuid=session.uuid).held_by == "Ann"
 
 
 def test_an_answer_belongs_to_the_epoch_of_its_question(writer: Writer, session: SessionKey) -> None:

@@ -289,6 +289,36 @@ async def test_a_visitor_begins_his_own_session_anew_and_no_other(public: Gatewa
         assert ("the visitor", f"session {mine.session_id}") in trail
 
 
+async def test_a_page_hears_of_a_new_beginning_and_no_other_client_does(gateway: GatewayProcess) -> None:
+    async with await PipelineClient.connect(gateway, rich=1) as page:
+        own = {"session_id": page.session_id, "resume_token": page.resume_token}
+        query = "&".join(f"{name}={value}" for name, value in own.items())
+        async with await PipelineClient.connect(gateway, **own) as other:
+            await page.ask(QUESTION)
+            await other.until(is_final)
+            for which in (f"reset/person?{query}", "reset/person"):  # his session, and everybody's
+                assert (await acall(gateway, "POST", below(which)))[0] == 200
+                (told,) = await page.until(is_type("reset"))
+                frames = await other.ask(QUESTION)
+                assert {frame["type"] for frame in frames} == {"user_message", "response"}
+                await page.until(is_final)
+                assert min(data["id"] for data in data_of(frames)) > told["first_id"]
+
+
+async def test_a_page_that_was_away_when_it_began_anew_reads_the_history_again(gateway: GatewayProcess) -> None:
+    async with await PipelineClient.connect(gateway, rich=1) as page:
+        await page.ask(QUESTION)
+        own = {"session_id": page.session_id, "resume_token": page.resume_token, "last_seq": 2}
+    for rich, was_told in ((1, True), (0, True)):
+        async with await PipelineClient.connect(gateway, rich=rich, **own) as back:
+            assert (await back.until(is_type("resumed")))[-1]["resumed"] is was_told
+    query = f"session_id={own['session_id']}&resume_token={own['resume_token']}"
+    assert (await acall(gateway, "POST", below(f"reset/person?{query}")))[0] == 200
+    for rich, was_told in ((1, False), (0, True)):
+        async with await PipelineClient.connect(gateway, rich=rich, **own) as back:
+            assert (await back.until(is_type("resumed")))[-1]["resumed"] is was_told
+
+
 async def test_a_visitor_does_not_begin_a_room_anew(public: GatewayProcess) -> None:
     async with await PipelineClient.connect(public, "group", headers=SHOP, rich=1) as client:
         query = f"session_id=default&resume_token={client.resume_token}"

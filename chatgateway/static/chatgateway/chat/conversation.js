@@ -26,7 +26,7 @@ export class Conversation {
 
   /* Take the history in the place of everything up to `seq`; what came after it, and answers that grow, stay. */
   load(rows, seq, hasEarlier) {
-    this.hasEarlier = hasEarlier;
+    this.hasEarlier = hasEarlier && this.#isSince(rows);
     for (const [id, message] of this.messages) {
       if (message.final && message.seq <= seq) {
         this.messages.delete(id);
@@ -40,7 +40,12 @@ export class Conversation {
   loadEarlier(rows, hasEarlier) {
     this.#kept = Math.max(this.#kept, this.messages.size + rows.length + KEPT);
     rows.forEach((row) => this.hear(row, Date.parse(row.timestamp)));
-    this.hasEarlier = hasEarlier;
+    this.hasEarlier = hasEarlier && this.#isSince(rows);
+  }
+
+  /* Tell whether rows are of this conversation, which may have begun anew while they were read. */
+  #isSince(rows) {
+    return rows.some(({ id }) => id > this.#floor);
   }
 
   get firstSeq() {

@@ -17,9 +17,9 @@ export class Storage {
     this.#set("session", value);
   }
 
-  /* The `seq` up to which everything was seen. */
+  /* The `seq` up to which everything was seen, or null. */
   get read() {
-    return this.#get("read") ?? 0;
+    return this.#get("read");
   }
 
   set read(seq) {

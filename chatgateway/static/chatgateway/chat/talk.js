@@ -77,9 +77,11 @@ export class Talk {
     return this.conversation.countSince(this.storage.read);
   }
 
-  /* Everything is seen. */
+  /* Everything is seen, once it is here. */
   see() {
-    this.storage.read = this.conversation.lastSeq;
+    if (this.#isWhole) {
+      this.storage.read = this.conversation.lastSeq;
+    }
   }
 
   #say(chain, more) {
@@ -108,6 +110,7 @@ export class Talk {
       case "connected":
         this.session = this.storage.session = { id: frame.session_id, token: frame.resume_token };
         this.conversation.rewind(frame.last_seq);
+        this.storage.read = Math.min(this.storage.read ?? frame.last_seq, frame.last_seq);
         if (!this.#isWhole) {
           this.#load(frame.last_seq);
         }
