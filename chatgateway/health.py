@@ -87,6 +87,11 @@ async def _state_of(part: Callable[[], Awaitable[None]]) -> str:
     return "ok"
 
 
+def can_answer() -> bool:
+    """Tell whether whoever names no pipeline would be answered."""
+    return _responder() == "ok"
+
+
 async def _database() -> None:
     await gateway.ready()
     await gateway.probe.check()

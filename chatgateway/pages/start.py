@@ -15,7 +15,7 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
 from chatgateway.dashboard.status import Status, read_status
-from chatgateway.health import database_state, layer_state
+from chatgateway.health import can_answer, database_state, layer_state
 from chatgateway.pages.panels import panels
 from chatgateway.routing import gateway
 from conversations.responders.base import PipelineConfig
@@ -54,7 +54,7 @@ async def start(request: HttpRequest) -> HttpResponse:
     pipelines = [pipeline for pipeline in gateway.catalogue.all() if is_open or pipeline.public]
     context = {
         "is_inside": is_inside,
-        "is_serving": database == "ok",
+        "is_serving": database == "ok" and can_answer(),
         "figures": await _figures(database) if is_inside else [],
         "read_at": timezone.now(),
         "pipelines": pipelines[:LISTED],

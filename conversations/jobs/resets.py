@@ -58,17 +58,12 @@ class Reset(ConversationJob, msgspec.Struct, frozen=True):
         count = sum(self.matching().filter(pk__in=some).update(epoch=F("epoch") + 1) for some in rows.slices(ids))
         if count:
             self.record(count)
-        turns = self.open_turns() if count and self.session is not None else ()
+        turns = _open_turns(self.session) if count and self.session is not None else ()
         held = {session.id: session for session in sessions if session.is_held}
         notices = [
             _held(held[row.id], row) for some in rows.slices(list(held)) for row in self.matching().filter(pk__in=some)
         ]
         return Begun(count, first_id, turns, tuple(notices))
-
-    def open_turns(self) -> tuple[int, ...]:
-        """Return the turns of the session that have not ended, in their order."""
-        turns = TurnRow.objects.filter(session__uuid=self.session).exclude(state=TurnRow.State.ENDED)
-        return tuple(turns.order_by("id").values_list("id", flat=True))
 
     def record(self, count: int) -> None:
         """Have the audit trail tell who began how many sessions anew."""
@@ -83,6 +78,12 @@ class Reset(ConversationJob, msgspec.Struct, frozen=True):
         """Return the sessions to reset."""
         found = ChatSession.objects.filter(pipeline_id=self.pipeline_id, session_type=self.session_type)
         return found if self.session is None else found.filter(uuid=self.session)
+
+
+def _open_turns(session: UUID) -> tuple[int, ...]:
+    """Return the turns of a session that have not ended, in their order."""
+    turns = TurnRow.objects.filter(session__uuid=session).exclude(state=TurnRow.State.ENDED)
+    return tuple(turns.order_by("id").values_list("id", flat=True))
 
 
 def _held(session: LockedSession, row: ChatSession) -> StoredMessage:

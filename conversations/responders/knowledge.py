@@ -24,6 +24,7 @@ class _Phrases(msgspec.Struct, frozen=True):
     greeting: str
     thanks: str
     unknown: str
+    wordless: str
     topics: str
     no_documents: str
     source: str
@@ -36,6 +37,7 @@ _PHRASES: dict[Language, _Phrases] = {
         greeting="你好！我根据文档回答问题，并注明出处。",
         thanks="不客气！还有问题，随时问我。",
         unknown="抱歉，这个问题我不知道：现有的文档里没有找到答案。",
+        wordless="抱歉，我看不了附件，请用文字提问。",
         topics="我可以回答这些方面的问题：{titles}。",
         no_documents="这里还没有载入任何文档。",
         source="来源：",
@@ -46,6 +48,7 @@ _PHRASES: dict[Language, _Phrases] = {
         greeting="Hello! I answer questions from the documents, and name the source.",
         thanks="You are welcome! Ask me whenever you have another question.",
         unknown="Sorry, I don't know: the documents I have hold no answer to this.",
+        wordless="Sorry, I cannot look at attachments; please ask in words.",
         topics="This is what I can help with: {titles}.",
         no_documents="No documents have been loaded here yet.",
         source="Source: ",
@@ -59,6 +62,8 @@ _GREETING = re.compile(
     r"|what can (?:you do|i ask)(?: you)?|how are you)\b)"
 )
 _THANKS = re.compile(r"(?:谢谢|多谢|感谢|谢了|thx\b|\bthanks?(?: you| a lot| so much| very much)*\b|\bcheers\b)")
+# What stands for files in a message that says nothing.
+_ATTACHED_ONLY = re.compile(r"(?:\s*\[(?:Image|Voice|File)\])+\s*")
 # What stands beside a greeting and asks for nothing.
 _FILLER = re.compile(
     r"[\W_]+|[啊呀呢吧哦了你您们]|请问|\b(?:there|everyone|everybody|all|bot|a lot|so much|very much|today)\b"
@@ -77,10 +82,15 @@ class KnowledgeResponder:
     async def answer(self, ask: Ask) -> AsyncGenerator[str | Reply, None]:
         """Yield the answer piece by piece, then the Reply with its citations."""
         question = ask.question[:MAX_QUESTION]
-        language = segment.language_of(question) or ask.language
+        is_wordless = _ATTACHED_ONLY.fullmatch(question) is not None
+        language = ask.language if is_wordless else segment.language_of(question) or ask.language
         phrases = _PHRASES[language]
         opening = _small_talk(question, phrases)
-        hits = [] if opening else await self._library.search(ask.pipeline.uuid, question, language, LOOKED_AT)
+        hits = (
+            []
+            if opening or is_wordless
+            else await self._library.search(ask.pipeline.uuid, question, language, LOOKED_AT)
+        )
         if ask.called is not None:
             # Many passages mention people; one that is headed so says how to reach them.
             hits = [] if ask.called else [hit for hit in hits if asks_for_owner(hit.heading or hit.title)]
@@ -89,7 +99,7 @@ class KnowledgeResponder:
                 yield Reply(known=ask.called)
                 return
         if not hits:
-            yield opening or phrases.unknown
+            yield opening or (phrases.wordless if is_wordless else phrases.unknown)
             yield "\n\n" + self._topics(ask, language)
             yield Reply(known=bool(opening))
             return

@@ -78,6 +78,8 @@ async def test_the_session_s_language_decides_where_the_question_shows_none(libr
         ("今天北京天气怎么样？", "抱歉，这个问题我不知道", "《知识库》"),
         ("How do I open a bank account?", "Sorry, I don't know", "Knowledge base"),
         ("???", "抱歉，这个问题我不知道", "《知识库》"),
+        ("[Image]", "抱歉，我看不了附件", "《知识库》"),
+        ("[File] [Image]", "抱歉，我看不了附件", "《知识库》"),
     ],
 )
 async def test_a_question_that_nothing_matches(

@@ -84,7 +84,7 @@ FROM_CLIENTS: dict[str, ClientFrame] = {
         Other(),
     ),
     "client_message_with_a_picture": message(
-        "client_message_with_a_picture", Plain("What is this? "), Image(base64=PICTURE), client_msg_id="0190f3d2-7c1f"
+        "client_message_with_a_picture", Plain("What is this? "), Image(base64=PICTURE), client_msg_id="0190f3d2-7c20"
     ),
     "client_message_empty": message("client_message_empty"),
     "client_stop": Stop(),

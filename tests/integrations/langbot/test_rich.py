@@ -291,7 +291,7 @@ async def test_a_visitor_begins_his_own_session_anew_and_no_other(public: Gatewa
 
 async def test_a_page_hears_of_a_new_beginning_and_no_other_client_does(gateway: GatewayProcess) -> None:
     async with await PipelineClient.connect(gateway, rich=1) as page:
-        own = {"session_id": page.session_id, "resume_token": page.resume_token}
+        own: dict[str, Any] = {"session_id": page.session_id, "resume_token": page.resume_token}
         query = "&".join(f"{name}={value}" for name, value in own.items())
         async with await PipelineClient.connect(gateway, **own) as other:
             await page.ask(QUESTION)
@@ -308,7 +308,7 @@ async def test_a_page_hears_of_a_new_beginning_and_no_other_client_does(gateway:
 async def test_a_page_that_was_away_when_it_began_anew_reads_the_history_again(gateway: GatewayProcess) -> None:
     async with await PipelineClient.connect(gateway, rich=1) as page:
         await page.ask(QUESTION)
-        own = {"session_id": page.session_id, "resume_token": page.resume_token, "last_seq": 2}
+        own: dict[str, Any] = {"session_id": page.session_id, "resume_token": page.resume_token, "last_seq": 2}
     for rich, was_told in ((1, True), (0, True)):
         async with await PipelineClient.connect(gateway, rich=rich, **own) as back:
             assert (await back.until(is_type("resumed")))[-1]["resumed"] is was_told

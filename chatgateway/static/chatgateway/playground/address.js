@@ -16,14 +16,19 @@ export function addressOf(way, values, known, base) {
 
 /* A browser's socket takes no headers: its credential travels as a subprotocol, which no log of addresses sees. */
 export function protocolsOf(token) {
-  return token ? [`bearer.${token}`] : [];
+  return token ? [`bearer.${travelling(token)}`] : [];
 }
 
 export function headersOf(token, body) {
   return {
     ...(body ? { "Content-Type": "application/json" } : {}),
-    ...(token ? { Authorization: `Bearer ${token}` } : {}),
+    ...(token ? { Authorization: `Bearer ${travelling(token)}` } : {}),
   };
+}
+
+/* A token of ours travels as it is; of anything else the browser would complain before the gateway can refuse it. */
+function travelling(token) {
+  return encodeURIComponent(token);
 }
 
 /* A slash means nothing in a query, and names of clients are full of them. */

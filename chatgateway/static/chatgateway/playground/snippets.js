@@ -55,14 +55,17 @@ function pythonCall({ method, url, body, isToken, streams }) {
   return `${imports}with httpx.stream${call} as answer:\n    for line in answer.iter_lines():\n        print(line)`;
 }
 
+const SCRIPT_TOKEN = `const TOKEN = globalThis.process?.env.TOKEN ?? prompt("Token");\n`;
+
 function scriptSocket({ url, body, isToken }) {
   const protocols = isToken ? ", [`bearer.${TOKEN}`]" : "";
-  return `const socket = new WebSocket(${text(url)}${protocols});
+  return `${isToken ? SCRIPT_TOKEN : ""}const socket = new WebSocket(${text(url)}${protocols});
 socket.onmessage = ({ data }) => console.log(data);
 socket.onopen = () => socket.send(${text(oneLine(body))});`;
 }
 
 function scriptCall({ method, url, body, isToken, streams }) {
+  const token = isToken ? SCRIPT_TOKEN : "";
   const headers = [
     ...(body ? [`"Content-Type": "application/json"`] : []),
     ...(isToken ? ["Authorization: `Bearer ${TOKEN}`"] : []),
@@ -74,9 +77,9 @@ function scriptCall({ method, url, body, isToken, streams }) {
   ];
   const call = `fetch(${text(url)}${options.length ? `, {\n${options.join("\n")}\n}` : ""})`;
   if (!streams) {
-    return `const answer = await ${call};\nconsole.log(await answer.text());`;
+    return `${token}const answer = await ${call};\nconsole.log(await answer.text());`;
   }
-  return `const answer = await ${call};
+  return `${token}const answer = await ${call};
 for await (const part of answer.body.pipeThrough(new TextDecoderStream())) {
   console.log(part);
 }`;
