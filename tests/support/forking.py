@@ -28,6 +28,7 @@ from tests.support.environment import MEASURED, ROOT
 # What takes long to import and reads no setting, opens no socket and no event loop, starts no thread.
 # Not daphne.server: it installs its event loop when it is imported.
 PRELOADED = (
+    "PIL.Image",
     "anyio",
     "autobahn.twisted.websocket",
     "channels.generic.websocket",
@@ -46,7 +47,9 @@ PRELOADED = (
     "httpcore2",
     "httpx2",
     "limits",
+    "markdown_it",
     "msgspec",
+    "nh3",
     "prometheus_client",
     "psycopg_pool",
     "regex",
