@@ -3,15 +3,15 @@
 import os
 from typing import Any
 
-from django.core.asgi import get_asgi_application
+import django
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "chatgateway.settings")
-pages = get_asgi_application()
+django.setup(set_prefix=False)
 
-from chatgateway.handler import WireHandler, is_page  # noqa: E402  Django needs to be set up
+from chatgateway.handler import PageHandler, WireHandler, is_page  # noqa: E402  Django needs to be set up
 from chatgateway.routing import gateway, websocket_router  # noqa: E402
 
-wires = WireHandler()
+pages, wires = PageHandler(), WireHandler()
 
 
 async def application(scope: Any, receive: Any, send: Any) -> None:

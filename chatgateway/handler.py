@@ -80,6 +80,14 @@ class WireHandler(ASGIHandler):
         self._middleware_chain = chain
 
 
+class PageHandler(ASGIHandler):
+    """Serves the pages. Of a body it keeps what the largest that one of them takes would have, and a little more."""
+
+    async def handle(self, scope: Any, receive: Any, send: Any) -> None:
+        """Answer one request."""
+        await super().handle(scope, _bounded(receive, max(LARGEST_BODY, settings.MAX_UPLOAD_BYTES)), send)
+
+
 class _Unread:
     """A body that was not read: larger than anybody takes, so each wire refuses it in its own words."""
 
@@ -115,14 +123,18 @@ async def _cancelled_when_left(receive: Any) -> AsyncIterator[None]:
 
 
 def _bounded(receive: Any, largest: int) -> Any:
-    """Return `receive`, ended once a body without a length is larger than `largest`: the rest is not kept."""
+    """Return `receive`, with a body that is over once it is larger than `largest`: the rest is not kept."""
     size = 0
 
     async def bounded() -> Any:
         nonlocal size
-        message = await receive()
-        size += len(message.get("body", b""))
-        return message if size <= largest else {**message, "more_body": False}
+        while True:
+            message = await receive()
+            if message["type"] != "http.request":
+                return message
+            if size <= largest:
+                size += len(message.get("body", b""))
+                return message if size <= largest else {**message, "more_body": False}
 
     return bounded
 

@@ -11,7 +11,7 @@ from django.http.response import HttpResponseBase
 from django.test import override_settings
 from django.urls import path
 
-from chatgateway.handler import FILES, LARGEST_BODY, WireHandler
+from chatgateway.handler import FILES, LARGEST_BODY, PageHandler, WireHandler
 from integrations.multipart import BESIDE
 from tests.conversations.doubles import Watch
 
@@ -52,6 +52,7 @@ async def reads(request: HttpRequest) -> HttpResponse:
 
 
 urlpatterns += [path("waits", waits), path("streams", streams), path("reads", reads)]
+MIB = b"x" * 1024 * 1024
 UNREAD = LARGEST_BODY * 2  # as much as is asked for of a body that was not read
 
 
@@ -59,7 +60,11 @@ async def reads_all(request: HttpRequest) -> HttpResponse:
     return HttpResponse(str(len(request.read(UNREAD))))
 
 
-urlpatterns += [path(address.removeprefix("/"), reads_all) for address in FILES]
+async def measures(request: HttpRequest) -> HttpResponse:
+    return HttpResponse(str(len(request.read())))
+
+
+urlpatterns += [path("measures", measures), *(path(address.removeprefix("/"), reads_all) for address in FILES)]
 
 
 class Peer:
@@ -99,7 +104,7 @@ def handler() -> Iterator[WireHandler]:
 
 
 def request(
-    handler: WireHandler, peer: Peer, address: str, *, method: str = "GET", length: int | None = 0
+    handler: WireHandler | PageHandler, peer: Peer, address: str, *, method: str = "GET", length: int | None = 0
 ) -> asyncio.Task[None]:
     scope: dict[str, Any] = {
         "type": "http",
@@ -176,6 +181,29 @@ async def test_one_that_is_far_too_large_is_read_until_it_is(handler: WireHandle
     peer = Peer(b"x" * (LARGEST_BODY + 1), more=True)
     await request(handler, peer, "/reads", method="POST", length=None)
     assert peer.body == str(LARGEST_BODY + 1).encode()
+
+
+class EndlessPeer(Peer):
+    """Sends more than anybody takes, and goes on while it is answered."""
+
+    left_to_send = 30
+
+    async def receive(self) -> dict[str, Any]:
+        if self.left_to_send:
+            self.left_to_send -= 1
+            return {"type": "http.request", "body": MIB, "more_body": True}
+        return await super().receive()
+
+
+async def test_a_page_keeps_of_a_body_what_the_largest_would_have(handler: WireHandler) -> None:
+    largest = max(LARGEST_BODY, settings.MAX_UPLOAD_BYTES)
+    with override_settings(MIDDLEWARE=[]):
+        pages = PageHandler()
+    peer = EndlessPeer()
+    async with asyncio.timeout(20):
+        await request(pages, peer, "/measures", method="POST", length=None)
+    assert peer.sent[0]["status"] == 200
+    assert largest < int(peer.body) <= largest + len(MIB)
 
 
 @pytest.mark.parametrize("address", FILES)
