@@ -152,9 +152,8 @@ def _with(frame: ChatMessage, found: dict[int, Upload]) -> ChatMessage:
     for at, (part, item) in enumerate(zip(frame.components, chain, strict=True)):
         if isinstance(part, Quote):
             _strip(item["origin"])
-        if isinstance(part, Attachment):
-            item.pop("base64", None)
         if upload := found.get(at):
+            item.pop("base64", None)
             item.pop("url", None)
             item.update(path=upload.key, name=upload.name, size=upload.size)
             if upload.kind == "image":
@@ -170,5 +169,6 @@ def _strip(origin: Any) -> None:
     """Leave out what stands inline in a quotation: whoever said it first has sent it."""
     for item in origin if isinstance(origin, list) else ():
         if isinstance(item, dict):
-            item.pop("base64", None)
+            if item.get("base64"):
+                del item["base64"]
             _strip(item.get("origin"))

@@ -166,6 +166,7 @@ async def test_an_upload_that_failed_holds_the_reply_back_and_is_tried_again(
     await expect(ann.told).to_have_text("Some files are not there yet: wait, try them again or remove them.")
     await ann.page.get_by_role("button", name="Try again: notes.txt").click()
     await expect(ann.chosen).to_contain_text("1 KB")
+    await expect(ann.page.locator("progress")).to_have_count(0)
     await ann.send()
     await expect(visitor.chat.locator(".line.operator .document")).to_contain_text("notes.txt")
     await ann.leave()

@@ -141,6 +141,8 @@ class Collaborators:
         if function is selectors.newest_within:
             assert arguments == (self.key.uuid, 0, len(self.messages), RENDERED_AGAIN)
             return len(self.messages) + 1 - RENDERED_AGAIN // len(self.messages[0].text)
+        if function is selectors.was_reset_since:
+            return False
         assert function is selectors.replay
         self.replays.append(time.monotonic())
         if self.failure is not None:
