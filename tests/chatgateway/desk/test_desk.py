@@ -209,6 +209,24 @@ async def test_a_reply_whose_answer_was_lost_is_kept_and_arrives_once(
     await page.context.close()
 
 
+async def test_too_long_a_reply_is_refused_in_words_and_kept(gateway: GatewayProcess, browser: Browser) -> None:
+    page = await log_in(browser, gateway, "ann")
+    async with await ContactClient.connect(gateway) as visitor:
+        await visitor.request("我想联系博主")
+        await open_conversation(page, session_of(visitor))
+        text = page.locator(".desk-composer textarea")
+        await text.focus()
+        await page.keyboard.insert_text("x" * 5001)  # as it is pasted
+        await text.press("Control+Enter")
+        await expect(page.locator(".desk-error")).to_have_text("At most 5000 characters can be sent at once.")
+        await expect(text).to_have_value("x" * 5001)
+        await text.fill("短")
+        await text.press("Control+Enter")
+        told = await visitor.until(lambda frame: text_of(frame) == "短")
+        assert [text_of(frame) for frame in told if frame.get("sender") == "owner"] == ["短"]
+    await page.context.close()
+
+
 async def test_what_is_sent_twice_in_haste_is_said_once(gateway: GatewayProcess, browser: Browser) -> None:
     page = await log_in(browser, gateway, "ann")
     async with await ContactClient.connect(gateway) as visitor:
