@@ -14,7 +14,12 @@ def mark_of(file: Upload) -> str:
 
 def readable(words: str, files: Sequence[Upload]) -> str:
     """Return the text of a message that says `words` and has `files`."""
-    return "\n".join([*([words] if words else []), *map(mark_of, files)])
+    return with_lines(words, [mark_of(file) for file in files])
+
+
+def with_lines(words: str, lines: Sequence[str]) -> str:
+    """Return `words`, where there are some, with `lines` below them."""
+    return "\n".join([words, *lines] if words else lines)
 
 
 def words_in(text: str, files: Sequence[Upload]) -> str:

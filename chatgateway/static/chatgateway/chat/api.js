@@ -27,7 +27,10 @@ export class Api {
   /* Upload a file and return the component that attaches it; `onProgress` hears shares of one. */
   async upload(file, { isImage, onProgress, signal }) {
     const url = `${this.base}/api/v1/files/${isImage ? "images" : "documents"}?pipeline_uuid=${this.pipeline}`;
-    const data = await send(url, file, onProgress, signal);
+    const form = new FormData();
+    form.append("file", file);
+    const { status, answer } = await post(url, form, { onProgress, signal });
+    const data = opened(status, answer);
     return isImage
       ? { type: "Image", path: data.file_key }
       : { type: "File", path: data.file_id, name: data.name, size: data.size };
@@ -58,24 +61,17 @@ function opened(status, { code, msg, reason, data }) {
   return data;
 }
 
-/* Only XMLHttpRequest tells how far an upload has got. */
-function send(url, file, onProgress, signal) {
+/* Send a body and return { status, answer }. Only XMLHttpRequest tells how far an upload has got. */
+export function post(url, body, { headers = {}, onProgress, signal }) {
   return new Promise((resolve, reject) => {
     const request = new XMLHttpRequest();
     request.open("POST", url);
+    Object.entries(headers).forEach(([name, value]) => request.setRequestHeader(name, value));
     request.responseType = "json";
     request.upload.onprogress = ({ loaded, total }) => onProgress(loaded / total);
     request.onerror = () => reject(new Error(""));
-    request.onload = () => {
-      try {
-        resolve(opened(request.status, request.response ?? {}));
-      } catch (error) {
-        reject(error);
-      }
-    };
+    request.onload = () => resolve({ status: request.status, answer: request.response ?? {} });
     signal.addEventListener("abort", () => request.abort());
-    const form = new FormData();
-    form.append("file", file);
-    request.send(form);
+    request.send(body);
   });
 }

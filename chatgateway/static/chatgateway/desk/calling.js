@@ -2,7 +2,7 @@
 
 export const UNREACHABLE = "The gateway cannot be reached. Please try again in a moment: what you write is said once.";
 
-const PATIENCE = 15000; // milliseconds that the gateway may take to do something
+export const PATIENCE = 15000; // milliseconds that the gateway may take
 
 /* Do something, and return what is wrong, "" where nothing is. A field may have several values. */
 export async function call(url, token, fields) {

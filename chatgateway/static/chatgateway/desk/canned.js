@@ -1,6 +1,6 @@
 /* Canned replies: fetched when they are looked for. */
 
-const PATIENCE = 15000; // milliseconds that the gateway may take
+import { PATIENCE } from "./calling.js";
 
 /* `put` hears the words of the one that is picked. */
 export function openCanned(canned, put) {

@@ -1,5 +1,6 @@
 /* Files that go with an operator's reply: chosen as in the chat, and uploaded as staff. */
 
+import { post } from "../chat/api.js";
 import { Attachments } from "../chat/attachments.js";
 import { make } from "../chat/make.js";
 
@@ -29,26 +30,16 @@ export function openFiles(pane, { changed, tell }) {
   return { files, strings };
 }
 
-/* Only XMLHttpRequest tells how far an upload has got. */
-function upload(url, token, file, { onProgress, signal }) {
-  return new Promise((resolve, reject) => {
-    const request = new XMLHttpRequest();
-    request.open("POST", url);
-    request.setRequestHeader("X-CSRFToken", token);
-    request.setRequestHeader("X-File-Name", encodeURIComponent(file.name.toWellFormed?.() ?? file.name));
-    request.setRequestHeader("Content-Type", "application/octet-stream");
-    request.responseType = "json";
-    request.upload.onprogress = ({ loaded, total }) => onProgress(loaded / total);
-    request.onerror = () => reject(new Error(""));
-    request.onload = () => {
-      const { key, kind, name, size, error, reason } = request.response ?? {};
-      if (key) {
-        resolve({ type: kind === "image" ? "Image" : "File", path: key, name, size });
-      } else {
-        reject(Object.assign(new Error(error ?? NOT_DONE), { status: request.status, reason: reason || undefined }));
-      }
-    };
-    signal.addEventListener("abort", () => request.abort());
-    request.send(file);
-  });
+async function upload(url, token, file, options) {
+  const headers = {
+    "X-CSRFToken": token,
+    "X-File-Name": encodeURIComponent(file.name.toWellFormed?.() ?? file.name),
+    "Content-Type": "application/octet-stream",
+  };
+  const { status, answer } = await post(url, file, { ...options, headers });
+  const { key, kind, name, size, error, reason } = answer;
+  if (!key) {
+    throw Object.assign(new Error(error ?? NOT_DONE), { status, reason: reason || undefined });
+  }
+  return { type: kind === "image" ? "Image" : "File", path: key, name, size };
 }
