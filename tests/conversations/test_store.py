@@ -180,8 +180,8 @@ async def test_a_commit_that_is_cut_off_has_an_unknown_outcome(store: Store, dat
         future = store.submit(AddPipeline(name=f"slow {uuid4()}"))
         await asyncio.to_thread(wait_until, lambda: waits_in_commit(other), timeout=10, what="a commit")
         behind = store.submit(AddPipeline())
-        other.execute(f"SELECT pg_terminate_backend(pid) {COMMITTING}")
         with capture_logs() as logs, pytest.raises(OutcomeUnknown, match="may be sent again"):
+            other.execute(f"SELECT pg_terminate_backend(pid) {COMMITTING}")
             await future
         (told,) = (entry for entry in logs if entry["event"] == "store.outcome_unknown")
         assert "terminating connection" in told["reason"]
@@ -319,8 +319,8 @@ async def test_a_database_that_hangs_is_an_error_all_the_same_and_recovers(datab
     with pytest.raises(StoreUnavailable):
         store.submit(AddPipeline())
     assert store.waiting == 1, "what hangs may be written still"
-    job.released.set()
     with capture_logs() as logs:
+        job.released.set()
         await eventually(partial(_is_taken, store), timeout=10, what="a store that takes jobs again")
     assert "store.available" in [entry["event"] for entry in logs], "it was told that it hangs"
     assert database.has_pipeline(job.name)

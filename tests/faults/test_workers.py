@@ -8,6 +8,7 @@ import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from itertools import cycle, islice
 from typing import LiteralString
 
 import pytest
@@ -33,7 +34,7 @@ PLACE: Place = "PostgreSQL + Valkey"
 PATIENCE = 120.0  # seconds, on a machine that does much else
 PROMISED = 30.0  # seconds until ghosts are gone, and until turns are over
 RESPAWN = 2.0
-TRIES = 500  # moments at which a worker is stopped, until it is in a transaction
+TRIES = 1000  # moments at which some worker is stopped, until it is in a transaction
 
 LIVING: LiteralString = "SELECT uuid::text, pid FROM connections_worker WHERE ended_at IS NULL ORDER BY started_at"
 CONNECTIONS: LiteralString = """
@@ -240,8 +241,7 @@ async def test_a_worker_that_sleeps_loses_its_turns_and_doubles_nothing_when_it_
     before = gateway.log().count(fenced)
     async with load(gateway, knocks=False) as under:  # who knocks at a sleeping worker waits until it wakes
         for _ in range(SLEEPS):
-            worker, pid = truth.ask(gateway, LIVING)[0]
-            await _put_to_sleep(gateway, worker, pid)
+            worker = await _put_to_sleep(gateway)
             loss = Loss(gateway, [worker], signal.SIGSTOP)
             losses.append(loss)
             try:
@@ -263,13 +263,15 @@ async def test_a_worker_that_sleeps_loses_its_turns_and_doubles_nothing_when_it_
     measured("R4", on=PLACE, figure=figure, holds=taken_over <= PROMISED)
 
 
-async def _put_to_sleep(gateway: GatewayProcess, worker: str, pid: int) -> None:
+async def _put_to_sleep(gateway: GatewayProcess) -> str:
     """Stop a worker that has turns, in the midst of a transaction, whose locks it then keeps."""
-    for _ in range(TRIES):
+    # Which of them has turns is chance: everybody may have come to the same one.
+    workers = cycle(truth.ask(gateway, LIVING))
+    for worker, pid in islice(workers, TRIES):
         os.kill(pid, signal.SIGSTOP)
         held = any(name.startswith(f"chatgateway {pid}@") for (name,) in truth.ask(gateway, HELD))
         if held and worker in dict(truth.ask(gateway, TURNS)):
-            return
+            return worker
         os.kill(pid, signal.SIGCONT)
         await asyncio.sleep(0.01)  # any moment will do
     raise AssertionError(f"none of {TRIES} moments was in a transaction")
