@@ -28,9 +28,11 @@ from conversations.types import (
 from integrations import resume
 from integrations.access import admitted, identify
 from integrations.errors import NORMAL, NOT_ALLOWED, Fault, Limited, WireError
+from integrations.fields import LARGEST_SEQ
 from integrations.langbot.attachments import Attachments
 from integrations.langbot.components import text_of
 from integrations.langbot.protocol import (
+    NO_SEQ,
     Authenticate,
     ChatMessage,
     Connected,
@@ -123,11 +125,21 @@ class PipelineConsumer(SessionConsumer):
         everybody.go_live()
         if self.credential and self.principal.kind == "application":
             self.spawn(self.watch_credential(self.credential))
-        wanted = self.peer.query.get("last_seq")
-        if wanted is not None and wanted.isascii() and wanted.isdigit() and len(wanted) < 19:
-            self.spawn(self.replay(int(wanted), told=last_seq))
-        else:
+        after = self._resumes_after()
+        if after is None:
             membership.go_live(last_seq)
+        else:
+            self.spawn(self.replay(after, told=last_seq))
+
+    def _resumes_after(self) -> int | None:
+        """Return the seq after which the handshake asks for a replay; what is none is told of, and nothing replayed."""
+        asked = self.peer.query.get("last_seq")
+        if asked is None:
+            return None
+        if not (asked.isascii() and asked.isdigit() and len(asked) < len(str(LARGEST_SEQ))):
+            self.fail(ProtocolError(f"last_seq {NO_SEQ}"))
+            return None
+        return int(asked)
 
     async def _authenticate(self) -> Principal:
         """Return who is speaking: by the handshake's credential, else by a first frame in time."""

@@ -14,6 +14,7 @@ from integrations.strict import ProtocolError, decode
 CACHED_LENGTH = 40
 COMPONENTS = 200  # a message has at most so many
 CLIENT_MSG_ID = 128  # characters of a client's own id of a message
+NO_SEQ = "must be a whole number, not below 0"
 SessionType = Literal["person", "group"]
 
 # --- Client to server --------------------------------------------------------------------------
@@ -98,7 +99,7 @@ _FRAMES: dict[Any, Any] = {kind.__struct_config__.tag: kind for kind in get_args
 _BEYOND = {
     "message": f"must have at most {COMPONENTS} components",
     "client_msg_id": f"must have 1 to {CLIENT_MSG_ID} characters",
-    "last_seq": "must be a whole number, not below 0",
+    "last_seq": NO_SEQ,
 }
 
 
