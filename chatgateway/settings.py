@@ -19,6 +19,7 @@ from csp.constants import NONE, SELF, UNSAFE_EVAL, UNSAFE_INLINE
 from django.core.exceptions import ImproperlyConfigured
 
 from chatgateway import logging as gateway_logging
+from chatgateway.assets import assets_version
 from chatgateway.environment import (
     LOOPBACK_ORIGIN,
     SHORTEST_KEY,
@@ -170,7 +171,7 @@ CONTENT_SECURITY_POLICIES: dict[str, dict[str, list[str]]] = {
 # Whose pages may read what the wires and the widget's files answer. They send no cookies.
 CORS_ALLOWED_ORIGINS = sorted({canonical_origin(_origin) for _origin in ALLOWED_ORIGINS})
 CORS_ALLOWED_ORIGIN_REGEXES = [LOOPBACK_ORIGIN] if ACCESS_MODE == "open" else []
-CORS_URLS_REGEX = r"/(api/v1/|chat(/a?sync(/|$)|$)|health$|wechat/|wecom/|static/chatgateway/chat/)"
+CORS_URLS_REGEX = r"/(api/v1/|chat(/a?sync(/|$)|$)|health$|wechat/|wecom/|static/([0-9a-f]{12}/)?chatgateway/chat/)"
 CORS_ALLOW_HEADERS = [*default_headers, "x-request-id", "x-resume-token"]
 CORS_EXPOSE_HEADERS = ["Retry-After", "X-Request-ID"]
 AUTH_PASSWORD_VALIDATORS = [
@@ -206,6 +207,7 @@ MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
     "chatgateway.middleware.PagePolicy",
     "corsheaders.middleware.CorsMiddleware",
+    "chatgateway.assets.VersionedAssets",
     "chatgateway.compression.CompressedStatic",
     "servestatic.middleware.ServeStaticMiddleware",
     "django_structlog.middlewares.RequestMiddleware",
@@ -304,7 +306,12 @@ TIME_ZONE = env.str("TIME_ZONE", default="UTC") or "UTC"
 if TIME_ZONE not in available_timezones():
     raise ImproperlyConfigured(f"TIME_ZONE must be a name such as UTC or Asia/Shanghai, not {TIME_ZONE!r}.")
 USE_TZ = True
-STATIC_URL = "static/"
+ASSETS_VERSION = assets_version(
+    [BASE_DIR / app / "static" for app in ("chatgateway", "connections", "conversations")],
+    packages=["django", "django-unfold", "drf-spectacular-sidecar"],
+)
+STATIC_URL = f"static/{ASSETS_VERSION}/"
+SERVESTATIC_STATIC_PREFIX = "/static/"  # where VersionedAssets has them looked for
 STATIC_ROOT = DATA_DIR / "static"
 SERVESTATIC_USE_FINDERS = True  # no collectstatic step: the first start has nothing to prepare
 SERVESTATIC_AUTOREFRESH = False

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+from django.conf import settings
 from django.contrib.staticfiles import finders
 from django.http import HttpResponse, HttpResponseNotModified
 from django.template.loader import render_to_string
@@ -44,6 +45,7 @@ class WidgetConfig(serializers.Serializer[Any]):
     description = serializers.CharField(allow_blank=True)
     language = serializers.ChoiceField(("zh-hans", "en"))
     max_upload_bytes = serializers.IntegerField(help_text="How large a file may be.")
+    assets = serializers.CharField(help_text="The version of the widget's files, in their paths.")
     strings = serializers.DictField(child=serializers.CharField())
     panel = serializers.CharField(help_text="The conversation's markup, without anything said.")
 
@@ -105,7 +107,7 @@ def _widget_config(pipeline: PipelineConfig) -> dict[str, Any]:
     """Return what the widget is told, in the language that is active; its markup is that of the chat's page."""
     strings = chat_strings()
     panel = render_to_string("pages/panel.html", {"pipeline": pipeline, "strings": strings, "level": 2})
-    return {**chat_config(pipeline), "strings": strings, "panel": panel}
+    return {**chat_config(pipeline), "assets": settings.ASSETS_VERSION, "strings": strings, "panel": panel}
 
 
 @cache

@@ -13,7 +13,7 @@
     if (!data) {
       throw Object.assign(new Error(msg), { status: answer.status });
     }
-    const { Widget } = await import(`${base}/static/chatgateway/chat/widget.js`);
+    const { Widget } = await import(`${base}/static/${data.assets}/chatgateway/chat/widget.js`);
     const widget = new Widget({ ...data, base, pipeline }, dataset);
     await widget.show();
   }

@@ -1,0 +1,60 @@
+"""Scripts and styles under a name that changes when any of them does: `/static/<version>/…`.
+
+Modules import one another by relative paths, so a page gets all of its files from one version, and keeps them for good.
+What is asked for without a version, or with another one (a page of before the update, or a rolling restart's other
+worker), is this server's file, and nobody keeps that.
+"""
+
+import hashlib
+import re
+from collections.abc import Iterable
+from importlib.metadata import version
+from pathlib import Path
+
+from asgiref.sync import iscoroutinefunction, markcoroutinefunction
+from django.conf import settings
+from django.http import HttpRequest
+from django.http.response import HttpResponseBase
+
+from chatgateway.middleware import Next
+
+PREFIX = "/static/"
+FOREVER = "public, max-age=31536000, immutable"
+ANEW = "no-cache"  # kept to be compared, never used unasked
+_VERSIONED = re.compile(rf"{PREFIX}(?P<version>[0-9a-f]{{12}})/(?P<rest>.*)", re.DOTALL)
+
+
+def assets_version(folders: Iterable[Path], packages: Iterable[str]) -> str:
+    """Return what stands for the state of all static files: ours by their bytes, a package's by its version."""
+    digest = hashlib.sha256()
+    for folder in folders:
+        for file in sorted(path for path in folder.rglob("*") if path.is_file()):
+            data = file.read_bytes()
+            digest.update(f"{file.relative_to(folder).as_posix()}\0{len(data)}\0".encode() + data)
+    for package in packages:
+        digest.update(f"{package}\0{version(package)}\0".encode())
+    return digest.hexdigest()[:12]
+
+
+class VersionedAssets:
+    """Take the version out of a file's path, for what serves it, and say how long the file may be kept."""
+
+    async_capable = True
+    sync_capable = False
+
+    def __init__(self, get_response: Next) -> None:
+        self._next = get_response
+        if iscoroutinefunction(get_response):
+            markcoroutinefunction(self)
+
+    async def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        if not request.path_info.startswith(PREFIX):
+            return await self._next(request)
+        named = _VERSIONED.fullmatch(request.path_info)
+        if named is not None:
+            request.path_info = PREFIX + named["rest"]
+        response = await self._next(request)
+        if response.status_code in (200, 206, 304):
+            current = named is not None and named["version"] == settings.ASSETS_VERSION
+            response["Cache-Control"] = FOREVER if current else ANEW
+        return response
