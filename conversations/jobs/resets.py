@@ -18,12 +18,12 @@ from conversations.types import Role, StoredMessage
 class Begun(msgspec.Struct, frozen=True):
     """What a reset has begun: in `count` sessions, messages from `first_id` on, the first of which are `notices`.
 
-    Of one session it names the `turns` that have not ended: what they answer is over.
+    It names the `turns` that have not ended, each with its session: what they answer is over.
     """
 
     count: int
     first_id: int
-    turns: tuple[int, ...] = ()
+    turns: tuple[tuple[UUID, int], ...] = ()
     notices: tuple[StoredMessage, ...] = ()
 
 
@@ -58,12 +58,11 @@ class Reset(ConversationJob, msgspec.Struct, frozen=True):
         count = sum(self.matching().filter(pk__in=some).update(epoch=F("epoch") + 1) for some in rows.slices(ids))
         if count:
             self.record(count)
-        turns = _open_turns(self.session) if count and self.session is not None else ()
         held = {session.id: session for session in sessions if session.is_held}
         notices = [
             _held(held[row.id], row) for some in rows.slices(list(held)) for row in self.matching().filter(pk__in=some)
         ]
-        return Begun(count, first_id, turns, tuple(notices))
+        return Begun(count, first_id, self.open_turns(), tuple(notices))
 
     def record(self, count: int) -> None:
         """Have the audit trail tell who began how many sessions anew."""
@@ -79,11 +78,10 @@ class Reset(ConversationJob, msgspec.Struct, frozen=True):
         found = ChatSession.objects.filter(pipeline_id=self.pipeline_id, session_type=self.session_type)
         return found if self.session is None else found.filter(uuid=self.session)
 
-
-def _open_turns(session: UUID) -> tuple[int, ...]:
-    """Return the turns of a session that have not ended, in their order."""
-    turns = TurnRow.objects.filter(session__uuid=session).exclude(state=TurnRow.State.ENDED)
-    return tuple(turns.order_by("id").values_list("id", flat=True))
+    def open_turns(self) -> tuple[tuple[UUID, int], ...]:
+        """Return the turns of those sessions that have not ended, in their order, each with its session."""
+        turns = TurnRow.objects.exclude(state=TurnRow.State.ENDED).filter(session__in=self.matching())
+        return tuple(turns.order_by("id").values_list("session__uuid", "id"))
 
 
 def _held(session: LockedSession, row: ChatSession) -> StoredMessage:

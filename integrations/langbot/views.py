@@ -179,9 +179,8 @@ class ResetView(PipelineView):
         begun = await self.parts.store.write(Reset(pipeline.id, kind, session.uuid if session else None, actor))
         topic = SessionTopic(session.uuid) if session else PipelineTopic(pipeline.uuid, kind)
         self.parts.hub.publish(topic, SessionReset(begun.first_id))
-        if session:  # what is asked next would wait for answers that nobody wants
-            for turn in begun.turns:
-                self.parts.turns.stop(session.uuid, turn=turn)
+        for concerned, turn in begun.turns:  # what is asked next would wait for answers that nobody wants
+            self.parts.turns.stop(concerned, turn=turn)
         for notice in begun.notices:
             self.parts.hub.publish(SessionTopic(notice.session), MessageStored(notice))
         return success({"message": "Session reset successfully"})

@@ -557,10 +557,12 @@ def test_a_reset_names_what_is_still_to_be_answered(writer: Writer, session: Ses
     queued = [writer.accept(question(session, text)).message for text in ("next", "last")]
     writer.finish(ended)
     begun = only(Reset(writer.pipeline.pk, "person", session.uuid))
-    left = TurnRow.objects.filter(question__in=[message.id for message in queued])
-    assert begun.turns == tuple(left.order_by("id").values_list("id", flat=True))
-    assert len(begun.turns) == 2
-    assert only(Reset(writer.pipeline.pk, "person")).turns == ()
+    left = TurnRow.objects.filter(question__in=[message.id for message in queued]).order_by("id")
+    waiting = tuple((session.uuid, turn.pk) for turn in left)
+    assert len(waiting) == 2
+    assert begun.turns == waiting
+    assert only(Reset(writer.pipeline.pk, "person")).turns == ((other.uuid, running.id), *waiting)
+    assert only(Reset(writer.pipeline.pk, "group")).turns == ()
     assert not TurnRow.objects.get(pk=running.id).outcome
 
 
