@@ -103,9 +103,9 @@ def fetch(
     """Return status, headers and body of a call."""
     parts = urlsplit(gateway.url)
     with contextlib.closing(http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=30)) as connection:
-        with contextlib.suppress(
-            BrokenPipeError, ConnectionResetError
-        ):  # who says no to a large body has not read all of it
+        connection.connect()
+        # Who says no to a large body has not read all of it.
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
             connection.request(method or ("GET" if body is None else "POST"), path, body, headers or {})
         response = connection.getresponse()
         return response.status, response.headers, response.read()
