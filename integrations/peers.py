@@ -107,6 +107,12 @@ def client_address(address: str, forwarded_for: str, trusted: tuple[str, ...]) -
     return address
 
 
+def client_scheme(scheme: str, forwarded_proto: str, *, address: str, trusted: tuple[str, ...]) -> str:
+    """Return the scheme that the client asked by: behind a proxy we trust, what that says, else the connection's."""
+    said = forwarded_proto.rpartition(",")[2].strip().lower()  # of several, the nearest proxy's
+    return said if said in {"http", "https"} and _within(address, trusted) else scheme
+
+
 def network_of(address: str) -> str:
     """Return what one host has of the addresses: an IPv4 address, a /64 of IPv6."""
     try:

@@ -83,26 +83,34 @@ SECURITY: Object = {
 
 
 def describe(version: str) -> Object:
-    """Return the document that describes this gateway."""
+    """Return the document that describes this gateway, wherever it is."""
     codes = "\n".join(f"| {code} | {meaning} |" for code, meaning in sorted(CLOSE_CODES.items()))
     return document(
         info={"title": TITLE, "version": version, "description": DESCRIPTION.strip().format(codes=codes)},
-        servers={
-            "sockets": _server("ws", "The gateway's sockets; `wss` behind a proxy that ends TLS."),
-            "prefixed": {
-                **_server("ws", "The same sockets behind a proxy that forwards this prefix."),
-                "pathname": PREFIX,
-            },
-            "calls": _server("http", "The gateway's calls; `https` behind a proxy that ends TLS."),
-        },
+        servers=servers(),
         security=SECURITY,
         channels=(_pipeline(), _contact(), *_hub(), _wechat(), *_yishiting(), _staff()),
     )
 
 
-def _server(protocol: str, description: str) -> Object:
-    host = {"default": "127.0.0.1:8000", "description": "`HOST` and `PORT`, or the public name."}
-    return {"host": "{host}", "protocol": protocol, "description": description, "variables": {"host": host}}
+def servers(host: str = "", *, tls: bool = False) -> Object:
+    """Return the servers at a host; without one, those at whatever host the reader fills in."""
+    s = "s" if tls else ""
+    return {
+        "sockets": _server(f"ws{s}", "The gateway's sockets; `wss` behind a proxy that ends TLS.", host),
+        "prefixed": {
+            **_server(f"ws{s}", "The same sockets behind a proxy that forwards this prefix.", host),
+            "pathname": PREFIX,
+        },
+        "calls": _server(f"http{s}", "The gateway's calls; `https` behind a proxy that ends TLS.", host),
+    }
+
+
+def _server(protocol: str, description: str, host: str) -> Object:
+    if host:
+        return {"host": host, "protocol": protocol, "description": description}
+    open_host = {"default": "127.0.0.1:8000", "description": "`HOST` and `PORT`, or the public name."}
+    return {"host": "{host}", "protocol": protocol, "description": description, "variables": {"host": open_host}}
 
 
 def _pipeline() -> Channel:

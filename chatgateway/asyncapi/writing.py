@@ -1,5 +1,6 @@
 """A document as text: YAML for people, JSON for programs. Pure."""
 
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec
@@ -22,8 +23,13 @@ def _represent(dumper: _Dumper, text: str) -> yaml.ScalarNode:
 _Dumper.add_representer(str, _represent)
 
 
-def write(document: dict[str, Any], form: str) -> str:
-    """Return a document in one of the forms of CONTENT_TYPES."""
+def section(name: str, content: Any, form: str) -> str:
+    """Return a member of a document in one of the forms of CONTENT_TYPES."""
     if form == "json":
-        return msgspec.json.encode(document).decode()
-    return yaml.dump(document, Dumper=_Dumper, allow_unicode=True, sort_keys=False, width=120)
+        return msgspec.json.encode({name: content}).decode()[1:-1]
+    return yaml.dump({name: content}, Dumper=_Dumper, allow_unicode=True, sort_keys=False, width=120)
+
+
+def joined(sections: Iterable[str], form: str) -> str:
+    """Return the document that has these members."""
+    return f"{{{','.join(sections)}}}" if form == "json" else "".join(sections)

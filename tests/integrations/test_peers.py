@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from integrations.peers import Peer
+from integrations.peers import Peer, client_scheme
 
 
 def peer(*headers: tuple[str, str], trusted: tuple[str, ...] = (), **scope: Any) -> Peer:
@@ -181,3 +181,20 @@ def test_a_sockets_scheme_is_that_of_its_pages(scheme: str, page: str) -> None:
 )
 def test_limits_count_what_one_host_has_of_the_addresses(address: str, network: str) -> None:
     assert peer(client=(address, 5)).network == network
+
+
+@pytest.mark.parametrize(
+    ("said", "address", "scheme"),
+    [
+        ("https", "10.0.0.1", "https"),
+        ("HTTPS ", "10.0.0.1", "https"),
+        ("http", "10.0.0.1", "http"),
+        ("https, http", "10.0.0.1", "http"),  # the nearest proxy's word, which is ours
+        ("", "10.0.0.1", "http"),
+        ("gopher", "10.0.0.1", "http"),
+        ("https", "203.0.113.9", "http"),
+        ("https", "", "http"),
+    ],
+)
+def test_only_a_trusted_proxy_says_by_which_scheme_the_client_asked(said: str, address: str, scheme: str) -> None:
+    assert client_scheme("http", said, address=address, trusted=("10.0.0.0/8",)) == scheme
