@@ -9,12 +9,13 @@ from channels.layers import get_channel_layer
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.views.decorators.http import require_safe
-from drf_spectacular.utils import extend_schema
+from drf_spectacular.utils import OpenApiResponse, extend_schema
 from rest_framework import serializers
 from rest_framework.renderers import BaseRenderer
 from rest_framework.request import Request
 
 from chatgateway.routing import gateway
+from integrations.yishiting.serializers import Refusal
 from integrations.yishiting.translate import exception_handler
 
 PATIENCE = 3.0  # seconds that the database or the layer may take to answer
@@ -56,7 +57,12 @@ class HealthView(APIView):  # type: ignore[misc]  # adrf ships no types
     def get_exception_handler(self) -> Callable[..., HttpResponse]:
         return exception_handler
 
-    @extend_schema(operation_id="health", summary="Health", tags=["yishiting"], responses={200: Health, 503: Health})
+    @extend_schema(
+        operation_id="health",
+        summary="Health",
+        tags=["yishiting"],
+        responses={200: Health, 405: OpenApiResponse(Refusal, "Method Not Allowed"), 503: Health},
+    )
     async def get(self, request: Request) -> JsonResponse:
         """Say how the database, the channel layer and the default pipeline's responders are."""
         database, layer = await asyncio.gather(database_state(), layer_state())

@@ -29,7 +29,7 @@ log = structlog.get_logger(__name__)
 Method = TypeVar("Method", bound=Callable[..., Any])
 
 # What a call may be refused with by what comes before its view: who calls, how, how much, how often, and when.
-REFUSALS = (400, 401, 403, 404, 406, 413, 415, 429, 503)
+REFUSALS = (400, 401, 403, 404, 405, 406, 413, 415, 429, 503)
 PIPELINE_UUID = OpenApiParameter("pipeline_uuid", OpenApiTypes.UUID, OpenApiParameter.PATH)
 
 

@@ -29,7 +29,8 @@ def add_probes(result: dict[str, Any], **_: Any) -> dict[str, Any]:
 def _get(name: str, summary: str, responses: dict[str, Any]) -> dict[str, Any]:
     security: list[dict[str, list[str]]] = [{"bearer": []}, {}]
     operation = {"operationId": name, "summary": summary, "tags": ["probes"], "security": security}
-    return {"get": {**operation, "responses": responses}}
+    not_allowed = {"description": "Method Not Allowed"}  # with an empty body
+    return {"get": {**operation, "responses": {**responses, "405": not_allowed}}}
 
 
 def _answer(description: str, content_type: str, schema: dict[str, Any]) -> dict[str, Any]:

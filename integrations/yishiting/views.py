@@ -86,7 +86,7 @@ class AnswerStream(StreamingHttpResponse):
 def call(name: str, summary: str, answer: Any, **more: Any) -> Callable[..., Any]:
     """Describe a call in the API's schema."""
     answers = answer if isinstance(answer, dict) else {200: answer}
-    responses = {**answers, **refusals(serializers.Refusal, 405, 409, 500)}
+    responses = {**answers, **refusals(serializers.Refusal, 409, 500)}
     return extend_schema(operation_id=name, summary=summary, tags=[WIRE], responses=responses, **more)
 
 
