@@ -4,9 +4,10 @@ from django.utils.translation import gettext_noop as _
 
 from integrations.playground import SOMETHING, Connect, Expect, Field, Panel, Send, Way
 
-# Names of its own: whoever takes a name that is in use replaces its client.
+# Names of its own: whoever takes a name that is in use replaces its client, also the one that was connected by hand.
 _SERVICE = "/service/playground/weather_${tab}"
-_USER = "user_${tab}"
+_USER = "user_of_the_run_${tab}"
+_BY_HAND = "user_${tab}"
 
 PANEL = Panel(
     name=_("PostOffice hub"),
@@ -18,7 +19,7 @@ PANEL = Panel(
             "WS",
             "/",
             (
-                Field("clientID", "query", _USER),
+                Field("clientID", "query", _BY_HAND),
                 Field("receipts", "query", "1", ("1",)),
                 Field("startTime", "query"),
             ),
