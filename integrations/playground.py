@@ -18,12 +18,18 @@ Shape = Mapping[str, Any]
 
 
 class Field(msgspec.Struct, frozen=True):
-    """A part of an address that can be edited; an argument whose value is empty is left out."""
+    """A part of an address that can be edited; an argument whose value is empty is left out.
+
+    `own` is the name of what the greeting of the panel's open socket kept: it is the value where there is such a thing.
+    `without` warns of what a call does where the field is empty; it is translated, so mark it.
+    """
 
     name: str
     place: Literal["path", "query"]
     value: str = ""
     choices: tuple[str, ...] = ()
+    own: str = ""
+    without: str = ""
 
 
 class Way(msgspec.Struct, frozen=True):
@@ -31,7 +37,8 @@ class Way(msgspec.Struct, frozen=True):
 
     The fields of its `path` stand in braces. `examples` names those of the wire's that are bodies of this call; a
     socket has all that no call names, these first. A call without an example has a `body`. `streams` is a call whose
-    answer is shown as it comes.
+    answer is shown as it comes. A `greeting` is the frame by which a socket tells what the fields of calls take for
+    their `own`.
     """
 
     name: str
@@ -41,6 +48,7 @@ class Way(msgspec.Struct, frozen=True):
     examples: tuple[str, ...] = ()
     body: str = ""
     streams: bool = False
+    greeting: "Expect | None" = None
 
 
 class Connect(msgspec.Struct, frozen=True, tag_field="do", tag="connect"):
@@ -58,15 +66,26 @@ class Send(msgspec.Struct, frozen=True, tag_field="do", tag="send"):
     on: str = ""
 
 
+class Unless(msgspec.Struct, frozen=True):
+    """A frame by which the gateway says that something is not set up, which is no failure.
+
+    `words` tell what, and how it is set up; they are translated, so mark them.
+    """
+
+    shape: Shape
+    words: str
+
+
 class Expect(msgspec.Struct, frozen=True, tag_field="do", tag="expect"):
     """Wait for a frame of that shape; those of the shapes in `between` may come before it, and no others.
 
-    `keep` gives names to members of it.
+    `keep` gives names to members of it. The conversation ends where the frame of `unless` comes in its place.
     """
 
     shape: Shape
     between: tuple[Shape, ...] = ()
     keep: Mapping[str, str] = {}
+    unless: Unless | None = None
     on: str = ""
 
 

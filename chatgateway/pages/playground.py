@@ -1,5 +1,6 @@
 """The playground: every wire in the browser, frame by frame."""
 
+import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -21,9 +22,10 @@ from chatgateway.routing import gateway
 from integrations import examples
 from integrations.capabilities import CAPABILITIES
 from integrations.examples import Example
-from integrations.playground import Panel, Way
+from integrations.playground import Expect, Panel, Step, Way
 
 PIPELINES = 200  # that can be chosen from
+_PIPELINE = "${pipeline}"  # what stands for the chosen one
 CAN = {
     "stream": _("streaming"),
     "resume": _("resume"),
@@ -66,7 +68,7 @@ def _shown(wire: str, panel: Panel) -> dict[str, Any]:
         "wire": wire,
         "name": gettext(panel.name),
         "about": gettext(panel.about),
-        "note": gettext(panel.note) if panel.note else "",
+        "note": _translated(panel.note),
         "document": panel.document,
         "ways": panel.ways,
         "capabilities": [gettext(CAN[name]) for name, can in capabilities.items() if can],
@@ -77,8 +79,25 @@ def _data(wire: str, panel: Panel) -> dict[str, Any]:
     """Return what the page's modules need of a wire."""
     said = [example for example in examples.load(wire) if example.direction == "client"]
     claimed = {name for way in panel.ways if way.method != "WS" for name in way.examples}
-    ways = [{**msgspec.to_builtins(way), "bodies": _bodies(way, said, claimed)} for way in panel.ways]
-    return {"wire": wire, "ways": ways, "steps": msgspec.to_builtins(panel.steps)}
+    ways = [{**_way(way), "bodies": _bodies(way, said, claimed)} for way in panel.ways]
+    steps = [_step(step) for step in panel.steps]
+    return {"wire": wire, "ways": ways, "steps": steps, "names_pipeline": _PIPELINE in json.dumps([ways, steps])}
+
+
+def _way(way: Way) -> dict[str, Any]:
+    fields = [{**msgspec.to_builtins(field), "without": _translated(field.without)} for field in way.fields]
+    return {**msgspec.to_builtins(way), "fields": fields}
+
+
+def _step(step: Step) -> dict[str, Any]:
+    built: dict[str, Any] = msgspec.to_builtins(step)
+    if isinstance(step, Expect) and step.unless:
+        built["unless"]["words"] = gettext(step.unless.words)
+    return built
+
+
+def _translated(words: str) -> str:
+    return gettext(words) if words else ""  # of nothing, gettext tells about the translations
 
 
 def _bodies(way: Way, said: Sequence[Example], claimed: set[str]) -> list[dict[str, str]]:

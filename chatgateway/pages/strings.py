@@ -113,6 +113,7 @@ def playground_strings() -> dict[str, str]:
         "state_running": _("under way"),
         "state_done": _("as the document says"),
         "state_failed": _("not as the document says"),
+        "state_left": _("left out"),
         "as_shown": _("It went as the document says: {steps} steps in {seconds} s."),
         "not_as_shown": _("Step {step} did not go as the document says."),
         "other_frame": _("Another frame came:"),

@@ -11,6 +11,9 @@ const PATIENCE = 70_000; // for a frame or an answer: the gateway itself gives u
 /* Something that did not go as the document says. */
 export class Deviation extends Error {}
 
+/* What the conversation needs is not set up here, which the gateway says in the document's own words. */
+export class NotSetUp extends Error {}
+
 /* One run. `context` has base, token, known (what can be filled in), log, strings; `signal` ends it. */
 export class Conversation {
   constructor(panel, context, signal) {
@@ -22,7 +25,7 @@ export class Conversation {
     this.lines = new Map();
   }
 
-  /* Takes one step after another; `onStep` is told of each as it begins. Raises Deviation. */
+  /* Takes one step after another; `onStep` is told of each as it begins. Raises Deviation, or NotSetUp. */
   async play(onStep) {
     try {
       for (const [index, step] of this.steps.entries()) {
@@ -49,7 +52,7 @@ export class Conversation {
     this.lines.get(on).socket.send(text);
   }
 
-  async expect({ shape, between, keep, on }) {
+  async expect({ shape, between, keep, unless, on }) {
     const { strings } = this.context;
     for (;;) {
       const { text, closed } = await this.within(PATIENCE, this.lines.get(on).next());
@@ -61,6 +64,9 @@ export class Conversation {
       if (wrong.length === 0) {
         Object.assign(this.known, kept(keep, frame));
         return;
+      }
+      if (unless && fits(unless.shape, frame, this.known)) {
+        throw new NotSetUp(unless.words);
       }
       if (!between.some((other) => fits(other, frame, this.known))) {
         throw new Deviation(`${strings.other_frame} ${wrong.join("; ")}`);

@@ -1,6 +1,6 @@
 /* The card of the document's conversation: its steps, how far they are, and how it ended. */
 
-import { Conversation, Deviation } from "./conversation.js";
+import { Conversation, Deviation, NotSetUp } from "./conversation.js";
 import { element } from "./log.js";
 import { filled } from "./matching.js";
 
@@ -45,13 +45,24 @@ export class Running {
       const seconds = ((performance.now() - began) / 1000).toFixed(1);
       this.tell("good", strings.as_shown.replace("{steps}", steps.length).replace("{seconds}", seconds));
     } catch (error) {
-      this.mark(steps[at], "failed");
-      const words = error instanceof Deviation ? error.message : `${strings.broke} ${error.message}`;
-      this.tell("bad", `${strings.not_as_shown.replace("{step}", at + 1)} ${words}`);
+      this.end(error, at);
     } finally {
       this.stopping = null;
       this.button.textContent = strings.run;
     }
+  }
+
+  /* Tells why a run went no further than a step. */
+  end(error, at) {
+    const { strings, steps } = this;
+    if (error instanceof NotSetUp) {
+      steps.slice(at).forEach((step) => this.mark(step, "left"));
+      this.tell("warn", error.message);
+      return;
+    }
+    this.mark(steps[at], "failed");
+    const words = error instanceof Deviation ? error.message : `${strings.broke} ${error.message}`;
+    this.tell("bad", `${strings.not_as_shown.replace("{step}", at + 1)} ${words}`);
   }
 
   tell(mood, words) {
