@@ -5,8 +5,8 @@ from django.utils.translation import gettext_noop as _
 from integrations.playground import SOMETHING, Call, Closed, Connect, Expect, Field, Panel, Send, Way
 
 _PIPELINE = Field("pipeline", "path", "${pipeline}")
-_SESSION_TYPE = Field("session_type", "path", "person", ("person", "group"))
-_SESSION = (Field("session_id", "query"), Field("resume_token", "query"))
+_OWN_TYPE = Field("session_type", "path", "person", ("person", "group"), own="session_type")
+_OWN_TOKEN = Field("resume_token", "query", own="token")
 _GROWING = {"type": "response", "data.role": "assistant", "data.is_final": False}
 
 PANEL = Panel(
@@ -21,12 +21,17 @@ PANEL = Panel(
             (
                 _PIPELINE,
                 Field("session_type", "query", "person", ("person", "group")),
-                *_SESSION,
+                Field("session_id", "query"),
+                Field("resume_token", "query"),
                 Field("last_seq", "query"),
                 Field("rich", "query", "", ("1",)),
                 Field("lang", "query", "", ("zh-hans", "en")),
             ),
             examples=("message_plain",),
+            greeting=Expect(
+                {"type": "connected", "pipeline_uuid": "${pipeline}"},
+                keep={"session": "session_id", "token": "resume_token", "session_type": "session_type"},
+            ),
         ),
         Way(
             "messages",
@@ -34,8 +39,9 @@ PANEL = Panel(
             "/api/v1/pipelines/{pipeline}/ws/messages/{session_type}",
             (
                 _PIPELINE,
-                _SESSION_TYPE,
-                *_SESSION,
+                _OWN_TYPE,
+                Field("session_id", "query", own="session"),
+                _OWN_TOKEN,
                 Field("after_seq", "query"),
                 Field("before_seq", "query"),
                 Field("limit", "query", "20"),
@@ -53,7 +59,20 @@ PANEL = Panel(
             "reset",
             "POST",
             "/api/v1/pipelines/{pipeline}/ws/reset/{session_type}",
-            (_PIPELINE, _SESSION_TYPE, *_SESSION),
+            (
+                _PIPELINE,
+                _OWN_TYPE,
+                Field(
+                    "session_id",
+                    "query",
+                    own="session",
+                    without=_(
+                        "Without session_id this resets every session of this type in the pipeline, whoever's it is."
+                        " Connect first, and your own is filled in."
+                    ),
+                ),
+                _OWN_TOKEN,
+            ),
         ),
         Way("pipelines", "GET", "/api/v1/pipelines"),
     ),

@@ -51,6 +51,7 @@ export class Editor {
     }
     area.setAttribute("aria-invalid", String(Boolean(wrong && area.value)));
     verdict.className = `badge badge-${wrong ? "warn" : "good"}`;
+    verdict.hidden = !area.value; // a call may do without a body
     verdict.textContent = wrong ? strings.no_json : strings.json;
     verdict.title = wrong;
     this.tidy.disabled = Boolean(wrong);

@@ -1,11 +1,11 @@
 /* One wire: its addresses, the connection that is open by hand, what is sent, and the log of it all. */
 
 import { addressOf } from "./address.js";
-import { openSocket } from "./calling.js";
+import { openSocket, parsed } from "./calling.js";
 import { Editor } from "./editor.js";
 import { exchange } from "./exchange.js";
 import { Log, copy, element } from "./log.js";
-import { filled, general } from "./matching.js";
+import { filled, fits, general, kept } from "./matching.js";
 import { Running } from "./running.js";
 import { SNIPPETS } from "./snippets.js";
 
@@ -17,7 +17,8 @@ export class Panel {
     Object.assign(this, { root, panel, page, strings });
     this.tab = document.getElementById(root.getAttribute("aria-labelledby"));
     this.find = (name) => root.querySelector(`[data-${name}]`);
-    this.values = {}; // of each way's fields, as they were last edited
+    this.edited = {}; // of each way's fields, the values that were edited
+    this.greeted = null; // what the socket that was last opened by hand was greeted with
     this.socket = null;
     this.pending = null;
     this.log = new Log(this.find("log"), strings);
@@ -64,15 +65,41 @@ export class Panel {
 
   choose() {
     const { way } = this;
-    const values = (this.values[way.name] ??= Object.fromEntries(way.fields.map(({ name, value }) => [name, value])));
-    this.find("fields").replaceChildren(...way.fields.map((field) => this.field(field, values)));
+    this.fill();
     const kinds = Object.keys(SNIPPETS[this.isSocket ? "WS" : "HTTP"]);
     this.find("snippet").replaceChildren(...kinds.map((kind) => new Option(kind, kind)));
     this.editor.offer(way.bodies, () => this.known(), way.method !== "GET");
     this.state();
   }
 
-  field({ name, place, choices }, values) {
+  /* Shows the fields of the address with what they hold now. */
+  fill() {
+    const { way } = this;
+    const values = this.values();
+    const edited = (this.edited[way.name] ??= {});
+    this.find("fields").replaceChildren(...way.fields.map((field) => this.field(field, values, edited)));
+  }
+
+  /* Returns what the fields of the way hold: what was edited, else what is the own session's, else what they begin with. */
+  values() {
+    const { way } = this;
+    const own = this.own();
+    const edited = this.edited[way.name] ?? {};
+    return Object.fromEntries(way.fields.map((field) => [field.name, edited[field.name] ?? own[field.own] ?? field.value]));
+  }
+
+  /* Returns what the greeting kept, as long as its pipeline is the chosen one. */
+  own() {
+    const greeting = this.greeting();
+    const isOurs = greeting && this.greeted && fits(greeting.shape, this.greeted, this.known());
+    return isOurs ? kept(greeting.keep, this.greeted) : {};
+  }
+
+  greeting() {
+    return this.panel.ways.find(({ greeting }) => greeting)?.greeting;
+  }
+
+  field({ name, place, choices }, values, edited) {
     const id = `${this.panel.wire}-${this.way.name}-${name}`.replaceAll(" ", "-");
     const box = element("div", "field");
     const label = element("label", "label", name, { for: id });
@@ -84,7 +111,7 @@ export class Panel {
     input.value = String(filled(values[name], this.known()));
     box.classList.toggle("field-wide", input.value.length > LONG);
     input.oninput = () => {
-      values[name] = input.value;
+      edited[name] = input.value;
       this.show();
     };
     box.append(label, input);
@@ -99,7 +126,7 @@ export class Panel {
 
   request() {
     const { way, page } = this;
-    const { url, path } = addressOf(way, this.values[way.name], this.known(), page.base);
+    const { url, path } = addressOf(way, this.values(), this.known(), page.base);
     const body = this.editor.root.hidden ? "" : this.editor.text;
     return { method: way.method, url, path, body, isToken: Boolean(page.token()), streams: way.streams };
   }
@@ -108,8 +135,21 @@ export class Panel {
   show() {
     const request = this.request();
     this.find("url").textContent = request.url;
+    this.warn();
     const write = SNIPPETS[this.isSocket ? "WS" : "HTTP"][this.find("snippet").value];
     this.find("code").textContent = write?.(request) ?? "";
+  }
+
+  /* Warns of what the call concerns because a field is empty. */
+  warn() {
+    const values = this.values();
+    const words = this.way.fields.filter(({ name }) => !values[name]).map(({ without }) => without);
+    const warning = this.find("warning");
+    const text = words.filter(Boolean).join(" ");
+    warning.hidden = !text;
+    if (warning.textContent !== text) { // else it would be read out again
+      warning.textContent = text;
+    }
   }
 
   /* --- What is done -------------------------------------------------------------------------- */
@@ -135,7 +175,10 @@ export class Panel {
         log.add("note", strings.connected);
         this.state();
       },
-      text: (text) => log.add("received", text),
+      text: (text) => {
+        log.add("received", text);
+        this.greet(text);
+      },
       close: (code, reason) => {
         log.add(isOpen ? "note" : "failed", isOpen ? `${strings.closed} ${code} ${reason}`.trim() : strings.refused);
         this.socket = null;
@@ -148,6 +191,19 @@ export class Panel {
       log.add("failed", `${strings.broke} ${error.message}`);
     }
     this.state();
+  }
+
+  /* Remembers a frame where it is the greeting, whose session is then that of calls. */
+  greet(text) {
+    const frame = parsed(text);
+    const greeting = this.greeting();
+    if (greeting && fits(greeting.shape, frame, this.known())) {
+      this.greeted = frame;
+      if (!this.isSocket) { // a call was chosen meanwhile
+        this.fill();
+        this.show();
+      }
+    }
   }
 
   send() {
