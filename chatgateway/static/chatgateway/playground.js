@@ -13,4 +13,8 @@ const page = { base: location.origin, pipeline: () => pipeline.value, token: () 
 const made = panels.map((panel) => new Panel(document.getElementById(`panel-${panel.wire}`), panel, page, strings));
 pipeline.addEventListener("change", () => made.forEach((panel) => panel.aim()));
 token.addEventListener("input", () => made.forEach((panel) => panel.show()));
-makeTabs(document.querySelector("[role=tablist]"));
+makeTabs(document.querySelector("[role=tablist]"), ({ wire }) => {
+  const chosen = panels.find((panel) => panel.wire === wire);
+  document.getElementById("pipeline-choice").hidden = !chosen.names_pipeline;
+  document.getElementById("no-pipeline").hidden = chosen.names_pipeline;
+});

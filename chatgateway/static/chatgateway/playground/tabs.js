@@ -1,6 +1,7 @@
 /* Tabs as keyboards and screen readers know them: one is in the order of focus, arrows go to the others. */
 
-export function makeTabs(list) {
+/* `onChoose` is told of the data of the tab that is chosen. */
+export function makeTabs(list, onChoose) {
   const tabs = [...list.querySelectorAll("[role=tab]")];
   const choose = (tab, { focus = false, remember = true } = {}) => {
     tabs.forEach((other) => {
@@ -9,6 +10,7 @@ export function makeTabs(list) {
       other.tabIndex = isChosen ? 0 : -1;
       document.getElementById(other.getAttribute("aria-controls")).hidden = !isChosen;
     });
+    onChoose(tab.dataset);
     tab.scrollIntoView({ block: "nearest", inline: "nearest" });
     if (focus) {
       tab.focus();
