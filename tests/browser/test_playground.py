@@ -1,5 +1,6 @@
 """The playground in a browser: it speaks every wire of a real server."""
 
+import json
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
@@ -127,8 +128,7 @@ async def test_frames_go_both_ways_and_a_broken_one_is_answered_with_the_server_
     panel = await panel_of(page, "langbot")
     await connect(panel)
     await expect(page.locator("#tab-langbot")).to_have_attribute("data-live", "")
-    await panel.locator("[data-send]").click()
-    await eventually(lambda: final(panel), timeout=15, what="a final answer")
+    await ask(panel)
     await panel.locator("textarea").fill('{"type": "ping"')
     await expect(panel.locator("[data-verdict]")).to_have_text("Not JSON; it is sent as it is")
     await panel.locator("textarea").press("Control+Enter")
@@ -139,6 +139,12 @@ async def test_frames_go_both_ways_and_a_broken_one_is_answered_with_the_server_
     await expect(panel.locator("[data-go]")).to_have_text("Connect")
     await expect(panel.locator(".row-note").last).to_contain_text("Closed 1000")
     await expect(panel.locator("[data-send]")).to_be_disabled()
+
+
+async def ask(panel: Locator) -> None:
+    """Send the first example on an open socket of the pipeline wire, and wait for its answer."""
+    await panel.locator("[data-send]").click()
+    await eventually(lambda: final(panel), timeout=15, what="a final answer")
 
 
 async def final(panel: Locator) -> bool:
@@ -185,6 +191,98 @@ async def test_a_stream_is_shown_event_by_event_and_a_call_as_it_is(page: Page, 
     await panel.locator("[data-send]").click()
     await expect(panel.locator(".row-received")).to_contain_text("缺少必要字段: content")
     await expect(panel.locator(".row-note")).to_contain_text("400 application/json")
+
+
+async def test_the_pipeline_is_picked_where_it_is_named_and_only_there(page: Page) -> None:
+    for wire in panels():
+        await panel_of(page, wire)
+        await expect(page.locator("#pipeline")).to_be_visible(visible=wire == "langbot")
+        await expect(page.locator("#no-pipeline")).to_be_visible(visible=wire != "langbot")
+        await expect(page.locator("#token")).to_be_visible()
+    await page.reload()  # on the last of them, which the address remembers
+    await expect(page.locator("#no-pipeline")).to_be_visible()
+    await expect(page.locator("#pipeline")).to_be_hidden()
+
+
+async def test_without_a_connection_a_reset_warns_that_it_is_of_every_session(page: Page) -> None:
+    panel = await panel_of(page, "langbot")
+    warning = panel.locator("[data-warning]")
+    await expect(warning).to_be_hidden()
+    await choose(panel, "reset")
+    await expect(warning).to_contain_text("every session")
+    await expect(panel.locator("[data-verdict]")).to_be_hidden()  # there is no body, which is as it should be
+    await expect(panel.locator("[data-url]")).not_to_contain_text("session_id")
+    await panel.locator("#langbot-reset-session_id").fill("a-room")
+    await expect(warning).to_be_hidden()
+    await panel.locator("#langbot-reset-session_id").fill("")
+    await expect(warning).to_be_visible()
+    await choose(panel, "messages")
+    await expect(warning).to_be_hidden()
+
+
+async def test_calls_open_narrowed_to_the_connection_s_own_session(page: Page, browser: Browser) -> None:
+    other = await (await browser.new_context(locale="en-US")).new_page()
+    await other.goto(page.url)
+    kept = {}
+    for one in (other, page):
+        panel = await panel_of(one, "langbot")
+        await connect(panel)
+        await ask(panel)
+        kept[one] = json.loads((await rows(panel, "received"))[0])
+    panel = await panel_of(page, "langbot")
+    await choose(panel, "reset")
+    await expect(panel.locator("[data-warning]")).to_be_hidden()
+    await expect(panel.locator("#langbot-reset-session_id")).to_have_value(kept[page]["session_id"])
+    await expect(panel.locator("#langbot-reset-resume_token")).to_have_value(kept[page]["resume_token"])
+    await panel.locator("[data-clear]").click()
+    await panel.locator("[data-send]").click()
+    await expect(panel.locator(".row-received")).to_contain_text("Session reset successfully")
+    # The own session is new, and the other one's is as it was.
+    for one, many in ((page, 0), (other, 2)):
+        panel = await panel_of(one, "langbot")
+        await choose(panel, "messages")
+        await expect(panel.locator("[data-url]")).to_contain_text(kept[one]["session_id"])
+        await panel.locator("[data-clear]").click()
+        await panel.locator("[data-go]").click()
+        await expect(panel.locator(".row-received")).to_have_count(1)
+        (answer,) = await rows(panel, "received")
+        assert len(json.loads(answer)["data"]["messages"]) == many
+    await other.context.close()
+
+
+async def test_a_group_s_room_is_reset_as_one(page: Page) -> None:
+    panel = await panel_of(page, "langbot")
+    await panel.locator("#langbot-socket-session_type").fill("group")
+    await panel.locator("#langbot-socket-session_id").fill("客服")
+    await connect(panel)
+    await expect(panel.locator(".row-received")).to_have_count(1)
+    await choose(panel, "reset")
+    await expect(panel.locator("[data-url]")).to_contain_text("/ws/reset/group?session_id=")
+    await panel.locator("[data-send]").click()
+    await expect(panel.locator(".row-received").last).to_contain_text("Session reset successfully")
+
+
+async def test_another_pipeline_s_calls_do_not_take_the_session_of_this_one(page: Page) -> None:
+    panel = await panel_of(page, "langbot")
+    await connect(panel)
+    await choose(panel, "reset")
+    await expect(panel.locator("[data-warning]")).to_be_hidden()
+    # The page knows one pipeline only; what another one would bring about is the change of it.
+    await page.evaluate("document.getElementById('pipeline').add(new Option('Other', crypto.randomUUID()))")
+    await page.locator("#pipeline").select_option(label="Other")
+    await expect(panel.locator("[data-warning]")).to_be_visible()
+    await expect(panel.locator("[data-url]")).not_to_contain_text("session_id")
+
+
+async def test_a_run_leaves_the_connection_by_hand_alone(page: Page) -> None:
+    panel = await panel_of(page, "postoffice")
+    await connect(panel)
+    await panel.locator("[data-run]").click()
+    await expect(panel.locator("[data-result]")).to_have_attribute("data-mood", "good")
+    await panel.locator("[data-clear]").click()
+    await expect(panel.locator("[data-connection]")).to_have_text("Connected")
+    await panel.locator("[data-send]").click()
+    await expect(panel.locator(".row-received", has_text="AI_CHATBOT")).not_to_have_count(0)
 
 
 async def test_a_call_without_a_body_is_sent_from_its_address(page: Page) -> None:
@@ -301,11 +399,48 @@ async def test_token_mode_refuses_strangers_and_takes_a_token(token_gateway: Gat
     await page.fill("#token", made.token)
     for wire in panels():
         panel = await panel_of(page, wire)
-        if wire == "wechat":
-            continue  # its login needs WeChat
         await panel.locator("[data-run]").click()
-        await expect(panel.locator("[data-result]")).to_have_attribute("data-mood", "good")
+        mood = "warn" if wire == "wechat" else "good"  # WeChat is not set up
+        await expect(panel.locator("[data-result]")).to_have_attribute("data-mood", mood)
     assert made.token not in await page.locator("body").inner_text()
+    await page.context.close()
+
+
+@pytest.mark.parametrize(("lang", "words"), [("en", "WeChat is not set up here"), ("zh-hans", "这里尚未配置微信")])
+async def test_what_is_not_set_up_is_told_in_words_and_as_no_failure(
+    token_gateway: GatewayProcess, browser: Browser, lang: str, words: str
+) -> None:
+    page = await log_in(browser, token_gateway, "ann")
+    await page.goto(f"/playground/?lang={lang}")
+    panel = await panel_of(page, "wechat")
+    await panel.locator("[data-run]").click()
+    result = panel.locator("[data-result]")
+    await expect(result).to_have_attribute("data-mood", "warn")
+    await expect(result).to_contain_text(words)
+    await expect(result).to_contain_text("WECHAT_APPID")
+    await expect(result).to_contain_text("WECHAT_APP_SECRET")
+    await expect(panel.locator(".step[data-state=failed]")).to_have_count(0)
+    await expect(panel.locator(".step[data-state=done]")).to_have_count(3)
+    await expect(panel.locator(".step[data-state=left]")).to_have_count(len(panels()["wechat"].steps) - 3)
+    assert await violations(page) == []
+    await page.context.close()
+
+
+async def test_another_refusal_of_the_login_is_a_failure_all_the_same(
+    token_gateway: GatewayProcess, browser: Browser
+) -> None:
+    page = await log_in(browser, token_gateway, "ann")
+
+    def other(socket: Any) -> None:
+        server = socket.connect_to_server()
+        server.on_message(lambda text: socket.send(text.replace("配置未完成", "登录未完成")))
+
+    await page.route_web_socket("**/wechat/ws", other)
+    await page.goto("/playground/?lang=en")
+    panel = await panel_of(page, "wechat")
+    await panel.locator("[data-run]").click()
+    await expect(panel.locator("[data-result]")).to_have_attribute("data-mood", "bad")
+    await expect(panel.locator(".step[data-state=failed]")).to_have_count(1)
     await page.context.close()
 
 

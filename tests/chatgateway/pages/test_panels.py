@@ -67,6 +67,27 @@ def test_every_argument_of_a_handshake_can_be_edited_and_no_other(wire: str, way
     assert {field.name for field in way.fields if field.place == "query"} == arguments - {"token"}
 
 
+@pytest.mark.parametrize(("wire", "panel"), PANELS.items(), ids=list(PANELS))
+def test_what_is_one_s_own_is_what_a_greeting_keeps(wire: str, panel: Panel) -> None:
+    greetings = [way.greeting for way in panel.ways if way.greeting]
+    assert len(greetings) <= 1
+    members = {member for example in examples.load(wire) for member in decoded(example)}
+    for greeting in greetings:
+        assert set(greeting.keep.values()) | set(greeting.shape) <= members
+        assert places(dict(greeting.shape)) <= GENERAL
+    own = {field.own for way in panel.ways for field in way.fields if field.own}
+    assert own == {name for greeting in greetings for name in greeting.keep}
+
+
+def decoded(example: examples.Example) -> set[str]:
+    """Return the members of an example's JSON, none where it is no object."""
+    try:
+        value = json.loads(example.text)
+    except ValueError:
+        return set()
+    return set(value) if isinstance(value, dict) else set()
+
+
 def test_an_address_that_is_none_would_be_found_out() -> None:
     with pytest.raises(Resolver404):
         resolve("/wechat/nobody")
@@ -111,7 +132,9 @@ def test_steps_name_what_there_is(wire: str, panel: Panel) -> None:
                 used = places(dict(step.frame))
             case Expect():
                 assert step.on in lines
-                used = places([dict(step.shape), *map(dict, step.between)])
+                used = places(
+                    [dict(step.shape), *map(dict, step.between), dict(step.unless.shape if step.unless else {})]
+                )
                 known |= set(step.keep)
             case Closed():
                 assert step.on in lines

@@ -56,6 +56,28 @@ def test_it_speaks_chinese(open_gateway: GatewayProcess) -> None:
     assert "微信小程序" in words(page)
 
 
+def test_the_picker_is_for_the_wires_that_name_a_pipeline(open_gateway: GatewayProcess) -> None:
+    with visitor(open_gateway) as client:
+        data = data_of(client.get("/playground/?lang=en").text, "playground-data")
+    assert [panel["wire"] for panel in data if panel["names_pipeline"]] == ["langbot"]
+
+
+def test_what_the_panels_say_is_said_in_the_visitor_s_language(open_gateway: GatewayProcess) -> None:
+    with visitor(open_gateway) as client:
+        for lang, warning, not_set_up in (("en", "every session", "not set up"), ("zh-hans", "所有会话", "尚未配置")):
+            data = {
+                one["wire"]: one for one in data_of(client.get(f"/playground/?lang={lang}").text, "playground-data")
+            }
+            (reset,) = (way for way in data["langbot"]["ways"] if way["name"] == "reset")
+            words = {field["name"]: field["without"] for field in reset["fields"] if field["without"]}
+            assert words.keys() == {"session_id"}
+            assert warning in words["session_id"]
+            (told,) = (step["unless"]["words"] for step in data["wechat"]["steps"] if step.get("unless"))
+            assert not_set_up in told
+            assert "WECHAT_APPID" in told
+            assert "WECHAT_APP_SECRET" in told
+
+
 def test_it_is_read_and_nothing_else(open_gateway: GatewayProcess) -> None:
     with visitor(open_gateway) as client:
         head = client.head("/playground/")
