@@ -267,7 +267,7 @@ async def test_a_locked_database_is_an_error_within_the_time_out_and_recovers(st
         start = time.monotonic()
         futures = [store.submit(AddPipeline()) for _ in range(3)]
         results = await asyncio.gather(*futures, return_exceptions=True)
-        assert time.monotonic() - start < 2
+        assert time.monotonic() - start < 5  # R11
         assert [type(result) for result in results] == [StoreUnavailable] * 3
         with pytest.raises(StoreUnavailable):
             await store.write(AddPipeline())
