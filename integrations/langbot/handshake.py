@@ -31,9 +31,7 @@ def session_of(query: Mapping[str, str], pipeline: UUID, session_type: SessionTy
     asked = query.get("session_id", "")
     if session_type == "group":
         if len(asked) > ROOM_NAME_LENGTH or "\0" in asked:
-            raise WireError(
-                f"session_id must have at most {ROOM_NAME_LENGTH} characters, and no NUL", close_code=NOT_ALLOWED
-            )
+            raise WireError(BAD_ROOM, close_code=NOT_ALLOWED)
         return room_key(pipeline, asked or DEFAULT_ROOM)
     if not asked:
         return None
