@@ -9,7 +9,7 @@ import msgspec
 from django.utils.translation import get_supported_language_variant
 from django.utils.translation.trans_real import parse_accept_lang_header
 
-from conversations import markdown, selectors
+from conversations import markdown, phrases, selectors
 from conversations.markdown import Growing
 from conversations.store import unhurried
 from conversations.types import (
@@ -125,7 +125,8 @@ def rich_data(
         return msgspec.structs.replace(data, client_msg_id=message.request_id or None)
     outcome = message.outcome.value if message.outcome else None
     shown = words_of(message) if message.files else data.content  # files are shown beside it
-    return msgspec.structs.replace(data, html=render(shown), outcome=outcome, feedback=feedback)
+    called = message.role is Role.ASSISTANT and phrases.is_called(message.text)
+    return msgspec.structs.replace(data, html=render(shown), outcome=outcome, feedback=feedback, called=called)
 
 
 @unhurried

@@ -14,7 +14,7 @@ from tests.support.rest import acall, below, history
 from tests.support.server import GatewayProcess
 
 QUESTION = "How do I load documents?"
-MORE = {"html", "outcome", "client_msg_id", "feedback"}
+MORE = {"html", "outcome", "client_msg_id", "feedback", "called"}
 
 
 def data_of(frames: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -163,6 +163,9 @@ async def test_a_message_for_a_person_opens_a_contact_request_and_says_so(
         assert [frame["type"] for frame in frames] == ["user_message", "response"]
         assert answer(frames) == CALLED[language]
         assert frames[-1]["data"]["outcome"] == "answered"
+        assert [data.get("called") for data in data_of(frames)] == [None, True]
+        rows = history(gateway, query=f"?session_id={client.session_id}&rich=1")
+        assert rows == data_of(frames), "also after a reload"
         assert requests_of(gateway, client.session_id) == [(words, 0)]
         again = await client.ask(words, contact=True, client_msg_id="c-1")
         assert again == frames, "asked once, though it was said twice"
@@ -173,7 +176,10 @@ async def test_a_message_for_a_person_opens_a_contact_request_and_says_so(
 
 async def test_words_that_ask_for_a_person_do_the_same_for_the_web_chat_only(gateway: GatewayProcess) -> None:
     async with await PipelineClient.connect(gateway, rich=1) as client:
-        assert answer(await client.ask("我要转人工")) == CALLED["zh-hans"]
+        frames = await client.ask("我要转人工")
+        assert answer(frames) == CALLED["zh-hans"]
+        assert frames[-1]["data"]["called"] is True
+        assert "called" not in (await client.ask(QUESTION))[-1]["data"]
         assert requests_of(gateway, client.session_id) == [("我要转人工", 1)]
     async with await PipelineClient.connect(gateway) as client:
         await client.ask("我要转人工")
