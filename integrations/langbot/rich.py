@@ -23,7 +23,8 @@ from conversations.types import (
     StoredMessage,
 )
 from conversations.uploads.words import words_of
-from integrations.langbot.protocol import MessageData, Reset, Response, UserMessage, serialise
+from integrations.langbot.components import text_of
+from integrations.langbot.protocol import MessageData, Reset, Response, UserMessage, answer_chain, serialise
 from integrations.langbot.translate import encode, message_data, plain_values, reply_data
 from integrations.outbound import Frame
 from integrations.peers import Peer
@@ -68,11 +69,10 @@ class RichEncoder:
                 self._charge(self._clock(), self._spent() - began)
                 return frame
             case ReplyDelta():
-                data = reply_data(event)
-                html = self._grow(event.id, data.content)
+                html = self._grow(event.id, _shown(event))
                 if html is None:
                     return None
-                data = msgspec.structs.replace(data, html=html)
+                data = msgspec.structs.replace(reply_data(event), html=html)
                 return Frame(serialise(Response(event.session_type, data)), key=event.id)
             case SessionReset():
                 return Frame(serialise(Reset(event.first_id)))
@@ -124,9 +124,14 @@ def rich_data(
     if message.role is Role.USER:
         return msgspec.structs.replace(data, client_msg_id=message.request_id or None)
     outcome = message.outcome.value if message.outcome else None
-    shown = words_of(message) if message.files else data.content  # files are shown beside it
+    shown = words_of(message) if message.files else _shown(message)  # files are shown beside it
     called = message.role is Role.ASSISTANT and phrases.is_called(message.text)
     return msgspec.structs.replace(data, html=render(shown), outcome=outcome, feedback=feedback, called=called)
+
+
+def _shown(said: StoredMessage | ReplyDelta) -> str:
+    """Return what is said as text, but for what the citations say that are shown beside it."""
+    return text_of(answer_chain(said.session_type, said.reply_to, said.text_beside_citations))
 
 
 @unhurried

@@ -63,6 +63,19 @@ async def test_an_answer_that_grows_is_html_at_every_moment(gateway: GatewayProc
         assert await second.until(is_final) == frames, "encoded once, told to both"
 
 
+async def test_what_the_citations_say_is_not_said_twice(gateway: GatewayProcess) -> None:
+    async with await PipelineClient.connect(gateway, rich=1) as client:
+        own: dict[str, Any] = {"session_id": client.session_id, "resume_token": client.resume_token}
+        async with await PipelineClient.connect(gateway, **own) as plain:
+            said, *grown = data_of(await client.ask(QUESTION))
+            final = grown[-1]
+            assert f"\n\nSource: {final['citations'][0]['title']}" in final["content"]
+            assert [data["html"] for data in grown if "Source: " in data["html"]] == [], "at no moment"
+            told = data_of(await plain.until(is_final))[-1]
+            assert (told["content"], told["message_chain"]) == (final["content"], final["message_chain"])
+        assert history(gateway, query=f"?session_id={client.session_id}&rich=1") == [said, final]
+
+
 async def test_what_a_visitor_writes_is_never_html(gateway: GatewayProcess) -> None:
     async with await PipelineClient.connect(gateway, rich=1) as client:
         await client.say("<b>**hello**</b>")
@@ -130,6 +143,8 @@ async def test_a_room_s_answer_and_its_html_begin_with_whom_it_is_for(gateway: G
         final = (await client.ask(f"ai {QUESTION}"))[-1]["data"]
         assert final["content"].startswith("@websocket_")
         assert final["html"].startswith("<p>@websocket_")
+        assert "Source: " in final["content"]
+        assert "Source: " not in final["html"]
 
 
 async def test_history_with_more_needs_a_session(gateway: GatewayProcess) -> None:

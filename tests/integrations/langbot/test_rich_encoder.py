@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from conversations.markdown import render
-from conversations.types import Broadcast, MessageStored, Outcome, ReplyDelta, Role, StoredMessage
+from conversations.types import Broadcast, Citation, MessageStored, Outcome, ReplyDelta, Role, StoredMessage
 from integrations.langbot.rich import AT_ONCE, GROWING, SHARE, SHARE_OF_ANSWER, RichEncoder
 
 NOW = datetime(2026, 11, 22, tzinfo=UTC)
@@ -111,6 +111,20 @@ def seconds_of(piece: str) -> float:
 
 def test_an_answer_that_was_not_seen_to_grow_is_rendered_at_its_end() -> None:
     assert Times().stored("# One\n\n[a]\n\n[a]: https://example.com")["html"].count("<a ") == 1
+
+
+@pytest.mark.parametrize("is_named", [True, False])
+def test_what_the_citations_say_is_left_out_of_the_html_and_no_other_words(is_named: bool) -> None:
+    encoder, text = RichEncoder(), "See below.\n\nSource: A"
+    named = ((10, len(text)),) if is_named else ()
+    end = StoredMessage(
+        7, SESSION, "person", 2, Role.ASSISTANT, text, NOW, citations=(Citation("a", "s", "A", "", 1.0, named),)
+    )
+    expected = "<p>See below.</p>\n" if is_named else "<p>See below.</p>\n<p>Source: A</p>\n"
+    for event in (ReplyDelta(7, "person", text, NOW, named=named), MessageStored(end)):
+        told = data(encoder, event)
+        assert told is not None
+        assert (told["html"], told["content"]) == (expected, text)
 
 
 def test_an_operator_s_words_are_html_and_have_no_outcome_of_a_turn() -> None:
