@@ -180,6 +180,27 @@ async def test_a_person_takes_over_and_leaves(gateway: GatewayProcess, browser: 
     await visitor.leave()
 
 
+async def test_the_desk_shows_an_answer_as_the_visitor_sees_it(gateway: GatewayProcess, browser: Browser) -> None:
+    visitor = await Visitor.at_chat(browser, gateway)
+    await visitor.ask("Is **this** kept?")
+    operator = await log_in(browser, gateway, "ann")
+    await operator.goto(f"/admin/desk/{await visitor.session()}/")
+    await expect(operator.locator("[data-live-state]")).to_have_text("live")
+    answers = operator.locator(".line-assistant .bubble")
+    await expect(answers.locator("pre code")).to_have_text("PORT=9000 make run\n")
+    await visitor.say("How do I change the port?")
+    await expect(operator.locator(".line-open strong")).to_have_text("PORT")  # while it grows
+    await visitor.answered(2)
+    await expect(operator.locator(".line-open")).to_have_count(0)
+    await expect(answers.locator("td")).to_have_text(["PORT", "8000"] * 2)
+    link = answers.locator("a").last
+    await expect(link).to_have_attribute("rel", "noopener noreferrer nofollow")
+    await expect(link).to_have_attribute("target", "_blank")
+    await expect(operator.locator(".line-user .bubble").first).to_have_text("Is **this** kept?")
+    await operator.context.close()
+    await visitor.leave()
+
+
 async def test_what_is_refused_says_why_and_may_be_sent_again(gateway: GatewayProcess, browser: Browser) -> None:
     visitor = await Visitor.at_chat(browser, gateway)
     for _ in range(6):  # one more than is taken in an hour

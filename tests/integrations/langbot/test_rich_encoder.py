@@ -9,9 +9,10 @@ from uuid import uuid4
 import msgspec
 import pytest
 
+from conversations.growing import AT_ONCE, GROWING, SHARE, SHARE_OF_ANSWER, GrowingAnswers
 from conversations.markdown import render
 from conversations.types import Broadcast, Citation, MessageStored, Outcome, ReplyDelta, Role, StoredMessage
-from integrations.langbot.rich import AT_ONCE, GROWING, SHARE, SHARE_OF_ANSWER, RichEncoder
+from integrations.langbot.rich import RichEncoder
 
 NOW = datetime(2026, 11, 22, tzinfo=UTC)
 SESSION = uuid4()
@@ -24,7 +25,7 @@ class Times:
     def __init__(self) -> None:
         self.now = 100.0
         self.spent = 0.0
-        self.encoder = RichEncoder(lambda: self.now, self._look)
+        self.encoder = RichEncoder(GrowingAnswers(lambda: self.now, self._look))
 
     def _look(self) -> float:
         self.spent += COST
@@ -136,10 +137,11 @@ def test_an_operator_s_words_are_html_and_have_no_outcome_of_a_turn() -> None:
 
 
 def test_answers_that_nobody_ends_are_forgotten() -> None:
-    encoder = RichEncoder(lambda: 0.0, lambda: 0.0)
+    growing = GrowingAnswers(lambda: 0.0, lambda: 0.0)
+    encoder = RichEncoder(growing)
     for answer in range(GROWING + 10):
         data(encoder, ReplyDelta(answer, "person", "words", NOW))
-    assert len(encoder._growing) == GROWING
+    assert len(growing) == GROWING
 
 
 def test_what_is_no_message_is_told_as_ever() -> None:
