@@ -180,7 +180,8 @@ async def test_a_person_takes_over_and_leaves(gateway: GatewayProcess, browser: 
     await visitor.leave()
 
 
-async def test_the_desk_shows_an_answer_as_the_visitor_sees_it(gateway: GatewayProcess, browser: Browser) -> None:
+async def test_the_desk_shows_an_answer_as_the_visitor_sees_it(served: Served, browser: Browser) -> None:
+    gateway, model = served
     visitor = await Visitor.at_chat(browser, gateway)
     await visitor.ask("Is **this** kept?")
     operator = await log_in(browser, gateway, "ann")
@@ -188,8 +189,12 @@ async def test_the_desk_shows_an_answer_as_the_visitor_sees_it(gateway: GatewayP
     await expect(operator.locator("[data-live-state]")).to_have_text("live")
     answers = operator.locator(".line-assistant .bubble")
     await expect(answers.locator("pre code")).to_have_text("PORT=9000 make run\n")
-    await visitor.say("How do I change the port?")
-    await expect(operator.locator(".line-open strong")).to_have_text("PORT")  # while it grows
+    usual, model.delay = model.delay, 0.5
+    try:
+        await visitor.say("How do I change the port?")
+        await expect(operator.locator(".line-open strong")).to_have_text("PORT")  # while it grows
+    finally:
+        model.delay = usual
     await visitor.answered(2)
     await expect(operator.locator(".line-open")).to_have_count(0)
     await expect(answers.locator("td")).to_have_text(["PORT", "8000"] * 2)
