@@ -3,7 +3,7 @@
 from typing import Any
 from uuid import UUID
 
-from django.contrib import admin
+from django.contrib import admin, messages
 from django.db import models, transaction
 from django.db.models import Count, Model, OuterRef, QuerySet, Subquery
 from django.db.models.functions import Left
@@ -27,6 +27,7 @@ from conversations.transcript import read_transcript
 EXCERPT = 90  # characters
 PATTERN_SHOWN = 20  # characters
 SEQ_DIGITS = 18  # what a database's integer holds
+NO_ROUTE = "{name} answers nothing: it has no route that is enabled. Whoever asks reads its failure text."
 
 
 OPINIONS = (
@@ -104,6 +105,11 @@ class PipelineAdmin(StaffAdmin):
             if obj.is_default:
                 Pipeline.objects.filter(is_default=True).exclude(pk=obj.pk).update(is_default=False)
             super().save_model(request, obj, form, change)
+
+    def save_related(self, request: HttpRequest, form: Any, formsets: Any, change: bool) -> None:
+        super().save_related(request, form, formsets, change)
+        if not form.instance.routes.filter(enabled=True).exists():
+            messages.warning(request, NO_ROUTE.format(name=form.instance.name))
 
     def has_delete_permission(self, request: HttpRequest, obj: Pipeline | None = None) -> bool:
         if obj is not None and obj.is_default:

@@ -37,8 +37,12 @@ class Catalogue:
         """Return the pipeline as last read."""
         return self._pipelines.get(uuid)
 
-    async def find(self, uuid: UUID) -> PipelineConfig | None:
-        """Return the pipeline, looked up in the database where the snapshot has none."""
+    async def find(self, named: str) -> PipelineConfig | None:
+        """Return the pipeline that a path names, looked up in the database where the snapshot has none."""
+        try:
+            uuid = UUID(named)
+        except ValueError:
+            return None
         if uuid not in self._pipelines and time.monotonic() - self._read_at >= LOOK_AGAIN:
             await self.refresh()
         return self._pipelines.get(uuid)

@@ -23,6 +23,7 @@ MORE = {
         "attachments.py": "the files of a message",
         "components.py": "what a message is made of",
         "files.py": "files over HTTP, beside the calls about pipelines",
+        "handshake.py": "what a handshake asks for",
         "rich.py": "tells the web chat more",
     },
     "postoffice": {

@@ -4,7 +4,6 @@ import hashlib
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
-from uuid import UUID
 
 from django.conf import settings
 from django.contrib.staticfiles import finders
@@ -91,10 +90,7 @@ class WidgetConfigView(WireView):
         await admit_call(self.parts, peer)
         if not self._origin_allowed(peer, None):
             raise WireError("Origin not allowed", status=403)
-        try:
-            pipeline = await self.parts.catalogue.find(UUID(pipeline_uuid))
-        except ValueError:
-            pipeline = None
+        pipeline = await self.parts.catalogue.find(pipeline_uuid)
         if pipeline is None or not may_be_visited(pipeline):
             raise PipelineMissing
         with translation.override(language_of(request._request)):  # noqa: SLF001  as above

@@ -18,21 +18,18 @@ from conversations.responders.base import PipelineConfig
 from conversations.selectors import Replay
 from conversations.turns import PipelineMissing
 from conversations.types import (
-    DEFAULT_ROOM,
     PipelineTopic,
     Question,
     SessionKey,
     SessionType,
-    room_key,
 )
 from integrations import resume
 from integrations.access import admitted, identify
 from integrations.errors import NORMAL, NOT_ALLOWED, Fault, Limited, WireError
-from integrations.fields import LARGEST_SEQ
 from integrations.langbot.attachments import Attachments
 from integrations.langbot.components import text_of
+from integrations.langbot.handshake import NO_SUCH_SESSION, resumes_after, session_of, session_type_of
 from integrations.langbot.protocol import (
-    NO_SEQ,
     Authenticate,
     ChatMessage,
     Connected,
@@ -63,10 +60,7 @@ from integrations.parts import Parts
 from integrations.sessions import SessionConsumer, Teller
 from integrations.strict import ProtocolError
 
-ROOM_NAME_LENGTH = 100
 STOP_INTERVAL = 0.2  # seconds between two stops of one connection; the second waits, and takes those after it along
-BAD_SESSION_TYPE = "session_type must be person or group"
-NO_SUCH_SESSION = "Session not found"
 NO_WORDS = "message must have text where contact is true"
 
 
@@ -92,7 +86,7 @@ class PipelineConsumer(SessionConsumer):
         if self.peer.query.get("rich") == "1":
             self.is_rich = True
             self.tell = self._rich.encode  # one function for all of them
-        session_type = self._session_type()
+        session_type = session_type_of(self.peer.query.get("session_type", "person"))
         self.pipeline = await self._find_pipeline()
         self.attachments = Attachments(self.parts, self.peer)
         session, known = await self._choose_session(session_type)
@@ -125,27 +119,20 @@ class PipelineConsumer(SessionConsumer):
         everybody.go_live()
         if self.credential and self.principal.kind == "application":
             self.spawn(self.watch_credential(self.credential))
-        after = self._resumes_after()
+        try:
+            after = resumes_after(self.peer.query)
+        except ProtocolError as error:
+            self.fail(error)  # told of, and nothing is replayed
+            after = None
         if after is None:
             membership.go_live(last_seq)
         else:
             self.spawn(self.replay(after, told=last_seq))
 
-    def _resumes_after(self) -> int | None:
-        """Return the seq after which the handshake asks for a replay; what is none is told of, and nothing replayed."""
-        asked = self.peer.query.get("last_seq")
-        if asked is None:
-            return None
-        if not (asked.isascii() and asked.isdigit() and len(asked) < len(str(LARGEST_SEQ))):
-            self.fail(ProtocolError(f"last_seq {NO_SEQ}"))
-            return None
-        return int(asked)
-
     async def _authenticate(self) -> Principal:
         """Return who is speaking: by the handshake's credential, else by a first frame in time."""
         self.credential = self.peer.token
-        uuid = self._pipeline_uuid()
-        public = await self.parts.catalogue.find(uuid) if uuid else None
+        public = await self._named_pipeline()
         principal = await identify(self.parts, self.peer, self.credential, public)
         if principal is None and self.credential is None:
             principal = await self._first_frame()
@@ -162,45 +149,26 @@ class PipelineConsumer(SessionConsumer):
         self.credential = frame.token
         return await self.parts.authenticator.identify(frame.token)
 
-    def _session_type(self) -> SessionType:
-        match self.peer.query.get("session_type", "person"):
-            case "person":
-                return "person"
-            case "group":
-                return "group"
-            case _:
-                raise WireError(BAD_SESSION_TYPE, close_code=NORMAL)
-
-    def _pipeline_uuid(self) -> UUID | None:
-        try:
-            return UUID(self.scope["url_route"]["kwargs"]["pipeline_uuid"])
-        except ValueError:
-            return None
+    async def _named_pipeline(self) -> PipelineConfig | None:
+        named: str = self.scope["url_route"]["kwargs"]["pipeline_uuid"]
+        return await self.parts.catalogue.find(named)
 
     async def _find_pipeline(self) -> PipelineConfig:
-        uuid = self._pipeline_uuid()
-        pipeline = await self.parts.catalogue.find(uuid) if uuid else None
+        pipeline = await self._named_pipeline()
         if pipeline is None or self.principal.pipeline not in (None, pipeline.uuid):
             raise PipelineMissing
         return pipeline
 
     async def _choose_session(self, session_type: SessionType) -> tuple[SessionKey, bool]:
         """Return the session, and whether something may have been said in it already."""
-        asked = self.peer.query.get("session_id", "")
-        if session_type == "group":
-            if len(asked) > ROOM_NAME_LENGTH or "\0" in asked:
-                raise WireError("session_id must have at most 100 characters, and no NUL", close_code=NOT_ALLOWED)
-            return room_key(self.pipeline.uuid, asked or DEFAULT_ROOM), True
-        if not asked:
+        asked = session_of(self.peer.query, self.pipeline.uuid, session_type)
+        if asked is None:
             return SessionKey(uuid4(), self.pipeline.uuid, "person"), False
-        try:
-            key = SessionKey(UUID(asked), self.pipeline.uuid, "person")
-        except ValueError:
-            raise WireError(NO_SUCH_SESSION, close_code=NOT_ALLOWED) from None
         token = self.peer.resume_token or self.peer.query.get("resume_token", "")
-        if not resume.is_valid(token, key) and not await self.is_own(key, self.principal):
+        may_enter = session_type == "group" or resume.is_valid(token, asked)
+        if not (may_enter or await self.is_own(asked, self.principal)):
             raise WireError(NO_SUCH_SESSION, close_code=NOT_ALLOWED)
-        return key, True
+        return asked, True
 
     # --- Talking ---------------------------------------------------------------------------------
 

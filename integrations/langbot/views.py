@@ -32,7 +32,7 @@ from integrations import resume
 from integrations.broadcasting import SESSION_TYPES, Audience
 from integrations.errors import WireError
 from integrations.langbot import rich, serializers
-from integrations.langbot.consumers import BAD_SESSION_TYPE, NO_SUCH_SESSION
+from integrations.langbot.handshake import NO_SUCH_SESSION, session_type_of
 from integrations.langbot.protocol import stamp
 from integrations.langbot.translate import WIRE, history_row
 from integrations.limiting import TURNS_OF_VISITOR, admit, admit_call
@@ -61,10 +61,7 @@ class PipelineView(WireView):
     ) -> tuple[Principal, PipelineConfig]:
         """Return the caller and the pipeline; credential first, so that a stranger learns nothing."""
         principal = await self.caller(request, scope)
-        try:
-            pipeline = await self.parts.catalogue.find(UUID(pipeline_uuid))
-        except ValueError:
-            pipeline = None
+        pipeline = await self.parts.catalogue.find(pipeline_uuid)
         if pipeline is None or principal.pipeline not in (None, pipeline.uuid):
             raise PipelineMissing
         return principal, pipeline
@@ -78,10 +75,7 @@ class PipelineView(WireView):
         if not (peer.is_own_page if peer.origin is None else self._origin_allowed(peer, None)):
             return None
         await admit_call(self.parts, peer)
-        try:
-            pipeline = await self.parts.catalogue.find(UUID(pipeline_uuid))
-        except ValueError:
-            return None
+        pipeline = await self.parts.catalogue.find(pipeline_uuid)
         return (visitor_of(pipeline.uuid), pipeline) if pipeline is not None and pipeline.public else None
 
     async def session_for(
@@ -133,7 +127,7 @@ class MessagesView(PipelineView):
         """Return the newest messages, oldest first."""
         visitor = await self.visitor_for(request, pipeline_uuid)
         principal, pipeline = visitor or await self.pipeline_for(request, pipeline_uuid, Scope.READ)
-        kind = _session_type(session_type)
+        kind = session_type_of(session_type)
         query = _checked(serializers.HistoryQuery, request.query_params)
         session = await self.session_for(principal, pipeline, kind, request, query)
         read = self.parts.store.read
@@ -165,7 +159,7 @@ class ResetView(PipelineView):
         """Begin history and model memory anew; sockets stay, and the old transcript stays for staff."""
         visitor = await self.visitor_for(request, pipeline_uuid)
         principal, pipeline = visitor or await self.pipeline_for(request, pipeline_uuid, Scope.WRITE)
-        kind = _session_type(session_type)
+        kind = session_type_of(session_type)
         if visitor and kind == "group":
             raise WireError("Forbidden", status=403)  # a room is everybody's
         # Who names a session in the body means that one, not all of them.
@@ -201,7 +195,7 @@ class FeedbackView(PipelineView):
         """Note what the visitor thinks of an answer: one opinion an answer, the last one counts."""
         visitor = await self.visitor_for(request, pipeline_uuid)
         principal, pipeline = visitor or await self.pipeline_for(request, pipeline_uuid, Scope.WRITE)
-        kind = _session_type(session_type)
+        kind = session_type_of(session_type)
         session = await self.session_for(
             principal, pipeline, kind, request, _checked(serializers.SessionQuery, request.query_params)
         )
@@ -260,7 +254,7 @@ class BroadcastView(PipelineView):
         body = request.data if isinstance(request.data, dict) else {}
         if body.get("message") in (None, "", [], {}):
             raise WireError("message is required")
-        kinds = (_session_type(body["session_type"]),) if "session_type" in body else SESSION_TYPES
+        kinds = (session_type_of(body["session_type"]),) if "session_type" in body else SESSION_TYPES
         audience = Audience((pipeline.uuid,), kinds)
         recipients = await self.parts.store.read(audience.count)
         # Recorded first: what cannot be recorded is not done.
@@ -295,14 +289,6 @@ class PipelinesView(WireView):
             if principal.pipeline in (None, pipeline.uuid)
         ]
         return success({"pipelines": rows})
-
-
-def _session_type(text: object) -> SessionType:
-    if text == "person":
-        return "person"
-    if text == "group":
-        return "group"
-    raise WireError(BAD_SESSION_TYPE)
 
 
 def _checked(kind: type[drf.Serializer[Any]], data: Any) -> dict[str, Any]:

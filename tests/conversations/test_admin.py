@@ -280,6 +280,15 @@ def test_a_pipeline_is_edited_with_its_routes(admin_client: Client, pipeline: Pi
     assert [(row.kind, row.position) for row in pipeline.routes.all()] == [("openai", 0), ("knowledge", 1)]
 
 
+@pytest.mark.parametrize(("enabled", "warned"), [("", True), ("on", False)])
+def test_a_pipeline_that_answers_nothing_is_saved_with_a_warning(
+    admin_client: Client, pipeline: Pipeline, enabled: str, warned: bool
+) -> None:
+    pipeline.routes.all().delete()
+    assert save_route(admin_client, pipeline, enabled=enabled) == ""
+    assert ("Shop answers nothing" in page(admin_client, "pipeline_change", pipeline.pk)) is warned
+
+
 def test_there_is_always_one_default_pipeline(admin_client: Client, pipeline: Pipeline) -> None:
     other = Pipeline.objects.create(name="Other")
 

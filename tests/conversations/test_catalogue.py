@@ -62,7 +62,7 @@ async def test_a_snapshot_stays_until_it_is_refreshed(store: WatchedStore, pipel
 
 
 async def test_a_pipeline_made_just_now_is_found(store: WatchedStore, pipeline: Pipeline) -> None:
-    found = await Catalogue(store).find(pipeline.uuid)
+    found = await Catalogue(store).find(str(pipeline.uuid))
     assert found is not None
     assert found.uuid == pipeline.uuid
 
@@ -71,21 +71,28 @@ async def test_one_that_is_known_costs_no_query() -> None:
     known = config(1, "A")
     reader = CountingReader({known.uuid: known})
     catalogue = Catalogue(reader)
-    assert await catalogue.find(known.uuid) == known
-    assert await catalogue.find(known.uuid) == known
+    assert await catalogue.find(str(known.uuid)) == known
+    assert await catalogue.find(str(known.uuid)) == known
     assert reader.reads == 1
+
+
+@pytest.mark.parametrize("name", ["", "Shop", "1", "é" * 36])
+async def test_what_is_no_uuid_names_none_and_nobody_looks_for_it(name: str) -> None:
+    reader = CountingReader()
+    assert await Catalogue(reader).find(name) is None
+    assert reader.reads == 0
 
 
 async def test_one_that_is_not_there_is_looked_for_now_and_then_only() -> None:
     reader = CountingReader()
     catalogue = Catalogue(reader)
     late = config(1, "Late")
-    assert [await catalogue.find(late.uuid) for _ in range(5)] == [None] * 5
+    assert [await catalogue.find(str(late.uuid)) for _ in range(5)] == [None] * 5
     assert reader.reads == 1
     reader.pipelines = {late.uuid: late}
-    assert await catalogue.find(late.uuid) is None
+    assert await catalogue.find(str(late.uuid)) is None
     catalogue._read_at -= LOOK_AGAIN
-    assert await catalogue.find(late.uuid) == late
+    assert await catalogue.find(str(late.uuid)) == late
 
 
 async def test_a_failed_refresh_leaves_what_was_known() -> None:

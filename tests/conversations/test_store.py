@@ -180,9 +180,10 @@ async def test_a_commit_that_is_cut_off_has_an_unknown_outcome(store: Store, dat
         future = store.submit(AddPipeline(name=f"slow {uuid4()}"))
         await asyncio.to_thread(wait_until, lambda: waits_in_commit(other), timeout=10, what="a commit")
         behind = store.submit(AddPipeline())
-        with capture_logs() as logs, pytest.raises(OutcomeUnknown, match="may be sent again"):
+        with capture_logs() as logs:
             other.execute(f"SELECT pg_terminate_backend(pid) {COMMITTING}")
-            await future
+            with pytest.raises(OutcomeUnknown, match="may be sent again"):
+                await future
         (told,) = (entry for entry in logs if entry["event"] == "store.outcome_unknown")
         assert "terminating connection" in told["reason"]
         with pytest.raises(StoreUnavailable):  # where there is no server any more, it has waited as long
@@ -266,7 +267,7 @@ async def test_a_locked_database_is_an_error_within_the_time_out_and_recovers(st
         start = time.monotonic()
         futures = [store.submit(AddPipeline()) for _ in range(3)]
         results = await asyncio.gather(*futures, return_exceptions=True)
-        assert time.monotonic() - start < 2
+        assert time.monotonic() - start < 5  # R11
         assert [type(result) for result in results] == [StoreUnavailable] * 3
         with pytest.raises(StoreUnavailable):
             await store.write(AddPipeline())

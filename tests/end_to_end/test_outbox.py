@@ -12,6 +12,7 @@ from conversations.jobs.outbox import SHARE
 from tests.conftest import GatewayFactory
 from tests.support.contact import ContactClient
 from tests.support.databases import PostgresServer
+from tests.support.listening import close_listener
 from tests.support.postoffice import HubClient
 from tests.support.server import GatewayProcess
 from tests.support.waiting import eventually
@@ -60,7 +61,7 @@ async def receiver() -> AsyncIterator[Receiver]:
     async with await asyncio.start_server(receiver.take, "127.0.0.1", 0) as server:
         receiver.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
         yield receiver
-        server.close()
+        await close_listener(server)
         await receiver.close()
 
 

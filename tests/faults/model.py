@@ -27,6 +27,8 @@ from contextlib import contextmanager
 from enum import StrEnum
 from typing import Any, Self
 
+from tests.support.listening import close_listener
+
 WORDS = tuple(f"tok{number:02d} " for number in range(20))
 DROP = "drop "  # what Mode.DRIP says
 PACE = 0.05  # seconds before each
@@ -141,7 +143,7 @@ class FakeModel:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        self._server.close()
+        await close_listener(self._server)
         for writer in self._open.values():
             writer.transport.abort()
         await asyncio.gather(*self._open)

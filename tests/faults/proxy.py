@@ -17,6 +17,7 @@ from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any, Self
 
+from tests.support.listening import close_listener
 from tests.support.waiting import free_port
 
 PATIENCE = 10.0  # seconds for what a test asks of it
@@ -103,7 +104,7 @@ class FaultyProxy:
 
     async def _refuse(self) -> None:
         if self._server is not None:
-            self._server.close()
+            await close_listener(self._server)
         if self._listen is not None:
             self._listen.unlink(missing_ok=True)
 

@@ -266,8 +266,8 @@ async def test_a_worker_that_sleeps_loses_its_turns_and_doubles_nothing_when_it_
 async def _put_to_sleep(gateway: GatewayProcess) -> str:
     """Stop a worker that has turns, in the midst of a transaction, whose locks it then keeps."""
     # Which of them has turns is chance: everybody may have come to the same one.
-    workers = cycle(truth.ask(gateway, LIVING))
-    for worker, pid in islice(workers, TRIES):
+    workers: list[tuple[str, int]] = truth.ask(gateway, LIVING)
+    for worker, pid in islice(cycle(workers), TRIES):
         os.kill(pid, signal.SIGSTOP)
         held = any(name.startswith(f"chatgateway {pid}@") for (name,) in truth.ask(gateway, HELD))
         if held and worker in dict(truth.ask(gateway, TURNS)):

@@ -16,6 +16,7 @@ from tests.conftest import GatewayFactory
 from tests.faults.model import WORDS, FakeModel, Mode
 from tests.integrations.yishiting.conftest import TokenMaker
 from tests.support.applications import make_application
+from tests.support.listening import close_listener
 from tests.support.server import GatewayProcess, manage
 from tests.support.yishiting import Stream, caller, events, question, text_of
 
@@ -97,7 +98,7 @@ async def receiver(*, refuse: int) -> AsyncIterator[tuple[Receiver, str]]:
     try:
         yield listening, f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/answers"
     finally:
-        server.close()
+        await close_listener(server)
 
 
 async def test_the_answer_is_posted_signed_and_again_where_that_failed(
