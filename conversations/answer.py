@@ -3,7 +3,21 @@
 import asyncio
 from collections.abc import Callable
 
-from conversations.types import ControlTopic, Event, Outcome, Reply, ReplyDelta, SessionTopic, StoredMessage, Turn
+import msgspec
+
+from conversations.types import (
+    Citation,
+    ControlTopic,
+    Event,
+    Outcome,
+    Reply,
+    ReplyDelta,
+    SessionTopic,
+    SourceLine,
+    Span,
+    StoredMessage,
+    Turn,
+)
 
 Publish = Callable[[SessionTopic | ControlTopic, Event], None]
 
@@ -24,6 +38,7 @@ class Answer:
         self._publish = publish
         self._save = save
         self._lead = ""
+        self._named: list[tuple[str, Span]] = []  # documents, and where the text names them
         self._loop = asyncio.get_running_loop()
         self._began = self._saved = self._loop.time()
         self._emitted = 0.0
@@ -35,6 +50,14 @@ class Answer:
         """How long it has taken so far."""
         return self._loop.time() - self._began
 
+    @property
+    def citations(self) -> tuple[Citation, ...]:
+        """What the answer was made from, each with where the text names it."""
+        return tuple(
+            msgspec.structs.replace(cited, named=tuple(span for doc_id, span in self._named if doc_id == cited.doc_id))
+            for cited in self.reply.citations
+        )
+
     def lead(self, text: str) -> None:
         """Put `text` before whatever is added first."""
         self._lead = text
@@ -44,8 +67,10 @@ class Answer:
         if not text:
             return
         if not self.text:
-            text = self._lead + text
+            self.text = self._lead
             self.first_text_ms = int((self._loop.time() - self._began) * 1000)
+        if isinstance(text, SourceLine):
+            self._named.append((text.doc_id, (len(self.text), len(self.text) + len(text))))
         self.text += text
         if self._turn.stream and self._timer is None and not self._closed:
             due = self._emitted + self._interval
@@ -81,8 +106,11 @@ class Answer:
         self.shown = self.text
         self._publish(
             SessionTopic(turn.session.uuid),
-            ReplyDelta(turn.id, turn.session.session_type, self.text, turn.started, turn.reply_to, turn.question_id),
-        )
+            ReplyDelta(
+                turn.id, turn.session.session_type, self.text, turn.started, turn.reply_to, turn.question_id,
+                named=tuple(span for _, span in self._named),
+            ),
+        )  # fmt: skip
         self._keep(now)
 
     def _keep(self, now: float) -> None:

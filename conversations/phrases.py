@@ -31,6 +31,8 @@ NOBODY_TO_CALL: dict[Language, str] = {
     "zh-hans": "抱歉，这里现在无法转接人工，我只能根据文档回答问题。",
     "en": "Sorry, I cannot put you through to a person from here; I can only answer from the documents.",
 }
+# The same sentence may follow on the one that the documents begin with where the model has failed.
+_CALLED = frozenset(lead + said for lead in ("", *FALLBACK.values()) for said in CALLED.values())
 # A person and the bot take turns; `name` is the person's.
 JOINED: dict[Language, str] = {
     "zh-hans": "{name}已加入对话，接下来由人工为您服务。",
@@ -48,6 +50,11 @@ HELD: dict[Language, str] = {
     "zh-hans": "人工正在处理您的对话，您的消息已收到。",
     "en": "A person is looking after your conversation and has received your message.",
 }
+
+
+def is_called(text: str) -> bool:
+    """Tell whether an answer only says that a person was told."""
+    return text in _CALLED
 
 
 def language_of(text: str) -> Language:

@@ -12,6 +12,7 @@ from django.db.models import Case, F, JSONField, Q, When
 from django.db.models.functions import Left
 from django.utils import timezone
 
+from conversations import markdown
 from conversations.models import ChatSession, Message, Note, Turn
 from conversations.selectors import files_in, opinions
 from conversations.types import Citation, Outcome, Upload
@@ -21,18 +22,21 @@ from conversations.uploads.words import words_in
 PAGE = 500  # messages
 NOTE = "note"  # the role of a line that operators read only
 SHOWN_CHARACTERS = 20_000  # of one message; the rest of a giant one helps no reader
+RENDERED = 128 * 1024  # characters of a page's answers that are shown as Markdown; what is older as it was written
 
 
 @dataclass(frozen=True)
 class Line:
     """One bubble. `note` says what is unusual about it; `new_day` and `after_reset` ask for a separator before it.
 
-    `opinion` is what the visitor thinks of it; `turn` is set on an answer that is not finished.
+    `opinion` is what the visitor thinks of it; `turn` is set on an answer that is not finished. `html` is safe to show,
+    on what the bot says: people's words are text.
     """
 
     role: str
     text: str
     at: datetime
+    html: str = ""
     seq: int | None = None
     sender: str = ""
     citations: tuple[Citation, ...] = ()
@@ -99,6 +103,7 @@ def read_transcript(
     if is_newest:
         unfinished = [turn for turn in turns.values() if turn.state != Turn.State.ENDED]
         lines += [(_unfinished(turn), turn.epoch) for turn in unfinished]
+    lines = _rendered(lines)
     newest_epoch = max((epoch for _, epoch in lines), default=session.epoch)
     if with_notes:
         since = None if older is None else rows[0].created_at
@@ -159,6 +164,16 @@ def _line(row: Any, turn: Turn | None, opinion: str, files: tuple[Upload, ...]) 
         opinion=opinion,
         shortened=len(text) > SHOWN_CHARACTERS,
     )
+
+
+def _rendered(lines: list[Entry]) -> list[Entry]:
+    """Return the lines with the HTML of the newest answers, up to RENDERED characters."""
+    lines, left = list(lines), RENDERED
+    for place, (line, epoch) in reversed(list(enumerate(lines))):
+        if line.role == Message.Role.ASSISTANT:
+            left -= len(line.text)
+            lines[place] = (replace(line, html=markdown.render(line.text) if left >= 0 else ""), epoch)
+    return lines
 
 
 def _details(turn: Turn) -> str:

@@ -315,7 +315,7 @@ class TurnRunner:
     def _ending(self, turn: Turn, answer: Answer, outcome: Outcome) -> Finish:
         return Finish(
             turn=turn, worker=self._worker(), text=answer.text, outcome=outcome, shown=answer.shown,
-            citations=answer.reply.citations, usage=answer.reply.usage, responder=answer.responder,
+            citations=answer.citations, usage=answer.reply.usage, responder=answer.responder,
             first_text_ms=answer.first_text_ms,
         )  # fmt: skip
 

@@ -4,9 +4,10 @@ Times are aware datetimes in UTC. `seq` is gap-free per session and given at com
 grows over the whole database (`wire/langbot.md`).
 """
 
+from collections.abc import Iterable
 from datetime import datetime
 from enum import StrEnum
-from typing import Literal
+from typing import Literal, Self
 from uuid import UUID, uuid5
 
 import msgspec
@@ -59,14 +60,43 @@ def own_session(pipeline: UUID, wire: str, *names: str, name: str = "") -> Sessi
     return SessionKey(uuid5(pipeline, text), pipeline, "person", name[:SESSION_NAME])
 
 
-class Citation(msgspec.Struct, frozen=True):
-    """A passage that an answer was made from; `score` is comparable within one answer only."""
+Span = tuple[int, int]  # the characters of a text from one on to before another
+
+
+class Citation(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A passage that an answer was made from; `score` is comparable within one answer only.
+
+    `named` is where the answer's text names it, for those who are shown no citations.
+    """
 
     doc_id: str
     space_id: str
     title: str
     url: str
     score: float
+    named: tuple[Span, ...] = ()
+
+
+class SourceLine(str):
+    """Words of an answer that only name the document `doc_id`, with what sets them apart from the words before."""
+
+    __slots__ = ("doc_id",)
+    doc_id: str
+
+    def __new__(cls, words: str, doc_id: str) -> Self:
+        """Return the words; whoever asks for no more has a text like any other."""
+        line = super().__new__(cls, words)
+        line.doc_id = doc_id
+        return line
+
+
+def without(text: str, spans: Iterable[Span]) -> str:
+    """Return a text without some of it."""
+    kept, at = [], 0
+    for start, end in sorted(spans):
+        kept.append(text[at:start])
+        at = end
+    return "".join((*kept, text[at:]))
 
 
 class Usage(msgspec.Struct, frozen=True):
@@ -155,6 +185,11 @@ class StoredMessage(msgspec.Struct, frozen=True):
     outcome: Outcome | None = None
     files: tuple[Upload, ...] = ()
 
+    @property
+    def text_beside_citations(self) -> str:
+        """The text for those who are shown the citations: it does not name them once more."""
+        return without(self.text, (span for citation in self.citations for span in citation.named))
+
 
 class Turn(msgspec.Struct, frozen=True):
     """One question being answered. `id` is the id reserved for the answer's message, `question_id` the question's."""
@@ -220,7 +255,10 @@ class MessageStored(msgspec.Struct, frozen=True, tag=True):
 
 
 class ReplyDelta(msgspec.Struct, frozen=True, tag=True):
-    """The answer so far. `text` is cumulative, so a receiver may miss any of these."""
+    """The answer so far. `text` is cumulative, so a receiver may miss any of these.
+
+    `named` is where it names sources that its end will cite.
+    """
 
     id: int
     session_type: SessionType
@@ -228,6 +266,12 @@ class ReplyDelta(msgspec.Struct, frozen=True, tag=True):
     timestamp: datetime
     reply_to: str = ""
     question_id: int | None = None
+    named: tuple[Span, ...] = ()
+
+    @property
+    def text_beside_citations(self) -> str:
+        """The text for those who are shown the citations at its end."""
+        return without(self.text, self.named)
 
     @property
     def seq(self) -> int | None:

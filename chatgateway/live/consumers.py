@@ -2,13 +2,12 @@
 
 import asyncio
 from collections.abc import Callable
-from typing import Any, assert_never
+from typing import assert_never
 from uuid import UUID
 
 from chatgateway.live.access import TO_WATCH, Staff, is_page_token, own_page, session_key, staff_of
 from chatgateway.live.events import Changed, StaffTopic, What
 from chatgateway.live.protocol import (
-    Delta,
     Error,
     Follow,
     Open,
@@ -16,20 +15,21 @@ from chatgateway.live.protocol import (
     Ping,
     Pong,
     Ready,
-    Stored,
     Watch,
     parse,
     serialise,
 )
+from chatgateway.live.telling import Teller, stored
 from chatgateway.roles import AT_THE_DESK
 from connections.hub import Membership
 from conversations import selectors
 from conversations.store import StoreFull, StoreUnavailable
-from conversations.types import MessageStored, ReplyDelta, SessionTopic
+from conversations.types import SessionTopic
 from integrations import admission
 from integrations.consumer import RECHECK, GatewayConsumer
 from integrations.errors import NOT_ALLOWED, NOT_AUTHENTICATED, TRY_LATER, Fault, WireError
 from integrations.outbound import Frame
+from integrations.parts import Parts
 from integrations.strict import ProtocolError
 
 
@@ -48,21 +48,6 @@ def _tells_of(what: What) -> Callable[[Changed], Frame | None]:
 _ENCODERS = {what: _tells_of(what) for what in TO_WATCH}
 
 
-def _tell(event: Any) -> Frame | None:
-    """Return the frame that tells of an event of the followed conversation."""
-    match event:
-        case ReplyDelta():
-            return Frame(serialise(Delta(event.id, event.text)), key=("delta", event.id))
-        case MessageStored():
-            return _stored(event.message.session, event.message.seq)
-        case _:
-            return None
-
-
-def _stored(session: UUID, seq: int) -> Frame:
-    return Frame(serialise(Stored(session, seq)), key=("stored", session))
-
-
 class LiveConsumer(GatewayConsumer):
     """One open page of staff. It is no visitor's: no row of the live connections, and none of their messages."""
 
@@ -72,6 +57,10 @@ class LiveConsumer(GatewayConsumer):
     staff: Staff
     watched: dict[What, Membership]
     followed: Membership | None = None
+
+    def __init__(self, *, parts: Parts, teller: Teller) -> None:
+        super().__init__(parts=parts)
+        self._teller = teller
 
     # --- Opening ---------------------------------------------------------------------------------
 
@@ -160,7 +149,7 @@ class LiveConsumer(GatewayConsumer):
             self.followed = None
         if not self.staff.permissions >= AT_THE_DESK:
             raise WireError("You may not read conversations")
-        followed = self.followed = self.join(SessionTopic(session), _tell)
+        followed = self.followed = self.join(SessionTopic(session), self._teller.encode)
         await self.parts.hub.ready()
         try:
             seq = (await self.parts.store.read(selectors.last_seqs, [session])).get(session)
@@ -174,7 +163,7 @@ class LiveConsumer(GatewayConsumer):
             self.followed = None
             raise WireError("There is no such conversation")
         followed.go_live(seq)
-        self.push(_stored(session, seq))
+        self.push(stored(session, seq))
 
     def error_frame(self, fault: Fault) -> Frame:
         """Return an error as pages read it."""

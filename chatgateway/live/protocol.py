@@ -3,7 +3,7 @@
     {"type":"open","token":…}              ─►  {"type":"ready"}
     {"type":"watch","what":[…]}            ─►  {"type":"changed","what":…}, at once and whenever it is
     {"type":"follow","session":uuid}       ─►  {"type":"stored","session":…,"seq":n}, at once and with each message
-                                               {"type":"delta","turn":id,"text":…}, an answer so far
+                                               {"type":"delta","turn":id,"html":…}, an answer so far
     {"type":"ping"}                        ─►  {"type":"pong"}
 
 What a page may not see, or cannot be read, is answered with {"type":"error","message":…}.
@@ -71,10 +71,10 @@ class OutOfDate(msgspec.Struct, frozen=True, tag_field="type", tag="changed"):
 
 
 class Delta(msgspec.Struct, frozen=True, tag_field="type", tag="delta"):
-    """An answer of the followed conversation so far; `turn` is the id that its message will have."""
+    """An answer of the followed conversation so far, as safe HTML; `turn` is the id that its message will have."""
 
     turn: int
-    text: str
+    html: str
 
 
 class Stored(msgspec.Struct, frozen=True, tag_field="type", tag="stored"):

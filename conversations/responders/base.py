@@ -94,6 +94,7 @@ class Responder(Protocol):
     def answer(self, ask: Ask) -> AsyncGenerator[str | Reply, None]:
         """Yield increments of text, then exactly one Reply; raise ResponderError when it cannot.
 
+        An increment that only names what the Reply cites is a SourceLine: pages show the citation in its place.
         Closing the generator cancels the work behind it.
         """
         ...

@@ -10,7 +10,7 @@ from conversations.knowledge import passages, segment
 from conversations.library import MAX_QUESTION, Hit, Library
 from conversations.phrases import CALLED, NOBODY_TO_CALL
 from conversations.responders.base import Ask
-from conversations.types import Citation, Language, Reply
+from conversations.types import Citation, Language, Reply, SourceLine
 
 LOOKED_AT = 4  # passages that a search returns
 SECOND_BEST = 0.85  # share of the best score that another passage needs to be part of the answer
@@ -109,7 +109,7 @@ class KnowledgeResponder:
                 yield "\n\n"
             for piece in passages.sentences(hit.text):
                 yield piece
-            yield "\n\n" + _source(hit, phrases)
+            yield SourceLine("\n\n" + _source(hit, phrases), hit.doc_id)
         yield Reply(citations=_citations(chosen))
 
     def _topics(self, ask: Ask, language: Language) -> str:

@@ -138,7 +138,7 @@ class MessageData(msgspec.Struct, frozen=True, omit_defaults=True):
     """A message as clients see it, in frames and in the history.
 
     From `html` on only for those who asked for it: the content as safe HTML, how the answer ended, the sender's own id
-    of it, and what the visitor thinks of it.
+    of it, what the visitor thinks of it, and whether it only says that a person was told.
     """
 
     id: int
@@ -155,6 +155,7 @@ class MessageData(msgspec.Struct, frozen=True, omit_defaults=True):
     outcome: str | None = None
     client_msg_id: str | None = None
     feedback: str | None = None
+    called: bool = False
 
 
 class Connected(msgspec.Struct, frozen=True, tag_field="type", tag="connected"):

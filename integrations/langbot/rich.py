@@ -1,16 +1,15 @@
 """What the web chat asks for beside the wire's own, by `rich=1`: HTML, how an answer ended, ids to find its own by."""
 
-import time
-from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import msgspec
 from django.utils.translation import get_supported_language_variant
 from django.utils.translation.trans_real import parse_accept_lang_header
 
-from conversations import markdown, selectors
-from conversations.markdown import Growing
+from conversations import markdown, phrases, selectors
+from conversations.growing import GrowingAnswers
 from conversations.store import unhurried
 from conversations.types import (
     Event,
@@ -23,85 +22,37 @@ from conversations.types import (
     StoredMessage,
 )
 from conversations.uploads.words import words_of
-from integrations.langbot.protocol import MessageData, Reset, Response, UserMessage, serialise
+from integrations.langbot.components import text_of
+from integrations.langbot.protocol import MessageData, Reset, Response, UserMessage, answer_chain, serialise
 from integrations.langbot.translate import encode, message_data, plain_values, reply_data
 from integrations.outbound import Frame
 from integrations.peers import Peer
 
-GROWING = 1000  # answers that grow whose HTML is remembered; of the oldest beyond it all is made anew
-# What HTML of growing answers may cost of a processor's time: one of them, and all together; else a delta is left out.
-SHARE_OF_ANSWER = 0.05
-SHARE = 0.25
-AT_ONCE = 0.2  # seconds that all together may be ahead of their share
 RENDERED = 256 * 1024  # characters of one history that are shown as Markdown; what is older as it was written
 RENDERED_AGAIN = 64 * 1024  # the same of one replay, which is rendered between what the other sockets are told
-
-
-class _Answer:
-    """An answer that grows; before `due` it is not rendered again."""
-
-    __slots__ = ("due", "html")
-
-    def __init__(self) -> None:
-        self.html = Growing()
-        self.due = 0.0
 
 
 class RichEncoder:
     """Encodes a session's events for those who asked for more, once for all of them in this process."""
 
-    def __init__(
-        self, clock: Callable[[], float] = time.monotonic, spent: Callable[[], float] = time.thread_time
-    ) -> None:
-        self._clock = clock
-        self._spent = spent
-        self._due = 0.0
-        self._growing: OrderedDict[int, _Answer] = OrderedDict()
+    def __init__(self, growing: GrowingAnswers | None = None) -> None:
+        self._growing = GrowingAnswers() if growing is None else growing
 
     def encode(self, event: Event) -> Frame | None:
         """Return the frame that tells of an event; None also for a delta whose HTML would cost too much now."""
         match event:
             case MessageStored(message=message):
-                answer = self._growing.pop(message.id, None)
-                began = self._spent()
-                frame = _stored(message, answer.html.finish if answer else markdown.render)
-                self._charge(self._clock(), self._spent() - began)
-                return frame
+                return _stored(message, partial(self._growing.finish, message.id))
             case ReplyDelta():
-                data = reply_data(event)
-                html = self._grow(event.id, data.content)
+                html = self._growing.grow(event.id, _shown(event))
                 if html is None:
                     return None
-                data = msgspec.structs.replace(data, html=html)
+                data = msgspec.structs.replace(reply_data(event), html=html)
                 return Frame(serialise(Response(event.session_type, data)), key=event.id)
             case SessionReset():
                 return Frame(serialise(Reset(event.first_id)))
             case _:
                 return encode(event)
-
-    def _grow(self, id_: int, text: str) -> str | None:
-        """Return the HTML of an answer so far, None where it is not its time yet."""
-        answer, now = self._answer(id_), self._clock()
-        if now < answer.due or now < self._due - AT_ONCE:
-            return None
-        began = self._spent()
-        html = answer.html.grow(text)
-        cost = self._spent() - began
-        answer.due = now + cost / SHARE_OF_ANSWER
-        self._charge(now, cost)
-        return html
-
-    def _charge(self, now: float, cost: float) -> None:
-        """Count what was spent for all answers together: an end is told at any cost, deltas make up for it."""
-        self._due = max(self._due, now) + cost / SHARE
-
-    def _answer(self, id_: int) -> _Answer:
-        answer = self._growing.get(id_)
-        if answer is None:
-            if len(self._growing) >= GROWING:
-                self._growing.popitem(last=False)
-            answer = self._growing[id_] = _Answer()
-        return answer
 
 
 def _stored(message: StoredMessage, render: Callable[[str], str]) -> Frame:
@@ -124,8 +75,14 @@ def rich_data(
     if message.role is Role.USER:
         return msgspec.structs.replace(data, client_msg_id=message.request_id or None)
     outcome = message.outcome.value if message.outcome else None
-    shown = words_of(message) if message.files else data.content  # files are shown beside it
-    return msgspec.structs.replace(data, html=render(shown), outcome=outcome, feedback=feedback)
+    shown = words_of(message) if message.files else _shown(message)  # files are shown beside it
+    called = message.role is Role.ASSISTANT and phrases.is_called(message.text)
+    return msgspec.structs.replace(data, html=render(shown), outcome=outcome, feedback=feedback, called=called)
+
+
+def _shown(said: StoredMessage | ReplyDelta) -> str:
+    """Return what is said as text, but for what the citations say that are shown beside it."""
+    return text_of(answer_chain(said.session_type, said.reply_to, said.text_beside_citations))
 
 
 @unhurried

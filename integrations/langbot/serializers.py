@@ -90,6 +90,7 @@ class Message(serializers.Serializer[Any]):
     outcome = serializers.ChoiceField(OUTCOMES, required=False, help_text="With `rich`: how the answer ended.")
     client_msg_id = serializers.CharField(required=False, help_text="With `rich`: the sender's own id of it.")
     feedback = serializers.ChoiceField(("up", "down"), required=False, help_text="With `rich`: what was thought of it.")
+    called = serializers.BooleanField(required=False, help_text="With `rich`: it only says that a person was told.")
 
 
 class Messages(serializers.Serializer[Any]):

@@ -144,6 +144,9 @@ async def test_a_person_takes_over_and_leaves(gateway: GatewayProcess, browser: 
     await visitor.chat.get_by_role("button", name="Talk to a human").click()
     await visitor.chat.locator("dialog").get_by_role("button", name="Yes").click()
     await expect(visitor.answers.locator(".bubble")).to_have_text(phrases.CALLED["en"])
+    thumbs = visitor.chat.locator(".thumb")
+    await expect(visitor.answers.locator(".meta")).to_be_visible()
+    await expect(thumbs).to_have_count(0)  # nothing to have an opinion of
     operator = await log_in(browser, gateway, "ann")
     await operator.goto("/admin/desk/?which=waiting")
     await operator.locator(f'.desk-entry[href*="{await visitor.session()}"]').click()
@@ -159,13 +162,49 @@ async def test_a_person_takes_over_and_leaves(gateway: GatewayProcess, browser: 
     await expect(said.locator(".by")).to_have_text("ann")
     await expect(said.locator("strong")).to_have_text("you")
     await expect(visitor.chat.locator(".heard")).to_have_text("ann: As real as you.\n")
+    await visitor.chat.get_by_role("button", name="Talk to a human").click()
+    await visitor.chat.locator("dialog").get_by_role("button", name="Yes").click()
+    await expect(visitor.answers.last.locator(".bubble")).to_have_text(phrases.HELD["en"])
+    await expect(visitor.answers.last.locator(".meta")).to_be_visible()
+    await expect(thumbs).to_have_count(0)
     await operator.click("text=Hand back to the bot")
     await expect(visitor.chat.locator(".line.notice").nth(1)).to_have_text(phrases.LEFT["en"].format(name="ann"))
-    await visitor.ask("And how do I change the port?")
+    await expect((await visitor.ask("And how do I change the port?")).locator(".thumb")).to_have_count(2)
     before = await visitor.words()
     await visitor.page.reload()
-    await visitor.answered(2)
+    await visitor.answered(3)
     assert await visitor.words() == before
+    await expect(thumbs).to_have_count(2)
+    await expect(visitor.answers.last.locator(".thumb")).to_have_count(2)
+    await operator.context.close()
+    await visitor.leave()
+
+
+async def test_the_desk_shows_an_answer_as_the_visitor_sees_it(served: Served, browser: Browser) -> None:
+    gateway, model = served
+    visitor = await Visitor.at_chat(browser, gateway)
+    await visitor.ask("Is **this** kept?")
+    operator = await log_in(browser, gateway, "ann")
+    await operator.goto(f"/admin/desk/{await visitor.session()}/")
+    await expect(operator.locator("[data-live-state]")).to_have_text("live")
+    answers = operator.locator(".line-assistant .bubble")
+    await expect(answers.locator("pre code")).to_have_text("PORT=9000 make run\n")
+    usual, model.delay = model.delay, 0.5
+    try:
+        await visitor.say("How do I change the port?")
+        await expect(operator.locator(".line-open")).to_have_count(1)
+        await operator.route("**/view/**", lambda route: route.abort())  # what grows is told, not fetched
+        await expect(operator.locator(".line-open td").first).to_have_text("PORT")
+        await operator.unroute("**/view/**")
+    finally:
+        model.delay = usual
+    await visitor.answered(2)
+    await expect(operator.locator(".line-open")).to_have_count(0)
+    await expect(answers.locator("td")).to_have_text(["PORT", "8000"] * 2)
+    link = answers.locator("a").last
+    await expect(link).to_have_attribute("rel", "noopener noreferrer nofollow")
+    await expect(link).to_have_attribute("target", "_blank")
+    await expect(operator.locator(".line-user .bubble").first).to_have_text("Is **this** kept?")
     await operator.context.close()
     await visitor.leave()
 

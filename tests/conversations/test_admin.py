@@ -119,7 +119,7 @@ def test_a_transcript_reads_like_the_conversation(admin_client: Client, pipeline
     shown = [
         "[Image] 这是什么？", "这是产品。", "产品简介", "https://x.test/a", "再来", "一半的",
         "Cut off at the time limit",
-        "Conversation reset", "weather?", "I don&#x27;t know.", "Found no answer", "王芳", "人工在此",
+        "Conversation reset", "weather?", "I don't know.", "Found no answer", "王芳", "人工在此",
         "last one", "so far", "Being answered",
     ]  # fmt: skip
     places = [html.index(text) for text in shown]
@@ -188,6 +188,27 @@ def test_a_transcript_shows_the_files_that_were_sent(admin_client: Client, pipel
     assert "2.0\xa0KB" in page
     assert f'href="/api/v1/files/{"d" * 43}"' in page
     assert f"{'d' * 43}/thumbnail" not in page
+
+
+def test_answers_are_shown_as_they_were_meant_and_people_s_words_as_they_were_written(
+    admin_client: Client, pipeline: Pipeline
+) -> None:
+    talk = Talk(pipeline)
+    for role in ("user", "assistant", "operator"):
+        talk.say(role, "**Bold** <b>of</b> [me](https://a.test/)")
+    shown = page(admin_client, "chatsession_change", talk.session.pk)
+    link = '<a href="https://a.test/" target="_blank" rel="noopener noreferrer nofollow">me</a>'
+    assert shown.count(f"<p><strong>Bold</strong> &lt;b&gt;of&lt;/b&gt; {link}</p>") == 1
+    assert shown.count("**Bold** &lt;b&gt;of&lt;/b&gt; [me](https://a.test/)") == 2
+
+
+def test_only_so_much_of_a_transcript_is_read_as_markdown(pipeline: Pipeline) -> None:
+    talk = Talk(pipeline)
+    for _ in range(transcript.RENDERED // 10_000 + 2):
+        talk.say("assistant", f"**{'x' * 9_996}**")
+    lines = read_transcript(talk.session).lines
+    assert [bool(line.html) for line in lines] == [False] * 2 + [True] * (len(lines) - 2)
+    assert all(line.text for line in lines)
 
 
 def test_a_long_transcript_has_pages(pipeline: Pipeline) -> None:

@@ -5,8 +5,11 @@ from itertools import pairwise
 
 import pytest
 
+from conversations import selectors
 from conversations.jobs import SavePartial
-from conversations.types import MessageStored, ReplyDelta
+from conversations.phrases import FALLBACK
+from conversations.responders.base import ResponderError
+from conversations.types import Citation, MessageStored, Reply, ReplyDelta, SourceLine
 from tests.conversations.doubles import ScriptedResponder, Talker, new_session, texts
 from tests.conversations.houses import OpenHouse
 
@@ -70,3 +73,31 @@ async def test_a_growing_answer_is_noted_for_the_case_of_a_crash(open_house: Ope
     talker.enough.set()
     await house.audience.answers()
     assert (await house.row(turn.id)).partial == ""
+
+
+async def test_where_sources_are_named_is_known_as_it_grows_and_when_it_is_stored(open_house: OpenHouse) -> None:
+    cited = (Citation("a", "s", "A", "", 2.0), Citation("b", "s", "B", "", 1.0))
+    script = (
+        "One.", SourceLine("\n\nSource: A", "a"), "\n\nSource: A\n\nTwo.", SourceLine("\n\nSource: B", "b"),
+        SourceLine("\n\nSource: A › x", "a"), Reply(cited),
+    )  # fmt: skip
+    house = await open_house(openai=ScriptedResponder(ResponderError("away")), knowledge=ScriptedResponder(*script))
+    await house.ask(new_session(house.pipeline))
+    (answer,) = await house.audience.answers()
+    words = [step for step in script if isinstance(step, str)]
+    lead, said = FALLBACK["en"], "One.\n\nSource: A\n\nTwo."  # what is no SourceLine stays
+    assert answer.text == f"{lead}{''.join(words)}"
+    assert answer.text_beside_citations == f"{lead}{said}"
+    assert [len(citation.named) for citation in answer.citations] == [2, 1]
+    deltas = [event for event in house.audience.events if isinstance(event, ReplyDelta)]
+    assert deltas[-1].text == answer.text
+    assert deltas[-1].text_beside_citations == answer.text_beside_citations
+    assert await house.store.read(selectors.message, answer.id) == answer, "also after a restart"
+
+
+async def test_an_answer_that_cites_nothing_in_the_end_names_its_sources_in_words(open_house: OpenHouse) -> None:
+    house = await open_house(openai=ScriptedResponder("One.", SourceLine("\n\nSource: A", "a"), ResponderError("away")))
+    await house.ask(new_session(house.pipeline))
+    (answer,) = await house.audience.answers()
+    assert "Source: A" in answer.text_beside_citations
+    assert answer.text_beside_citations == answer.text

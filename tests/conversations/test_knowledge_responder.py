@@ -10,7 +10,7 @@ from conversations.library import Library
 from conversations.models import Pipeline
 from conversations.responders.base import Ask, PipelineConfig, Responder, RouteConfig
 from conversations.responders.knowledge import KnowledgeResponder
-from conversations.types import Language, Reply
+from conversations.types import Language, Reply, SourceLine
 
 PRODUCT = Path(__file__).parents[2] / "docs" / "product"
 
@@ -182,6 +182,16 @@ async def test_passages_nearly_as_good_are_told_too_and_a_document_is_cited_once
     assert "Source: A › x" in answer
     assert "Source: B (https://a.test/b)" in answer
     assert sorted(citation.title for citation in reply.citations) == ["A", "B"]
+
+
+async def test_what_only_names_a_source_is_told_apart(zebras: Library, pipeline: UUID) -> None:
+    *parts, reply = [part async for part in KnowledgeResponder(zebras).answer(ask(pipeline, "zebra stripes"))]
+    assert isinstance(reply, Reply)
+    lines = [part for part in parts if isinstance(part, SourceLine)]
+    assert sorted(lines) == ["\n\nSource: A › x", "\n\nSource: A › y", "\n\nSource: B (https://a.test/b)"]
+    assert {line.doc_id for line in lines} == {citation.doc_id for citation in reply.citations}
+    rest = "".join(str(part) for part in parts if not isinstance(part, SourceLine))
+    assert rest == "\n\n".join(["zebra stripes"] * 3)
 
 
 async def test_a_very_long_question_is_no_trouble(library: Library, pipeline: UUID) -> None:

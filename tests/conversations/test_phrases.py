@@ -34,3 +34,11 @@ def test_every_sentence_is_there_in_its_own_language(sentences: dict[str, str]) 
         "zh-hans": "zh-hans",
         "en": "en",
     }
+
+
+def test_an_answer_that_only_says_that_a_person_was_told_is_told_apart() -> None:
+    for language, said in phrases.CALLED.items():
+        assert phrases.is_called(said)
+        assert phrases.is_called(phrases.FALLBACK[language] + said)
+        assert not phrases.is_called(f"{said} See the guide.")
+        assert not phrases.is_called(phrases.NOBODY_TO_CALL[language])

@@ -28,7 +28,7 @@ function open(pane) {
   const error = composer.querySelector(".desk-error");
   const { text } = composer.elements;
   const { files, strings } = openFiles(pane, { tell, changed: onChosen });
-  const grown = new Map(); // turn → its answer so far, newer than what the database has
+  const grown = new Map(); // turn → its answer so far as HTML, mostly newer than what the database has
   let atTheEnd = true;
   let reading = null; // the first line that is seen, and where it stands
   let sending = false;
@@ -49,15 +49,27 @@ function open(pane) {
     return view.querySelector(`[data-turn="${turn}"] .bubble`);
   }
 
-  function onDelta({ turn, text: words }) {
-    grown.set(turn, words);
+  function onDelta({ turn, html }) {
+    grown.set(turn, html);
     const bubble = bubbleOf(turn);
     if (!bubble && !head().newest) {
       refresh(view.id);
     } else if (bubble) {
-      bubble.textContent = words;
+      put(bubble, contentOf(html));
       follows();
     }
+  }
+
+  /* The gateway made its HTML safe. */
+  function contentOf(html) {
+    const came = document.createElement("template");
+    came.innerHTML = html;
+    return came.content;
+  }
+
+  function put(bubble, content) {
+    bubble.classList.add("markdown");
+    bubble.replaceChildren(content);
   }
 
   function follows() {
@@ -78,12 +90,13 @@ function open(pane) {
   }
 
   view.addEventListener("live:refreshed", () => {
-    for (const [turn, words] of grown) {
+    for (const [turn, html] of grown) {
       const bubble = bubbleOf(turn);
+      const content = contentOf(html);
       if (!bubble) {
         grown.delete(turn);
-      } else if (words.length > bubble.textContent.length) {
-        bubble.textContent = words;
+      } else if (content.textContent.length > bubble.textContent.length) {
+        put(bubble, content);
       }
     }
     if (error.textContent === UNREACHABLE && performance.now() - toldAt > TOLD_FOR) {

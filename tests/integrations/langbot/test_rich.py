@@ -14,7 +14,7 @@ from tests.support.rest import acall, below, history
 from tests.support.server import GatewayProcess
 
 QUESTION = "How do I load documents?"
-MORE = {"html", "outcome", "client_msg_id", "feedback"}
+MORE = {"html", "outcome", "client_msg_id", "feedback", "called"}
 
 
 def data_of(frames: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -61,6 +61,19 @@ async def test_an_answer_that_grows_is_html_at_every_moment(gateway: GatewayProc
         deltas = [data for data in data_of(frames[1:]) if not data["is_final"]]
         assert all(data["html"].startswith("<") and data["html"].rstrip().endswith(">") for data in deltas)
         assert await second.until(is_final) == frames, "encoded once, told to both"
+
+
+async def test_what_the_citations_say_is_not_said_twice(gateway: GatewayProcess) -> None:
+    async with await PipelineClient.connect(gateway, rich=1) as client:
+        own: dict[str, Any] = {"session_id": client.session_id, "resume_token": client.resume_token}
+        async with await PipelineClient.connect(gateway, **own) as plain:
+            said, *grown = data_of(await client.ask(QUESTION))
+            final = grown[-1]
+            assert f"\n\nSource: {final['citations'][0]['title']}" in final["content"]
+            assert [data["html"] for data in grown if "Source: " in data["html"]] == [], "at no moment"
+            told = data_of(await plain.until(is_final))[-1]
+            assert (told["content"], told["message_chain"]) == (final["content"], final["message_chain"])
+        assert history(gateway, query=f"?session_id={client.session_id}&rich=1") == [said, final]
 
 
 async def test_what_a_visitor_writes_is_never_html(gateway: GatewayProcess) -> None:
@@ -130,6 +143,8 @@ async def test_a_room_s_answer_and_its_html_begin_with_whom_it_is_for(gateway: G
         final = (await client.ask(f"ai {QUESTION}"))[-1]["data"]
         assert final["content"].startswith("@websocket_")
         assert final["html"].startswith("<p>@websocket_")
+        assert "Source: " in final["content"]
+        assert "Source: " not in final["html"]
 
 
 async def test_history_with_more_needs_a_session(gateway: GatewayProcess) -> None:
@@ -163,6 +178,9 @@ async def test_a_message_for_a_person_opens_a_contact_request_and_says_so(
         assert [frame["type"] for frame in frames] == ["user_message", "response"]
         assert answer(frames) == CALLED[language]
         assert frames[-1]["data"]["outcome"] == "answered"
+        assert [data.get("called") for data in data_of(frames)] == [None, True]
+        rows = history(gateway, query=f"?session_id={client.session_id}&rich=1")
+        assert rows == data_of(frames), "also after a reload"
         assert requests_of(gateway, client.session_id) == [(words, 0)]
         again = await client.ask(words, contact=True, client_msg_id="c-1")
         assert again == frames, "asked once, though it was said twice"
@@ -173,7 +191,10 @@ async def test_a_message_for_a_person_opens_a_contact_request_and_says_so(
 
 async def test_words_that_ask_for_a_person_do_the_same_for_the_web_chat_only(gateway: GatewayProcess) -> None:
     async with await PipelineClient.connect(gateway, rich=1) as client:
-        assert answer(await client.ask("我要转人工")) == CALLED["zh-hans"]
+        frames = await client.ask("我要转人工")
+        assert answer(frames) == CALLED["zh-hans"]
+        assert frames[-1]["data"]["called"] is True
+        assert "called" not in (await client.ask(QUESTION))[-1]["data"]
         assert requests_of(gateway, client.session_id) == [("我要转人工", 1)]
     async with await PipelineClient.connect(gateway) as client:
         await client.ask("我要转人工")

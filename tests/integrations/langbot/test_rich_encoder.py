@@ -9,9 +9,10 @@ from uuid import uuid4
 import msgspec
 import pytest
 
+from conversations.growing import AT_ONCE, GROWING, SHARE, SHARE_OF_ANSWER, GrowingAnswers
 from conversations.markdown import render
-from conversations.types import Broadcast, MessageStored, Outcome, ReplyDelta, Role, StoredMessage
-from integrations.langbot.rich import AT_ONCE, GROWING, SHARE, SHARE_OF_ANSWER, RichEncoder
+from conversations.types import Broadcast, Citation, MessageStored, Outcome, ReplyDelta, Role, StoredMessage
+from integrations.langbot.rich import RichEncoder
 
 NOW = datetime(2026, 11, 22, tzinfo=UTC)
 SESSION = uuid4()
@@ -24,7 +25,7 @@ class Times:
     def __init__(self) -> None:
         self.now = 100.0
         self.spent = 0.0
-        self.encoder = RichEncoder(lambda: self.now, self._look)
+        self.encoder = RichEncoder(GrowingAnswers(lambda: self.now, self._look))
 
     def _look(self) -> float:
         self.spent += COST
@@ -113,6 +114,20 @@ def test_an_answer_that_was_not_seen_to_grow_is_rendered_at_its_end() -> None:
     assert Times().stored("# One\n\n[a]\n\n[a]: https://example.com")["html"].count("<a ") == 1
 
 
+@pytest.mark.parametrize("is_named", [True, False])
+def test_what_the_citations_say_is_left_out_of_the_html_and_no_other_words(is_named: bool) -> None:
+    encoder, text = RichEncoder(), "See below.\n\nSource: A"
+    named = ((10, len(text)),) if is_named else ()
+    end = StoredMessage(
+        7, SESSION, "person", 2, Role.ASSISTANT, text, NOW, citations=(Citation("a", "s", "A", "", 1.0, named),)
+    )
+    expected = "<p>See below.</p>\n" if is_named else "<p>See below.</p>\n<p>Source: A</p>\n"
+    for event in (ReplyDelta(7, "person", text, NOW, named=named), MessageStored(end)):
+        told = data(encoder, event)
+        assert told is not None
+        assert (told["html"], told["content"]) == (expected, text)
+
+
 def test_an_operator_s_words_are_html_and_have_no_outcome_of_a_turn() -> None:
     message = StoredMessage(9, SESSION, "person", 3, Role.OPERATOR, "*Hello*", NOW)
     told = data(RichEncoder(), MessageStored(message))
@@ -122,10 +137,11 @@ def test_an_operator_s_words_are_html_and_have_no_outcome_of_a_turn() -> None:
 
 
 def test_answers_that_nobody_ends_are_forgotten() -> None:
-    encoder = RichEncoder(lambda: 0.0, lambda: 0.0)
+    growing = GrowingAnswers(lambda: 0.0, lambda: 0.0)
+    encoder = RichEncoder(growing)
     for answer in range(GROWING + 10):
         data(encoder, ReplyDelta(answer, "person", "words", NOW))
-    assert len(encoder._growing) == GROWING
+    assert len(growing) == GROWING
 
 
 def test_what_is_no_message_is_told_as_ever() -> None:

@@ -200,6 +200,7 @@ function messageOf(data) {
     final: data.is_final,
     outcome: data.outcome,
     feedback: data.feedback ?? null,
+    called: data.called,
     sources: data.citations ?? [],
     state: "",
   };

@@ -194,7 +194,7 @@ export class View {
       status.textContent = line.outcome === "stopped" ? strings.stopped : "";
       if (["failed", "cut"].includes(line.outcome)) {
         parts.push(button({ className: "text", textContent: strings.again, onclick: () => deeds.again(line) }));
-      } else {
+      } else if (line.outcome !== "handed" && !line.called) { // of a person there is no opinion
         parts.push(...["up", "down"].map((value) => this.#thumb(line, value)));
       }
     }
