@@ -31,7 +31,7 @@ from tests.support.waiting import eventually
 from tests.support.wechat import WeChatClient
 
 # In seconds; the long version has the defaults.
-CONNECT, FIRST, IDLE, TOTAL, REST = at_length((0.5, 3.0, 2.0, 6.0, 1.5), (5.0, 20.0, 15.0, 55.0, 30.0))
+CONNECT, FIRST, IDLE, TOTAL, REST = at_length((0.5, 5.0, 2.0, 8.0, 1.5), (5.0, 20.0, 15.0, 55.0, 30.0))
 LATE = 2.0  # seconds past a limit that count as in time, beside other tests
 CALLS = 6  # at once, of the gateway that is to have too many
 PINGED = at_length(1.5, 60.0)  # seconds

@@ -32,7 +32,7 @@ from tests.support.yishiting import caller, events, question, text_of
 
 QUESTION = "Please go on"
 WHOLE = "".join(WORDS)
-DRAIN = at_length(1.5, 25.0)  # seconds for answers after SIGTERM
+DRAIN = at_length(3.0, 25.0)  # seconds for answers after SIGTERM
 EXIT = DRAIN + 10  # promised: 35 s by the default
 PATIENCE = 120.0  # seconds, on a machine that does much else
 RESTARTING = "服务正在重启，请重新发送。"
