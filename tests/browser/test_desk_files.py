@@ -204,6 +204,24 @@ async def test_what_is_chosen_outlives_a_reload_and_a_lost_answer_sends_it_once(
     await visitor.leave()
 
 
+async def test_a_reply_that_did_not_go_out_takes_one_more_file(gateway: GatewayProcess, browser: Browser) -> None:
+    visitor = await visit(browser, gateway)
+    ann = await Operator.come(browser, gateway, "ann", visitor)
+    await ann.choose(NOTES)
+    await ann.text.fill("All of it")
+    await ann.page.route("**/reply/", lambda route: route.abort(), times=1)
+    await ann.send()
+    await expect(ann.told).to_contain_text("cannot be reached")
+    await ann.choose(picture())
+    await expect(ann.chosen.locator(".name")).to_have_text(["notes.txt", "shop.png"])
+    await ann.send()
+    lines = visitor.chat.locator(".line.operator")
+    await expect(lines).to_have_count(1)
+    await expect(lines.locator(".files li")).to_have_count(2)
+    await ann.leave()
+    await visitor.leave()
+
+
 async def test_a_private_note_takes_no_file_and_another_s_conversation_none(
     gateway: GatewayProcess, browser: Browser
 ) -> None:
