@@ -11,12 +11,11 @@ from collections.abc import Iterable
 from importlib.metadata import version
 from pathlib import Path
 
-from asgiref.sync import iscoroutinefunction, markcoroutinefunction
 from django.conf import settings
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 
-from chatgateway.middleware import Next
+from chatgateway.middleware import InLoop
 
 PREFIX = "/static/"
 FOREVER = "public, max-age=31536000, immutable"
@@ -36,16 +35,8 @@ def assets_version(folders: Iterable[Path], packages: Iterable[str]) -> str:
     return digest.hexdigest()[:12]
 
 
-class VersionedAssets:
+class VersionedAssets(InLoop):
     """Take the version out of a file's path, for what serves it, and say how long the file may be kept."""
-
-    async_capable = True
-    sync_capable = False
-
-    def __init__(self, get_response: Next) -> None:
-        self._next = get_response
-        if iscoroutinefunction(get_response):
-            markcoroutinefunction(self)
 
     async def __call__(self, request: HttpRequest) -> HttpResponseBase:
         if not request.path_info.startswith(PREFIX):

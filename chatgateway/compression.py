@@ -2,28 +2,22 @@
 
 import gzip
 
-from asgiref.sync import iscoroutinefunction, markcoroutinefunction
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.utils.cache import patch_vary_headers
 
-from chatgateway.middleware import Next
+from chatgateway.middleware import InLoop, Next
 
 COMPRESSED = "/static/chatgateway/"
 KINDS = ("text/javascript", "application/javascript", "text/css")
 
 
-class CompressedStatic:
+class CompressedStatic(InLoop):
     """Compress what ServeStatic serves of ours for those who take it so; each state of a file is kept."""
 
-    async_capable = True
-    sync_capable = False
-
     def __init__(self, get_response: Next) -> None:
-        self._next = get_response
+        super().__init__(get_response)
         self._kept: dict[str, tuple[str, bytes]] = {}  # path → its state and its bytes; as many as there are files
-        if iscoroutinefunction(get_response):
-            markcoroutinefunction(self)
 
     async def __call__(self, request: HttpRequest) -> HttpResponseBase:
         response = await self._next(request)

@@ -1,8 +1,8 @@
-"""HTTP guards that come before everything else."""
+"""HTTP guards that come before everything else, and what middleware of ours is made of."""
 
 from collections.abc import Awaitable, Callable
 
-from asgiref.sync import iscoroutinefunction, markcoroutinefunction
+from asgiref.sync import markcoroutinefunction
 from csp.middleware import CSPMiddleware, PolicyParts
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse
@@ -11,25 +11,8 @@ from django.http.response import HttpResponseBase
 Next = Callable[[HttpRequest], Awaitable[HttpResponseBase]]
 
 
-class OpenAccessGuard:
-    """In open mode, refuse what came through a proxy: a local nginx must not publish open access by accident."""
-
-    async_capable = True
-    sync_capable = False
-
-    def __init__(self, get_response: Next) -> None:
-        self._next = get_response
-        if iscoroutinefunction(get_response):
-            markcoroutinefunction(self)
-
-    async def __call__(self, request: HttpRequest) -> HttpResponseBase:
-        if settings.ACCESS_MODE == "open" and not settings.ALLOW_OPEN_ACCESS and _proxied(request):
-            return HttpResponse("Open access is not served through a proxy\n", status=403, content_type="text/plain")
-        return await self._next(request)
-
-
-class HostGuard:
-    """Refuse a request for a host that is not ours; give answers a length and the headers of safety."""
+class InLoop:
+    """Middleware that runs in the event loop, and adds nothing to what `_next` answers."""
 
     async_capable = True
     sync_capable = False
@@ -37,6 +20,22 @@ class HostGuard:
     def __init__(self, get_response: Next) -> None:
         self._next = get_response
         markcoroutinefunction(self)
+
+    async def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        return await self._next(request)
+
+
+class OpenAccessGuard(InLoop):
+    """In open mode, refuse what came through a proxy: a local nginx must not publish open access by accident."""
+
+    async def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        if settings.ACCESS_MODE == "open" and not settings.ALLOW_OPEN_ACCESS and _proxied(request):
+            return HttpResponse("Open access is not served through a proxy\n", status=403, content_type="text/plain")
+        return await self._next(request)
+
+
+class HostGuard(InLoop):
+    """Refuse a request for a host that is not ours; give answers a length and the headers of safety."""
 
     async def __call__(self, request: HttpRequest) -> HttpResponseBase:
         request.get_host()  # raises DisallowedHost, which Django answers with 400
