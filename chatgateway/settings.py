@@ -308,7 +308,7 @@ if TIME_ZONE not in available_timezones():
 USE_TZ = True
 ASSETS_VERSION = assets_version(
     [BASE_DIR / app / "static" for app in ("chatgateway", "connections", "conversations")],
-    packages=["django", "django-unfold", "drf-spectacular-sidecar"],
+    packages=["django", "django-unfold", "djangorestframework", "drf-spectacular-sidecar"],
 )
 STATIC_URL = f"static/{ASSETS_VERSION}/"
 SERVESTATIC_STATIC_PREFIX = "/static/"  # where VersionedAssets has them looked for

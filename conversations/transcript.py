@@ -22,7 +22,7 @@ from conversations.uploads.words import words_in
 PAGE = 500  # messages
 NOTE = "note"  # the role of a line that operators read only
 SHOWN_CHARACTERS = 20_000  # of one message; the rest of a giant one helps no reader
-RENDERED = 128 * 1024  # characters of a page's answers that are shown as Markdown; what is older as it was written
+RENDERED = 32 * 1024  # characters of a page's answers that are shown as Markdown; what is older as it was written
 
 
 @dataclass(frozen=True)

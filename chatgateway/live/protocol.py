@@ -3,7 +3,7 @@
     {"type":"open","token":…}              ─►  {"type":"ready"}
     {"type":"watch","what":[…]}            ─►  {"type":"changed","what":…}, at once and whenever it is
     {"type":"follow","session":uuid}       ─►  {"type":"stored","session":…,"seq":n}, at once and with each message
-                                               {"type":"delta","turn":id,"html":…}, an answer so far
+                                               {"type":"growing","turn":id,"html":…}, an answer so far
     {"type":"ping"}                        ─►  {"type":"pong"}
 
 What a page may not see, or cannot be read, is answered with {"type":"error","message":…}.
@@ -70,7 +70,7 @@ class OutOfDate(msgspec.Struct, frozen=True, tag_field="type", tag="changed"):
     what: What
 
 
-class Delta(msgspec.Struct, frozen=True, tag_field="type", tag="delta"):
+class Growing(msgspec.Struct, frozen=True, tag_field="type", tag="growing"):
     """An answer of the followed conversation so far, as safe HTML; `turn` is the id that its message will have."""
 
     turn: int
@@ -95,7 +95,7 @@ class Error(msgspec.Struct, frozen=True, tag_field="type", tag="error", omit_def
     retry_after: int | None = None
 
 
-GatewayFrame = Ready | OutOfDate | Delta | Stored | Pong | Error
+GatewayFrame = Ready | OutOfDate | Growing | Stored | Pong | Error
 
 _encode = msgspec.json.Encoder().encode
 

@@ -2,7 +2,7 @@
 
 from uuid import UUID
 
-from chatgateway.live.protocol import Delta, Stored, serialise
+from chatgateway.live.protocol import Growing, Stored, serialise
 from conversations.growing import GrowingAnswers
 from conversations.types import Event, MessageStored, ReplyDelta
 from integrations.outbound import Frame
@@ -21,7 +21,7 @@ class Teller:
         match event:
             case ReplyDelta():
                 html = self._growing.grow(event.id, event.text)
-                return None if html is None else Frame(serialise(Delta(event.id, html)), key=("delta", event.id))
+                return None if html is None else Frame(serialise(Growing(event.id, html)), key=("growing", event.id))
             case MessageStored(message=message):
                 self._growing.forget(message.id)
                 return stored(message.session, message.seq)

@@ -14,6 +14,8 @@ from conversations.models import ChatSession, Pipeline
 from conversations.models import Turn as TurnRow
 from conversations.types import Role, StoredMessage
 
+STOPPED = 1000  # turns that one reset stops; those beyond it are answered, in the epoch before
+
 
 class Begun(msgspec.Struct, frozen=True):
     """What a reset has begun: in `count` sessions, messages from `first_id` on, the first of which are `notices`.
@@ -62,7 +64,7 @@ class Reset(ConversationJob, msgspec.Struct, frozen=True):
         notices = [
             _held(held[row.id], row) for some in rows.slices(list(held)) for row in self.matching().filter(pk__in=some)
         ]
-        return Begun(count, first_id, self.open_turns(), tuple(notices))
+        return Begun(count, first_id, self.open_turns(ids), tuple(notices))
 
     def record(self, count: int) -> None:
         """Have the audit trail tell who began how many sessions anew."""
@@ -78,10 +80,15 @@ class Reset(ConversationJob, msgspec.Struct, frozen=True):
         found = ChatSession.objects.filter(pipeline_id=self.pipeline_id, session_type=self.session_type)
         return found if self.session is None else found.filter(uuid=self.session)
 
-    def open_turns(self) -> tuple[tuple[UUID, int], ...]:
-        """Return the turns of those sessions that have not ended, in their order, each with its session."""
-        turns = TurnRow.objects.exclude(state=TurnRow.State.ENDED).filter(session__in=self.matching())
-        return tuple(turns.order_by("id").values_list("session__uuid", "id"))
+    def open_turns(self, ids: Sequence[int]) -> tuple[tuple[UUID, int], ...]:
+        """Return the turns of those of the sessions `ids` that match which have not ended, each with its session."""
+        found: list[tuple[UUID, int]] = []
+        for some in rows.slices(ids):
+            turns = TurnRow.objects.exclude(state=TurnRow.State.ENDED).filter(
+                session__in=self.matching().filter(pk__in=some)
+            )
+            found += turns.order_by("id").values_list("session__uuid", "id")[: STOPPED - len(found)]
+        return tuple(found)
 
 
 def _held(session: LockedSession, row: ChatSession) -> StoredMessage:

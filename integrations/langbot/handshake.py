@@ -1,4 +1,4 @@
-"""What the query of a handshake asks for. Pure."""
+"""What the query of a handshake asks for."""
 
 from collections.abc import Mapping
 from uuid import UUID
@@ -10,6 +10,7 @@ from integrations.langbot.protocol import NO_SEQ
 from integrations.strict import ProtocolError
 
 ROOM_NAME_LENGTH = 100
+SEQ_DIGITS = len(str(LARGEST_SEQ))
 BAD_SESSION_TYPE = "session_type must be person or group"
 BAD_ROOM = f"session_id must have at most {ROOM_NAME_LENGTH} characters, and no NUL"
 NO_SUCH_SESSION = "Session not found"
@@ -46,6 +47,6 @@ def resumes_after(query: Mapping[str, str]) -> int | None:
     asked = query.get("last_seq")
     if asked is None:
         return None
-    if not (asked.isascii() and asked.isdigit() and len(asked) < len(str(LARGEST_SEQ))):
+    if not (asked.isascii() and asked.isdigit() and len(asked) <= SEQ_DIGITS and int(asked) <= LARGEST_SEQ):
         raise ProtocolError(f"last_seq {NO_SEQ}")
     return int(asked)

@@ -6,8 +6,11 @@ from pathlib import Path
 
 import httpx2
 import pytest
+from django.conf import LazySettings
+from django.http import HttpRequest, HttpResponse
+from django.test import AsyncRequestFactory
 
-from chatgateway.assets import assets_version
+from chatgateway.assets import ANEW, FOREVER, VersionedAssets, assets_version
 from tests.conftest import Serve
 from tests.support.environment import ROOT
 from tests.support.server import GatewayProcess
@@ -71,6 +74,31 @@ def test_what_is_no_file_is_not_found_and_that_is_not_kept(client: httpx2.Client
     answer = client.get(f"/static/{path.format(named)}")
     assert answer.status_code == 404
     assert "immutable" not in answer.headers.get("Cache-Control", "")
+
+
+async def test_a_file_that_is_changed_after_the_start_is_not_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, settings: LazySettings
+) -> None:
+    file = tmp_path / "view.js"
+    file.write_text("old")
+    monkeypatch.setattr("chatgateway.assets.finders.find", {"view.js": str(file)}.get)
+
+    async def respond(_request: HttpRequest) -> HttpResponse:
+        return HttpResponse("a file")
+
+    async def kept(name: str) -> str:
+        request = AsyncRequestFactory().get(f"/static/{settings.ASSETS_VERSION}/{name}")
+        return (await assets(request)).headers["Cache-Control"]
+
+    assets = VersionedAssets(respond)
+    assert await kept("view.js") == FOREVER
+    assert await kept("another.js") == ANEW
+    before = file.stat().st_ctime
+    while file.stat().st_ctime - before < 0.05:  # a file's clock is a coarse one
+        file.write_text("new")
+    assert await kept("view.js") == ANEW
+    file.rename(tmp_path / "gone.js")
+    assert await kept("view.js") == ANEW
 
 
 def test_a_version_is_of_names_and_bytes_and_packages(tmp_path: Path) -> None:

@@ -563,6 +563,8 @@ def test_a_reset_names_what_is_still_to_be_answered(writer: Writer, session: Ses
     assert begun.turns == waiting
     assert only(Reset(writer.pipeline.pk, "person")).turns == ((other.uuid, running.id), *waiting)
     assert only(Reset(writer.pipeline.pk, "group")).turns == ()
+    late = Reset(writer.pipeline.pk, "person").reset([])  # sessions made since the locks were taken
+    assert (late.count, late.turns) == (0, ())
     assert not TurnRow.objects.get(pk=running.id).outcome
 
 

@@ -43,5 +43,5 @@ function open(pane) {
     }
   });
   transcript.toTheEnd();
-  follow(session, { onDelta: (delta) => transcript.grow(delta), onStored: () => transcript.refresh() });
+  follow(session, { onGrowing: (answer) => transcript.grow(answer), onStored: () => transcript.refresh() });
 }

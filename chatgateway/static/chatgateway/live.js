@@ -33,9 +33,9 @@ let followed = null;
 
 // --- The socket ----------------------------------------------------------------------------------
 
-/* Tell `onDelta({turn, text})` and `onStored({session, seq})` of one conversation. */
-export function follow(session, { onDelta = () => {}, onStored = () => {} } = {}) {
-  followed = { session, onDelta, onStored };
+/* Tell `onGrowing({turn, html})` and `onStored({session, seq})` of one conversation. */
+export function follow(session, { onGrowing = () => {}, onStored = () => {} } = {}) {
+  followed = { session, onGrowing, onStored };
   if (ready) {
     send({ type: "follow", session });
   } else {
@@ -80,8 +80,8 @@ function hear(frame) {
         .filter((element) => kindsOf(element).includes(frame.what))
         .forEach(({ id }) => refresh(id));
       break;
-    case "delta":
-      followed?.onDelta(frame);
+    case "growing":
+      followed?.onGrowing(frame);
       break;
     case "stored":
       followed?.onStored(frame);

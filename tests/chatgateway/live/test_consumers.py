@@ -146,7 +146,7 @@ async def test_a_followed_conversation_is_told_as_it_streams(gateway: GatewayPro
         assert {frame["session"] for frame in stored} == {visitor.session_id}
         final = answered[-1]["data"]
         # One of the answer before may have been on its way from the other worker.
-        deltas = [frame for frame in told if frame["type"] == "delta" and frame["turn"] == final["id"]]
+        deltas = [frame for frame in told if frame["type"] == "growing" and frame["turn"] == final["id"]]
         # As HTML; one that comes too soon after the one before is left out.
         whole = render(final["content"]).removesuffix("</p>\n")
         assert deltas

@@ -10,10 +10,10 @@ from hypothesis import given
 
 from chatgateway.live.protocol import (
     TOKEN,
-    Delta,
     Error,
     Follow,
     GatewayFrame,
+    Growing,
     Open,
     OutOfDate,
     PageFrame,
@@ -43,7 +43,7 @@ FROM_PAGES: list[tuple[dict[str, Any], PageFrame]] = [
 FROM_GATEWAY: list[tuple[GatewayFrame, dict[str, Any]]] = [
     (Ready(), {"type": "ready"}),
     (OutOfDate("connections"), {"type": "changed", "what": "connections"}),
-    (Delta(7, "<p>so far</p>"), {"type": "delta", "turn": 7, "html": "<p>so far</p>"}),
+    (Growing(7, "<p>so far</p>"), {"type": "growing", "turn": 7, "html": "<p>so far</p>"}),
     (Stored(UUID(SESSION), 3), {"type": "stored", "session": SESSION, "seq": 3}),
     (Pong(), {"type": "pong"}),
     (Error("no"), {"type": "error", "message": "no"}),

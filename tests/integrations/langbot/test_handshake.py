@@ -42,12 +42,15 @@ def test_there_are_two_session_types(name: object) -> None:
     assert refused.value.close_code == NORMAL
 
 
-@pytest.mark.parametrize(("query", "after"), [({}, None), ({"last_seq": "0"}, 0), ({"last_seq": "007"}, 7)])
+@pytest.mark.parametrize(
+    ("query", "after"),
+    [({}, None), ({"last_seq": "0"}, 0), ({"last_seq": "007"}, 7), ({"last_seq": str(2**63 - 1)}, 2**63 - 1)],
+)
 def test_a_replay_begins_after_the_last_seq(query: dict[str, str], after: int | None) -> None:
     assert resumes_after(query) == after
 
 
-@pytest.mark.parametrize("asked", ["", "abc", "-1", "1.5", "9" * 30, "١"])
+@pytest.mark.parametrize("asked", ["", "abc", "-1", "1.5", "9" * 30, str(2**63), "١"])
 def test_what_is_no_seq_is_refused(asked: str) -> None:
     with pytest.raises(ProtocolError, match="last_seq must be a whole number, not below 0"):
         resumes_after({"last_seq": asked})

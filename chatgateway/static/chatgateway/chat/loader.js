@@ -13,7 +13,8 @@
     if (!data) {
       throw Object.assign(new Error(msg), { status: answer.status });
     }
-    const { Widget } = await import(`${base}/static/${data.assets}/chatgateway/chat/widget.js`);
+    const files = `${base}/static/${data.assets ? `${data.assets}/` : ""}chatgateway/chat`; // none from a release before
+    const { Widget } = await import(`${files}/widget.js`);
     const widget = new Widget({ ...data, base, pipeline }, dataset);
     await widget.show();
   }
