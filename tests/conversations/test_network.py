@@ -17,6 +17,7 @@ import uvloop
 
 from conversations.responders.network import MAX_UNREAD, MAX_UNSENT, Stream, StreamBackend
 from tests.faults.model import closed_port
+from tests.support.listening import close_listener
 from tests.support.tls import self_signed
 
 Run = Callable[[Coroutine[Any, Any, None]], None]
@@ -55,7 +56,7 @@ async def served(respond: Respond, context: ssl.SSLContext | None = None) -> Asy
 
     server = await asyncio.start_server(accept, "127.0.0.1", 0, ssl=context)
     yield server.sockets[0].getsockname()[1]
-    server.close()
+    await close_listener(server)
     await asyncio.gather(*tasks)
     await server.wait_closed()
 
